@@ -1,0 +1,98 @@
+# Copyright The phaseattr Authors
+# SPDX-License-Identifier: Apache-2.0
+
+MODULE    := github.com/phaseattr/phaseattr
+COMPONENT := processor/phaseattrprocessor
+COLLECTOR := bin/otelcol-phaseattr
+
+GO        ?= go
+FUZZTIME  ?= 1m
+BENCH     ?= .
+BENCHTIME ?= 1s
+
+# Every tool is built from source at the version that its go.mod pins; nothing is installed.
+TOOL    := $(GO) tool -modfile=tools/go.mod
+BUILDER := $(GO) tool -modfile=tools/builder/go.mod builder
+LINTER  := $(GO) tool -modfile=tools/golangci-lint/go.mod golangci-lint
+
+# What the collector is compiled from.
+SOURCES := $(shell find processor -name '*.go' ! -name '*_test.go' 2>/dev/null)
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: build ## Run the quickstart on the built collector
+	@echo "==> running the quickstart"
+	$(GO) run ./examples/quickstart -collector $(COLLECTOR)
+
+.PHONY: test
+test: ## Run the tests with the race detector, in random order
+	@echo "==> testing"
+	$(GO) test -race -shuffle=on ./...
+
+.PHONY: build
+build: $(COLLECTOR) ## Build bin/otelcol-phaseattr; the first time takes minutes
+	@echo "==> $(COLLECTOR) is up to date"
+
+$(COLLECTOR): builder-config.yaml go.mod go.sum tools/builder/go.mod $(SOURCES)
+	@echo "==> building $@ from builder-config.yaml"
+	$(BUILDER) --config builder-config.yaml
+	@mv bin/.build/$(@F) $@
+
+.PHONY: e2e
+e2e: build ## Drive the built collector from outside
+	@echo "==> testing $(COLLECTOR) end to end"
+	OTELCOL_PHASEATTR="$(CURDIR)/$(COLLECTOR)" $(GO) test -tags e2e -count=1 -v ./test/e2e/...
+
+.PHONY: lint
+lint: ## Run golangci-lint; the first time compiles it
+	@echo "==> linting"
+	$(LINTER) run ./...
+
+.PHONY: generate
+generate: ## Rewrite the generated files and format the code
+	@echo "==> generating the component's code and documentation"
+	$(GO) generate ./...
+	@echo "==> generating the configuration's schema"
+	$(TOOL) schemagen -o $(COMPONENT) $(COMPONENT)
+	@echo "==> formatting"
+	@chmod -R u+rwX,go+rX $(COMPONENT)
+	@find . -path ./bin -prune -o -name '*.go' -print0 | xargs -0 $(TOOL) goimports -w -local $(MODULE)
+	@find . -path ./bin -prune -o -name '*.go' -print0 | xargs -0 $(TOOL) gofumpt -w -extra=group_params,clothe_returns
+
+# The whole working tree, untracked files included, as a git tree; the real index is left alone.
+SNAPSHOT = mkdir -p bin && rm -f bin/.index && export GIT_INDEX_FILE=bin/.index && git add -A && git write-tree && rm -f bin/.index
+
+.PHONY: check-generated
+check-generated: ## Fail if generate changes anything
+	@echo "==> checking that the generated files are up to date"
+	@before=$$($(SNAPSHOT)) && $(MAKE) --no-print-directory generate && after=$$($(SNAPSHOT)) && \
+	  { git diff --exit-code $$before $$after || { echo "run 'make generate' and commit what it changed" >&2; exit 1; }; }
+
+.PHONY: tidy-check
+tidy-check: ## Fail if a go.mod or go.sum is not tidy
+	@echo "==> checking that the modules are tidy"
+	@find . -path ./bin -prune -o -name go.mod -print | sort | while read -r mod; do \
+	  echo "$$mod"; (cd "$$(dirname "$$mod")" && $(GO) mod tidy -diff) || exit 1; done
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz test for FUZZTIME (default 1m)
+	@echo "==> fuzzing, $(FUZZTIME) each"
+	@find . -path ./bin -prune -o -name '*_test.go' -print | sort | xargs grep -HoE '^func Fuzz[A-Za-z0-9_]+' | \
+	while IFS=: read -r file func; do \
+	  name=$${func#func }; echo "$$name in $$(dirname "$$file")"; \
+	  (cd "$$(dirname "$$file")" && $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) .) </dev/null || exit 1; done
+
+.PHONY: bench
+bench: ## Run the benchmarks (BENCH=pattern, BENCHTIME=1s)
+	@echo "==> benchmarking"
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem ./processor/...
+
+.PHONY: clean
+clean: ## Remove what was built
+	@echo "==> removing bin"
+	@rm -rf bin
