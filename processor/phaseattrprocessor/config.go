@@ -1,0 +1,270 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package phaseattrprocessor
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/confmap"
+)
+
+// Config is what a user can set.
+type Config struct {
+	// Attributes lists what is written to a record that has an answer.
+	// Default: [phase_resolution, phase_path].
+	Attributes []Attribute `mapstructure:"attributes"`
+
+	// ScopeAttributes lists keys of the phases' own attributes (epoch, split) that are
+	// written too, under the same keys: those of the answering scope, or of its
+	// nearest ancestor that has them. Default: none.
+	ScopeAttributes []string `mapstructure:"scope_attributes"`
+
+	// Boundaries says whether boundary records go on (keep) or end here once they
+	// have been read (drop). Default: keep.
+	Boundaries BoundaryMode `mapstructure:"boundaries"`
+
+	// Cumulative says whether cumulative sums, histograms and summaries keep their
+	// attributes (skip) or are answered at their time (annotate). A counter whose
+	// attributes change at every phase is several broken counters. Default: skip.
+	Cumulative CumulativeMode `mapstructure:"cumulative"`
+
+	// Repair mends the replay when boundaries were lost, by the parent and the path
+	// that every boundary names. Without it, one lost exit leaves a thread wrong until
+	// its session ends. Default: true.
+	Repair bool `mapstructure:"repair"`
+
+	// SessionAttribute is the attribute that holds the session ID, in boundary records
+	// and in telemetry. Default: session_id.
+	SessionAttribute string `mapstructure:"session_attribute"`
+
+	// RankAttribute is the attribute that holds the rank; a record without it is of
+	// rank 0. Default: rank.
+	RankAttribute string `mapstructure:"rank_attribute"`
+
+	// Window is how much event time is kept behind the newest event of each group.
+	// Scopes that are still open stay, however old. Default: 10m.
+	Window time.Duration `mapstructure:"window"`
+
+	// SessionTimeout is how long after the arrival of its last event a session counts
+	// as ended, if no stop event came. Default: 15m.
+	SessionTimeout time.Duration `mapstructure:"session_timeout"`
+
+	// MaxGroups bounds the groups (session and rank). A new group past it is refused.
+	// Default: 20000.
+	MaxGroups int `mapstructure:"max_groups"`
+
+	// MaxThreadsPerGroup bounds the threads of a group that have open scopes or
+	// boundaries in the window. A new thread past it is refused. Default: 256.
+	MaxThreadsPerGroup int `mapstructure:"max_threads_per_group"`
+
+	// MaxOpenScopesPerThread bounds the open scopes of a thread. An enter past it is
+	// refused. Default: 128.
+	MaxOpenScopesPerThread int `mapstructure:"max_open_scopes_per_thread"`
+
+	// MaxBoundariesPerGroup bounds the boundaries kept of one group. Past it the oldest
+	// of the group's window go. Default: 100000.
+	MaxBoundariesPerGroup int `mapstructure:"max_boundaries_per_group"`
+
+	// MaxBoundaries bounds the boundaries kept of all groups together. Past it the
+	// oldest of the window of the group that wants more go. Default: 6000000.
+	MaxBoundaries int `mapstructure:"max_boundaries"`
+
+	// MaxDepth bounds the parts of a path. A boundary past it is refused. Default: 64.
+	MaxDepth int `mapstructure:"max_depth"`
+
+	// MaxLabelBytes bounds the length of a path's label. A boundary past it is refused.
+	// Default: 1024.
+	MaxLabelBytes int `mapstructure:"max_label_bytes"`
+
+	// MaxTextBytes bounds the length of a session ID, a scope ID, a thread name and a
+	// phase name. A boundary past it is refused. Default: 256.
+	MaxTextBytes int `mapstructure:"max_text_bytes"`
+
+	// prevent unkeyed literal initialization
+	_ struct{}
+}
+
+const (
+	defaultSessionAttribute       = "session_id"
+	defaultRankAttribute          = "rank"
+	defaultWindow                 = 10 * time.Minute
+	defaultSessionTimeout         = 15 * time.Minute
+	defaultMaxGroups              = 20_000
+	defaultMaxThreadsPerGroup     = 256
+	defaultMaxOpenScopesPerThread = 128
+	defaultMaxBoundariesPerGroup  = 100_000
+	defaultMaxBoundaries          = 6_000_000
+	defaultMaxDepth               = 64
+	defaultMaxLabelBytes          = 1024
+	defaultMaxTextBytes           = 256
+)
+
+func createDefaultConfig() component.Config {
+	return &Config{
+		Attributes:             []Attribute{AttributeResolution, AttributePath},
+		Boundaries:             BoundariesKeep,
+		Cumulative:             CumulativeSkip,
+		Repair:                 true,
+		SessionAttribute:       defaultSessionAttribute,
+		RankAttribute:          defaultRankAttribute,
+		Window:                 defaultWindow,
+		SessionTimeout:         defaultSessionTimeout,
+		MaxGroups:              defaultMaxGroups,
+		MaxThreadsPerGroup:     defaultMaxThreadsPerGroup,
+		MaxOpenScopesPerThread: defaultMaxOpenScopesPerThread,
+		MaxBoundariesPerGroup:  defaultMaxBoundariesPerGroup,
+		MaxBoundaries:          defaultMaxBoundaries,
+		MaxDepth:               defaultMaxDepth,
+		MaxLabelBytes:          defaultMaxLabelBytes,
+		MaxTextBytes:           defaultMaxTextBytes,
+	}
+}
+
+var _ confmap.Validator = (*Config)(nil)
+
+// Validate returns all that is wrong, each with the YAML key and the value.
+func (cfg *Config) Validate() error {
+	var errs []error
+	reject := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+
+	if len(cfg.Attributes) == 0 && len(cfg.ScopeAttributes) == 0 {
+		reject("attributes must name at least one attribute (got [])")
+	}
+	for i, a := range cfg.Attributes {
+		if slices.Contains(cfg.Attributes[:i], a) {
+			reject("attributes must name each attribute once (got %q twice)", a)
+		}
+	}
+	for i, key := range cfg.ScopeAttributes {
+		switch {
+		case strings.TrimSpace(key) == "":
+			reject("scope_attributes must not name a blank key (got %q)", key)
+		case slices.Contains(cfg.ScopeAttributes[:i], key):
+			reject("scope_attributes must name each key once (got %q twice)", key)
+		case slices.Contains(attributeNames(), Attribute(key)):
+			reject("scope_attributes must not name an attribute of the answer (got %q)", key)
+		}
+	}
+	for _, text := range []struct{ key, value string }{
+		{"session_attribute", cfg.SessionAttribute},
+		{"rank_attribute", cfg.RankAttribute},
+	} {
+		if strings.TrimSpace(text.value) == "" {
+			reject("%s must not be blank (got %q)", text.key, text.value)
+		}
+	}
+	for _, span := range []struct {
+		key   string
+		value time.Duration
+	}{
+		{"window", cfg.Window},
+		{"session_timeout", cfg.SessionTimeout},
+	} {
+		if span.value <= 0 {
+			reject("%s must be positive (got %s)", span.key, span.value)
+		}
+	}
+	for _, bound := range []struct {
+		key   string
+		value int
+	}{
+		{"max_groups", cfg.MaxGroups},
+		{"max_threads_per_group", cfg.MaxThreadsPerGroup},
+		{"max_open_scopes_per_thread", cfg.MaxOpenScopesPerThread},
+		{"max_boundaries_per_group", cfg.MaxBoundariesPerGroup},
+		{"max_boundaries", cfg.MaxBoundaries},
+		{"max_depth", cfg.MaxDepth},
+		{"max_label_bytes", cfg.MaxLabelBytes},
+		{"max_text_bytes", cfg.MaxTextBytes},
+	} {
+		if bound.value <= 0 {
+			reject("%s must be positive (got %d)", bound.key, bound.value)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Attribute is the name of an attribute that an answer can be written to.
+type Attribute string
+
+// The attributes that an answer can be written to.
+const (
+	// AttributeResolution is "unique" or "ambiguous".
+	AttributeResolution Attribute = "phase_resolution"
+	// AttributePath is the path of a unique phase: "train / step / forward".
+	AttributePath Attribute = "phase_path"
+	// AttributeSource says what the answer rests on: exact, thread_local or heuristic.
+	AttributeSource Attribute = "phase_source"
+	// AttributePaths lists the paths that may be meant.
+	AttributePaths Attribute = "phase_paths"
+	// AttributeSummary is the likely path of an ambiguous answer.
+	AttributeSummary Attribute = "phase_summary"
+	// AttributeLabel is the answer in one line, whether unique or not.
+	AttributeLabel Attribute = "phase_label"
+	// AttributeScopeID is the ID of the answering scope.
+	AttributeScopeID Attribute = "phase_scope_id"
+	// AttributeThreadID is the ID of the thread that was in the phase.
+	AttributeThreadID Attribute = "phase_thread_id"
+	// AttributeThreadName is the name of the thread that was in the phase.
+	AttributeThreadName Attribute = "phase_thread_name"
+)
+
+func attributeNames() []Attribute {
+	return []Attribute{
+		AttributeResolution, AttributePath, AttributeSource, AttributePaths, AttributeSummary,
+		AttributeLabel, AttributeScopeID, AttributeThreadID, AttributeThreadName,
+	}
+}
+
+// UnmarshalText accepts the names of the attributes of an answer.
+func (a *Attribute) UnmarshalText(text []byte) error {
+	return unmarshalOneOf(a, "attributes", text, attributeNames())
+}
+
+// BoundaryMode says what becomes of boundary records.
+type BoundaryMode string
+
+const (
+	// BoundariesKeep lets boundary records go on.
+	BoundariesKeep BoundaryMode = "keep"
+	// BoundariesDrop takes boundary records out once they have been read.
+	BoundariesDrop BoundaryMode = "drop"
+)
+
+// UnmarshalText accepts keep and drop.
+func (m *BoundaryMode) UnmarshalText(text []byte) error {
+	return unmarshalOneOf(m, "boundaries", text, []BoundaryMode{BoundariesKeep, BoundariesDrop})
+}
+
+// CumulativeMode says what becomes of cumulative data points.
+type CumulativeMode string
+
+const (
+	// CumulativeSkip leaves cumulative data points as they are.
+	CumulativeSkip CumulativeMode = "skip"
+	// CumulativeAnnotate answers cumulative data points at their time.
+	CumulativeAnnotate CumulativeMode = "annotate"
+)
+
+// UnmarshalText accepts skip and annotate.
+func (m *CumulativeMode) UnmarshalText(text []byte) error {
+	return unmarshalOneOf(m, "cumulative", text, []CumulativeMode{CumulativeSkip, CumulativeAnnotate})
+}
+
+func unmarshalOneOf[T ~string](field *T, key string, text []byte, allowed []T) error {
+	if !slices.Contains(allowed, T(text)) {
+		names := make([]string, len(allowed))
+		for i, name := range allowed {
+			names[i] = string(name)
+		}
+		return fmt.Errorf("%s must be one of %s (got %q)", key, strings.Join(names, ", "), text)
+	}
+	*field = T(text)
+	return nil
+}

@@ -1,0 +1,98 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package boundary
+
+import (
+	"math"
+	"strconv"
+	"strings"
+
+	"go.opentelemetry.io/collector/pdata/pcommon"
+)
+
+// Fields are the places in which the fields of one record are looked for, first
+// to last: the attributes of the record (log record, data point, span), its map
+// body, and the attributes of its scope and of its resource.
+type Fields struct {
+	places [4]pcommon.Map
+	n      int
+}
+
+// NewFields lists the places in order. A zero Map is left out.
+func NewFields(places ...pcommon.Map) Fields {
+	var f Fields
+	for _, place := range places {
+		if place != (pcommon.Map{}) && place.Len() > 0 && f.n < len(f.places) {
+			f.places[f.n] = place
+			f.n++
+		}
+	}
+	return f
+}
+
+// Get returns the first value found under key.
+func (f *Fields) Get(key string) (pcommon.Value, bool) {
+	for i := range f.n {
+		if v, ok := f.places[i].Get(key); ok {
+			return v, true
+		}
+	}
+	return pcommon.Value{}, false
+}
+
+// getIn returns the first value found under key inside the map called parent, or
+// under the flattened name "parent.key".
+func (f *Fields) getIn(parent, key string) (pcommon.Value, bool) {
+	for i := range f.n {
+		if m, ok := f.places[i].Get(parent); ok && m.Type() == pcommon.ValueTypeMap {
+			if v, ok := m.Map().Get(key); ok {
+				return v, true
+			}
+		}
+		if v, ok := f.places[i].Get(parent + "." + key); ok {
+			return v, true
+		}
+	}
+	return pcommon.Value{}, false
+}
+
+// text returns a string value.
+func text(v pcommon.Value, found bool) (string, bool) {
+	if !found || v.Type() != pcommon.ValueTypeStr {
+		return "", false
+	}
+	return v.Str(), true
+}
+
+// integer returns an int value. Unless exact, an integral double and a decimal
+// text count too: JSON parsers make doubles of ints, and many emitters have text
+// attributes only.
+func integer(v pcommon.Value, found, exact bool) (int64, bool) {
+	switch {
+	case !found:
+		return 0, false
+	case v.Type() == pcommon.ValueTypeInt:
+		return v.Int(), true
+	case exact:
+		return 0, false
+	case v.Type() == pcommon.ValueTypeDouble:
+		return integral(v.Double())
+	case v.Type() == pcommon.ValueTypeStr:
+		return decimal(v.Str())
+	}
+	return 0, false
+}
+
+func integral(d float64) (int64, bool) {
+	// 2^63 is a double, 2^63-1 is not: what is below the former fits.
+	if d != math.Trunc(d) || d < math.MinInt64 || d >= math.MaxInt64 {
+		return 0, false
+	}
+	return int64(d), true
+}
+
+func decimal(s string) (int64, bool) {
+	n, err := strconv.ParseInt(strings.TrimSpace(s), 10, 64)
+	return n, err == nil
+}

@@ -1,0 +1,348 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package boundary
+
+import (
+	"math"
+	"strings"
+
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/plog"
+)
+
+// The names of the library's fields that are not open to configuration.
+const (
+	fieldEventType     = "event_type"
+	fieldTimestamp     = "timestamp_ns"
+	fieldMetadata      = "metadata"
+	fieldPhaseScope    = "phase_scope"
+	fieldOriginScope   = "origin_phase_scope_id"
+	fieldOriginThread  = "origin_thread_id"
+	eventPhaseEnter    = "phase_enter"
+	eventPhaseExit     = "phase_exit"
+	eventStop          = "stop"
+	dottedScope        = fieldPhaseScope + "."
+	dottedMetaScope    = fieldMetadata + "." + fieldPhaseScope
+	dottedMetaScopeDot = dottedMetaScope + "."
+)
+
+// Limits bound what one boundary may make the index keep.
+type Limits struct {
+	// TextBytes is the length that an ID or a name may have.
+	TextBytes int
+	// LabelBytes is the length that a path's label may have.
+	LabelBytes int
+	// Depth is the number of parts that a path may have.
+	Depth int
+}
+
+// Reader finds the fields of events and boundaries in records. It keeps no state:
+// one Reader serves all goroutines.
+type Reader struct {
+	// SessionKey and RankKey are the attribute names that hold the session ID and the
+	// rank.
+	SessionKey string
+	RankKey    string
+	// KeepAttributes are the keys of the phases' own attributes that a Boundary
+	// keeps.
+	KeepAttributes []string
+	// Limits bound the texts of a boundary.
+	Limits Limits
+	// Exact takes ints for ints only, as the library does with its own JSON. It is
+	// meant for files that no JSON parser has been at.
+	Exact bool
+}
+
+// Group reads which group a record belongs to. A record without a session has
+// none; so has one whose rank is there but is no rank. No rank at all means 0.
+func (r *Reader) Group(f *Fields) (Group, Reason) {
+	session, ok := text(f.Get(r.SessionKey))
+	if !ok {
+		return Group{}, BadSession
+	}
+	if len(session) > r.Limits.TextBytes {
+		return Group{}, TooLong
+	}
+	rank, ok := r.rank(f)
+	if !ok {
+		return Group{}, BadRank
+	}
+	return Group{Session: session, Rank: rank}, OK
+}
+
+func (r *Reader) rank(f *Fields) (int64, bool) {
+	v, found := f.Get(r.RankKey)
+	if !found {
+		return 0, true
+	}
+	if v.Type() == pcommon.ValueTypeStr { // decimal text is a rank even to the library
+		return decimal(v.Str())
+	}
+	return integer(v, true, r.Exact)
+}
+
+// Event is what a log record says about its group.
+type Event struct {
+	// Type is the event type; empty when the record is no event.
+	Type string
+	// Time is the record's time in nanoseconds since the Unix epoch.
+	Time int64
+	// HasTime is false when the record has no time, or a malformed one.
+	HasTime bool
+}
+
+// Stop tells whether the event ends its session.
+func (e *Event) Stop() bool { return e.Type == eventStop }
+
+// IsBoundary tells whether the event's type is that of a boundary.
+func (e *Event) IsBoundary() bool { return e.Type == eventPhaseEnter || e.Type == eventPhaseExit }
+
+// LogFields lists the places in which a log record's fields are looked for.
+func LogFields(lr plog.LogRecord, scope, resource pcommon.Map) Fields {
+	var body pcommon.Map
+	if lr.Body().Type() == pcommon.ValueTypeMap {
+		body = lr.Body().Map()
+	}
+	return NewFields(lr.Attributes(), body, scope, resource)
+}
+
+// Event reads a log record's event type and time.
+func (r *Reader) Event(lr plog.LogRecord, f *Fields) Event {
+	var e Event
+	if eventType, ok := text(f.Get(fieldEventType)); ok {
+		e.Type = eventType
+	} else {
+		e.Type = lr.EventName()
+	}
+	e.Time, e.HasTime = r.time(f, lr.Timestamp(), lr.ObservedTimestamp())
+	return e
+}
+
+// time is the timestamp_ns field, else the first of the record's own timestamps
+// that is set. A malformed field is not replaced by a guess.
+func (r *Reader) time(f *Fields, stamps ...pcommon.Timestamp) (int64, bool) {
+	if v, found := f.Get(fieldTimestamp); found {
+		return integer(v, true, r.Exact)
+	}
+	for _, stamp := range stamps {
+		if stamp != 0 {
+			return int64(stamp), stamp <= math.MaxInt64 //nolint:gosec // the bool says so when it does not fit
+		}
+	}
+	return 0, false
+}
+
+// Origin are the hints of a record about the scope or thread that it came from.
+type Origin struct {
+	// ScopeID is the scope that the record was written in; empty when unknown.
+	ScopeID string
+	// ThreadID is the thread that wrote the record, if HasThread.
+	ThreadID  int64
+	HasThread bool
+}
+
+// Origin reads a record's hints, at the top level or in its metadata.
+func (r *Reader) Origin(f *Fields) Origin {
+	var o Origin
+	if id, ok := text(f.Get(fieldOriginScope)); ok {
+		o.ScopeID = id
+	} else if id, ok := text(f.getIn(fieldMetadata, fieldOriginScope)); ok {
+		o.ScopeID = id
+	}
+	v, found := f.Get(fieldOriginThread)
+	o.ThreadID, o.HasThread = integer(v, found, r.Exact)
+	if !o.HasThread {
+		v, found = f.getIn(fieldMetadata, fieldOriginThread)
+		o.ThreadID, o.HasThread = integer(v, found, r.Exact)
+	}
+	return o
+}
+
+// Boundary reads the boundary that event e, of a boundary's type, stands for. What
+// is returned keeps no reference to the record.
+func (r *Reader) Boundary(e *Event, f *Fields) (Boundary, Reason) {
+	var b Boundary
+	if !e.HasTime {
+		return b, BadTime
+	}
+	b.Time = e.Time
+	scope, ok := findScope(f)
+	if !ok {
+		return b, NoScope
+	}
+	for _, read := range [...]func(*Boundary, *scopeFields) Reason{
+		e.readAction, r.readName, r.readPath, r.readIDs, r.readThread, r.readSequence,
+	} {
+		if reason := read(&b, &scope); reason != OK {
+			return Boundary{}, reason
+		}
+	}
+	b.Attributes = r.readAttributes(&scope)
+	return b, OK
+}
+
+// scopeFields are the fields of one phase_scope, nested or flattened.
+type scopeFields struct {
+	m      pcommon.Map
+	prefix string // what stands before a field's name in m
+}
+
+func (s *scopeFields) get(name string) (pcommon.Value, bool) {
+	return s.m.Get(s.prefix + name)
+}
+
+// findScope looks for the phase_scope map: in metadata or beside it, nested or
+// with its path in dots.
+func findScope(f *Fields) (scopeFields, bool) {
+	for i := range f.n {
+		place := f.places[i]
+		if meta, ok := place.Get(fieldMetadata); ok && meta.Type() == pcommon.ValueTypeMap {
+			if s, ok := scopeIn(meta.Map(), fieldPhaseScope, dottedScope); ok {
+				return s, true
+			}
+		}
+		if s, ok := scopeIn(place, fieldPhaseScope, dottedScope); ok {
+			return s, true
+		}
+		if s, ok := scopeIn(place, dottedMetaScope, dottedMetaScopeDot); ok {
+			return s, true
+		}
+	}
+	return scopeFields{}, false
+}
+
+func scopeIn(m pcommon.Map, nested, dotted string) (scopeFields, bool) {
+	if v, ok := m.Get(nested); ok && v.Type() == pcommon.ValueTypeMap {
+		return scopeFields{m: v.Map()}, true
+	}
+	for key := range m.All() {
+		if strings.HasPrefix(key, dotted) {
+			return scopeFields{m: m, prefix: dotted}, true
+		}
+	}
+	return scopeFields{}, false
+}
+
+func (e *Event) readAction(b *Boundary, s *scopeFields) Reason {
+	action, _ := text(s.get("action"))
+	switch {
+	case action == "enter" && e.Type == eventPhaseEnter:
+		b.Action = Enter
+	case action == "exit" && e.Type == eventPhaseExit:
+		b.Action = Exit
+	default:
+		return BadAction
+	}
+	return OK
+}
+
+func (r *Reader) readName(b *Boundary, s *scopeFields) Reason {
+	name, _ := text(s.get("name"))
+	if name = strings.TrimSpace(name); name == "" {
+		return BadName
+	}
+	return r.keep(&b.Name, name)
+}
+
+// keep stores a copy of a text, so that the boundary does not hold the record.
+func (r *Reader) keep(field *string, text string) Reason {
+	if len(text) > r.Limits.TextBytes {
+		return TooLong
+	}
+	*field = strings.Clone(text)
+	return OK
+}
+
+func (r *Reader) readPath(b *Boundary, s *scopeFields) Reason {
+	v, found := s.get("path")
+	if !found || v.Type() != pcommon.ValueTypeSlice {
+		return BadPath
+	}
+	items := v.Slice()
+	parts := make([]string, 0, min(items.Len(), r.Limits.Depth))
+	bytes := 0
+	for _, item := range items.All() {
+		part, ok := text(item, true)
+		if !ok || part == "" {
+			continue
+		}
+		if len(parts) == r.Limits.Depth {
+			return TooDeep
+		}
+		if bytes += len(labelSeparator) + len(part); bytes > r.Limits.LabelBytes {
+			return TooLong
+		}
+		parts = append(parts, part)
+	}
+	if len(parts) == 0 {
+		return BadPath
+	}
+	b.Path = NewPath(parts...)
+	return OK
+}
+
+func (r *Reader) readIDs(b *Boundary, s *scopeFields) Reason {
+	id, ok := text(s.get("scope_id"))
+	if !ok {
+		return BadScopeID
+	}
+	if reason := r.keep(&b.ScopeID, id); reason != OK {
+		return reason
+	}
+	v, found := s.get("parent_scope_id")
+	if !found || v.Type() == pcommon.ValueTypeEmpty {
+		return OK
+	}
+	parent, ok := text(v, true)
+	if !ok {
+		return BadParent
+	}
+	return r.keep(&b.ParentScopeID, parent)
+}
+
+func (r *Reader) readThread(b *Boundary, s *scopeFields) Reason {
+	v, found := s.get("thread_id")
+	id, idOK := integer(v, found, r.Exact)
+	name, nameOK := text(s.get("thread_name"))
+	if !idOK || !nameOK {
+		return BadThread
+	}
+	b.ThreadID = id
+	return r.keep(&b.ThreadName, name)
+}
+
+func (r *Reader) readSequence(b *Boundary, s *scopeFields) Reason {
+	v, found := s.get("sequence")
+	var ok bool
+	if b.Sequence, ok = integer(v, found, r.Exact); !ok {
+		return BadSequence
+	}
+	return OK
+}
+
+// readAttributes keeps the phase's attributes that the reader was told to keep. A
+// value that is neither text, number nor bool, or too long, is left out.
+func (r *Reader) readAttributes(s *scopeFields) []Attribute {
+	var kept []Attribute
+	for _, key := range r.KeepAttributes {
+		if v, ok := s.attribute(key); ok {
+			switch v.Type() {
+			case pcommon.ValueTypeStr:
+				if len(v.Str()) <= r.Limits.TextBytes {
+					kept = append(kept, Attribute{key, strings.Clone(v.Str())})
+				}
+			case pcommon.ValueTypeInt, pcommon.ValueTypeDouble, pcommon.ValueTypeBool:
+				kept = append(kept, Attribute{key, v.AsRaw()})
+			}
+		}
+	}
+	return kept
+}
+
+func (s *scopeFields) attribute(key string) (pcommon.Value, bool) {
+	if attrs, ok := s.get("attributes"); ok && attrs.Type() == pcommon.ValueTypeMap {
+		return attrs.Map().Get(key)
+	}
+	return s.get("attributes." + key)
+}

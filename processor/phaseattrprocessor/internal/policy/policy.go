@@ -1,0 +1,144 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/replay"
+)
+
+// DeepestPerThread is the strategy that takes each thread's deepest active span.
+const DeepestPerThread = "deepest_per_thread"
+
+// Policy decides attributions. It keeps room to do so without allocating, so that
+// each goroutine needs its own.
+type Policy struct {
+	matches []match
+	paths   []string
+}
+
+// match is what the active spans of one thread come to.
+type match struct {
+	thread int64
+	// best is the latest of the deepest spans.
+	best *replay.Span
+	// ambiguous is true when the deepest spans have different labels.
+	ambiguous bool
+}
+
+// New returns a policy for a strategy. Any name but DeepestPerThread is an error.
+func New(strategy string) (*Policy, error) {
+	if strategy != DeepestPerThread {
+		return nil, fmt.Errorf("unknown attribution strategy %q (want %q)", strategy, DeepestPerThread)
+	}
+	return &Policy{}, nil
+}
+
+// Attribute decides what the active spans say. It returns false when there are
+// none. The attribution's Paths are good until the next call.
+func (p *Policy) Attribute(spans []replay.Span, origin boundary.Origin) (Attribution, bool) {
+	if len(spans) == 0 {
+		return Attribution{}, false
+	}
+	if span := named(spans, origin.ScopeID); span != nil {
+		return p.unique(span, SourceExact), true
+	}
+	if span := latestOf(spans, origin); span != nil {
+		return p.unique(span, SourceThreadLocal), true
+	}
+	p.match(spans)
+	if len(p.matches) == 1 && !p.matches[0].ambiguous {
+		return p.unique(p.matches[0].best, SourceHeuristic), true
+	}
+	return p.ambiguous(spans), true
+}
+
+// named returns the only span of a scope, or nil.
+func named(spans []replay.Span, scopeID string) *replay.Span {
+	if scopeID == "" {
+		return nil
+	}
+	var found *replay.Span
+	for i := range spans {
+		if spans[i].ScopeID == scopeID {
+			if found != nil {
+				return nil
+			}
+			found = &spans[i]
+		}
+	}
+	return found
+}
+
+// latestOf returns the latest span of the origin's thread, or nil.
+func latestOf(spans []replay.Span, origin boundary.Origin) *replay.Span {
+	if !origin.HasThread {
+		return nil
+	}
+	var latest *replay.Span
+	for i := range spans {
+		if spans[i].ThreadID == origin.ThreadID && (latest == nil || spans[i].Later(latest)) {
+			latest = &spans[i]
+		}
+	}
+	return latest
+}
+
+// match finds each thread's deepest spans.
+func (p *Policy) match(spans []replay.Span) {
+	p.matches = p.matches[:0]
+	for i := range spans {
+		span := &spans[i]
+		at := slices.IndexFunc(p.matches, func(m match) bool { return m.thread == span.ThreadID })
+		if at < 0 {
+			p.matches = append(p.matches, match{thread: span.ThreadID, best: span})
+			continue
+		}
+		m := &p.matches[at]
+		switch depth, deepest := span.Path.Depth(), m.best.Path.Depth(); {
+		case depth > deepest:
+			m.best, m.ambiguous = span, false
+		case depth == deepest:
+			m.ambiguous = m.ambiguous || span.Path != m.best.Path && span.Path.Label() != m.best.Path.Label()
+			if span.Later(m.best) {
+				m.best = span
+			}
+		}
+	}
+}
+
+func (p *Policy) unique(span *replay.Span, source string) Attribution {
+	label := span.Path.Label()
+	p.paths = append(p.paths[:0], label)
+	return Attribution{
+		Resolution: Unique, Source: source, Path: label, HasPath: true, Paths: p.paths,
+		ScopeID: span.ScopeID, ThreadID: span.ThreadID, ThreadName: span.ThreadName, HasScope: true,
+	}
+}
+
+func (p *Policy) ambiguous(spans []replay.Span) Attribution {
+	p.paths = p.paths[:0]
+	latest := &spans[0]
+	for i := range spans {
+		span := &spans[i]
+		if span.Later(latest) {
+			latest = span
+		}
+		for _, m := range p.matches {
+			if m.thread == span.ThreadID && span.Path.Depth() == m.best.Path.Depth() {
+				p.paths = append(p.paths, span.Path.Label())
+			}
+		}
+	}
+	slices.Sort(p.paths)
+	p.paths = slices.Compact(p.paths)
+	a := Attribution{Resolution: Ambiguous, Paths: p.paths}
+	if len(p.paths) > 1 {
+		a.Summary = Summary{Path: latest.Path.Label(), Source: SourceHeuristic}
+	}
+	return a
+}

@@ -1,0 +1,242 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package replay
+
+import (
+	"math"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+)
+
+// group is the replay of one process.
+type group struct {
+	key     boundary.Group
+	options *Options
+	stats   *counters
+	// order ranks the groups by the arrival of their first boundary; 0 before it.
+	order atomic.Uint64
+
+	// mu guards everything below.
+	mu      sync.RWMutex
+	threads []*thread
+	clock   clock
+	// evicted is the newest time that a bound has pushed out of the window.
+	evicted int64
+	// lastEnter is the newest time at which a scope was entered.
+	lastEnter int64
+	// maxSequence is the largest sequence number seen.
+	maxSequence int64
+	// stopped is the newest time of a stop event; never before there is one.
+	stopped int64
+	// held and open are the boundaries and the open scopes of all threads.
+	held, open int
+	// arrived is when the last event came, as time since the index was made.
+	arrived time.Duration
+	// silent is true when no event has come for the session timeout.
+	silent bool
+	// forgotten is true once the index has let go of the group.
+	forgotten bool
+}
+
+// never is before all times.
+const never = math.MinInt64
+
+func newGroup(key boundary.Group, options *Options, stats *counters) *group {
+	return &group{
+		key: key, options: options, stats: stats,
+		evicted: never, lastEnter: never, maxSequence: never, stopped: never,
+	}
+}
+
+// update lets f change the group, and brings the index's counters up to date. It
+// returns false when the group is no longer part of the index.
+func (g *group) update(f func()) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.forgotten {
+		return false
+	}
+	f()
+	held, open := 0, 0
+	var mends uint64
+	for _, t := range g.threads {
+		held += t.held()
+		open += int(t.top().size())
+		mends += t.mends
+		t.mends = 0
+	}
+	g.stats.boundaries.Add(int64(held - g.held))
+	g.stats.open.Add(int64(open - g.open))
+	g.stats.mends.Add(mends)
+	g.held, g.open = held, open
+	return true
+}
+
+// observe takes note of an event that is no boundary.
+func (g *group) observe(at int64, stop bool, arrived time.Duration) {
+	g.seen(at, arrived, false)
+	if stop {
+		g.stopped = max(g.stopped, at)
+	}
+	g.trim()
+}
+
+// add takes in a boundary. It returns how far the boundary was behind the group's
+// newest event.
+func (g *group) add(b *boundary.Boundary, arrived time.Duration) (Outcome, time.Duration) {
+	late := time.Duration(0)
+	if g.clock.votes > 0 && b.Time < g.clock.now {
+		late = time.Duration(uint64(g.clock.now) - uint64(b.Time)) //nolint:gosec // positive
+	}
+	g.seen(b.Time, arrived, b.Sequence > g.maxSequence)
+	g.maxSequence = max(g.maxSequence, b.Sequence)
+	outcome := g.place(b)
+	if outcome == Accepted && b.Action == boundary.Enter {
+		g.lastEnter = max(g.lastEnter, b.Time)
+	}
+	g.trim()
+	return outcome, max(late, 0)
+}
+
+// seen takes note of any event's time and arrival.
+func (g *group) seen(at int64, arrived time.Duration, fresh bool) {
+	g.arrived, g.silent = arrived, false
+	if g.clock.see(at, g.options.Window, fresh) {
+		g.evicted = never
+		for _, t := range g.threads {
+			t.rebase(at)
+		}
+	}
+}
+
+// place puts a boundary on its thread's timeline.
+func (g *group) place(b *boundary.Boundary) Outcome {
+	t := g.thread(b.ThreadID)
+	if b.Time < g.floor() {
+		// An exit may still close what is open. An enter may be a duplicate of one whose
+		// exit has left the window: it would never end.
+		if b.Action == boundary.Exit && t != nil && t.close(b.ScopeID) {
+			return Accepted
+		}
+		return TooOld
+	}
+	if t == nil && full(len(g.threads), g.options.MaxThreads) {
+		return TooManyThreads
+	}
+	if t != nil && b.Action == boundary.Enter && full(int(t.top().size()), g.options.MaxOpen) {
+		return TooManyOpen
+	}
+	if !g.makeRoom() {
+		return TooManyBoundaries
+	}
+	if t == nil {
+		t = &thread{id: b.ThreadID, repair: g.options.Repair}
+		g.threads = append(g.threads, t)
+	}
+	if !t.add(b) {
+		return Duplicate
+	}
+	if g.order.Load() == 0 {
+		g.order.Store(g.stats.started.Add(1))
+	}
+	return Accepted
+}
+
+func full(n, bound int) bool { return bound > 0 && n >= bound }
+
+// makeRoom lets the oldest boundaries of the group go until there is room for one
+// more. A boundary from far ahead of the group's time goes before them.
+func (g *group) makeRoom() bool {
+	held, rest := g.held, int(g.stats.boundaries.Load())-g.held
+	for full(held, g.options.MaxBoundaries) || full(held+rest, g.options.MaxTotal) {
+		var oldest *thread
+		for _, t := range g.threads {
+			n := len(t.entries)
+			if n == 0 {
+				continue
+			}
+			if last := t.entries[n-1].time; last > g.clock.now && !within(last, g.clock.now, g.options.Window) {
+				t.entries = slices.Delete(t.entries, n-1, n)
+				return true
+			}
+			if oldest == nil || t.entries[0].time < oldest.entries[0].time {
+				oldest = t
+			}
+		}
+		if oldest == nil {
+			return false
+		}
+		g.evicted = max(g.evicted, oldest.entries[0].time)
+		held -= oldest.held()
+		oldest.drop(1)
+		held += oldest.held()
+	}
+	return true
+}
+
+// floor is the oldest time that the group can still answer for.
+func (g *group) floor() int64 {
+	floor := g.clock.floor(g.options.Window)
+	if g.evicted >= floor && g.evicted != never {
+		return g.evicted + 1
+	}
+	return floor
+}
+
+// trim forgets what has left the window, and threads that have nothing left.
+func (g *group) trim() {
+	floor := g.floor()
+	idle := false
+	for _, t := range g.threads {
+		t.trim(floor)
+		idle = idle || t.held() == 0
+	}
+	if idle {
+		g.threads = slices.DeleteFunc(g.threads, func(t *thread) bool { return t.held() == 0 })
+	}
+}
+
+func (g *group) thread(id int64) *thread {
+	for _, t := range g.threads {
+		if t.id == id {
+			return t
+		}
+	}
+	return nil
+}
+
+// ended tells whether the session is over: it said so and opened nothing since, or
+// it fell silent.
+func (g *group) ended() bool {
+	return g.silent || g.stopped != never && g.stopped >= g.lastEnter
+}
+
+// expire ends a session that has been silent for the session timeout. It returns
+// true when the session ended a window ago: the group is then to be forgotten.
+func (g *group) expire(now time.Duration) bool {
+	quiet := now - g.arrived
+	if g.options.SessionTimeout > 0 && quiet >= g.options.SessionTimeout {
+		g.silent = true
+	}
+	if !g.ended() || g.options.Window <= 0 || quiet < g.options.Window {
+		return false
+	}
+	g.threads = nil
+	return true
+}
+
+// status tells whether the group can answer for a moment.
+func (g *group) status(at int64) Status {
+	switch {
+	case at < g.floor():
+		return BeforeWindow
+	case at > g.clock.now && g.ended():
+		return Ended
+	}
+	return Known
+}

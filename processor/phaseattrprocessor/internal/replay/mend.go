@@ -1,0 +1,91 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package replay
+
+import "github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+
+// mend returns the stack that boundary n, at position i, should have found, when
+// its predecessors left stack. A boundary names its parent and its path, so it
+// shows what was lost before it: scopes that are still open but must have ended
+// are closed, and a parent whose enter was lost is put there.
+func (t *thread) mend(n *node, i int, stack *node) *node {
+	n.set(mended|retroactive, false)
+	right := t.expected(n, i, stack)
+	if right == stack {
+		return stack
+	}
+	n.set(mended, true)
+	if !n.is(counted) {
+		n.set(counted, true)
+		t.mends++
+	}
+	return right
+}
+
+func (t *thread) expected(n *node, i int, stack *node) *node {
+	if n.is(isExit) {
+		if scope := stack.find(n.scopeID); scope != nil {
+			return scope
+		}
+	}
+	if parent := stack.parentOf(n); parent != nil {
+		return t.lostEnter(n, i, stack, parent)
+	}
+	if n.path.Depth() == 1 {
+		return t.lostEnter(n, i, stack, nil)
+	}
+	// The parent's enter was lost too. What n cannot lie in has ended: so has a
+	// scope at the parent's own path, since it is not the parent.
+	ancestor := stack
+	for ancestor != nil && (ancestor.path.Depth() >= n.path.Depth()-1 || !ancestor.path.Contains(n.path)) {
+		ancestor = ancestor.before
+	}
+	if n.is(isExit) || n.parentID == "" {
+		return t.lostEnter(n, i, stack, ancestor)
+	}
+	return t.phantom(n, i, ancestor, n.parentID, n.path.Parent(), ancestor == stack && t.oneLost(n, i))
+}
+
+// parentOf returns the frame that n says it was opened in: by its scope ID, or, when
+// n does not give one, by the path.
+func (n *node) parentOf(child *node) *node {
+	if child.parentID != "" {
+		return n.find(child.parentID)
+	}
+	for n != nil && (n.path.Depth() != child.path.Depth()-1 || !n.path.Contains(child.path)) {
+		n = n.before
+	}
+	return n
+}
+
+// lostEnter returns the stack for a boundary whose parent is on top. An exit whose
+// enter was lost gets the scope that it closes, when it is certain since when it
+// was open.
+func (t *thread) lostEnter(n *node, i int, stack, parent *node) *node {
+	if !n.is(isExit) || parent != stack || !t.oneLost(n, i) {
+		return parent
+	}
+	return t.phantom(n, i, parent, n.scopeID, n.path, true)
+}
+
+// oneLost tells whether exactly one boundary is missing between n and its
+// predecessor on the thread: the emitter numbers all its boundaries in one row.
+func (t *thread) oneLost(n *node, i int) bool {
+	return i > 0 && n.seq-t.entries[i-1].seq == 2
+}
+
+// phantom returns a frame for a scope whose enter was lost. It began at n, or, when
+// since is true, right after the predecessor of n: programs open a scope soon after
+// the last boundary, not soon before the next one.
+func (t *thread) phantom(n *node, i int, below *node, scopeID string, path boundary.Path, since bool) *node {
+	frame := &node{
+		seq: n.seq - 1, time: n.time, scopeID: scopeID, path: path, detail: n.detail, flags: phantom,
+	}
+	if since {
+		n.set(retroactive, true)
+		frame.time = min(t.entries[i-1].time+1, n.time)
+	}
+	frame.push(below)
+	return frame
+}

@@ -1,0 +1,142 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package replay
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+)
+
+// Status says how far the index can answer a question.
+type Status uint8
+
+const (
+	// Known: the spans are those that were active, as far as the boundaries tell.
+	Known Status = iota
+	// Unknown: no event of the group has come.
+	Unknown
+	// BeforeWindow: the time is older than what is kept. Not the same as "no phase
+	// was active".
+	BeforeWindow
+	// Ended: the time lies after the session's end.
+	Ended
+)
+
+// Active appends the spans that decide the attribution at a moment: per thread the
+// whole stack, or only its top when that is the deepest and the latest of it. An
+// origin scope may name any span, so whole makes it the whole stack always.
+func (x *Index) Active(dst []Span, key boundary.Group, at int64, whole bool) ([]Span, Status) {
+	g := x.group(key)
+	if g == nil {
+		return dst, Unknown
+	}
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	status := g.status(at)
+	if status == Known {
+		dst = g.active(dst, at, whole)
+	}
+	return dst, status
+}
+
+func (g *group) active(dst []Span, at int64, whole bool) []Span {
+	for _, t := range g.threads {
+		stack, standing := t.at(at)
+		entered := false
+		for _, e := range standing {
+			if !e.is(isExit) {
+				dst = append(dst, e.span(g.key, t.id))
+				entered = true
+			}
+		}
+		for frame := stack; frame != nil; frame = frame.before {
+			dst = append(dst, frame.span(g.key, t.id))
+			if frame.is(plain) && !whole && !entered {
+				break
+			}
+		}
+	}
+	return dst
+}
+
+// Throughout appends the spans that were active from one moment to another without
+// a break. The status is that of the moment that can be answered less.
+func (x *Index) Throughout(dst []Span, key boundary.Group, from, to int64) ([]Span, Status) {
+	g := x.group(key)
+	if g == nil {
+		return dst, Unknown
+	}
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	for _, at := range [...]int64{from, to} {
+		if status := g.status(at); status != Known {
+			return dst, status
+		}
+	}
+	for _, t := range g.threads {
+		first, standing := t.at(from)
+		last, _ := t.at(to)
+		for frame := last; frame != nil; frame = frame.before {
+			if first.frame(frame.height) == frame || stands(standing, frame) {
+				dst = append(dst, frame.span(g.key, t.id))
+			}
+		}
+	}
+	return dst, Known
+}
+
+func stands(standing []entry, frame *node) bool {
+	for _, e := range standing {
+		if e.node == frame {
+			return true
+		}
+	}
+	return false
+}
+
+// Reached tells whether the group is alive and its events have not come as far as a
+// moment yet: boundaries before it may still be on their way.
+func (x *Index) Reached(key boundary.Group, at int64) bool {
+	g := x.group(key)
+	if g == nil {
+		return true
+	}
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return g.clock.now >= at || g.ended()
+}
+
+// Groups lists the groups of a session in the order of the arrival of their first
+// boundaries. Groups without one are left out.
+func (x *Index) Groups(session string) []boundary.Group {
+	var found []*group
+	for _, g := range x.all() {
+		if g.key.Session == session && g.order.Load() > 0 {
+			found = append(found, g)
+		}
+	}
+	slices.SortFunc(found, func(a, b *group) int { return cmp.Compare(a.order.Load(), b.order.Load()) })
+	keys := make([]boundary.Group, len(found))
+	for i, g := range found {
+		keys[i] = g.key
+	}
+	return keys
+}
+
+// Spans appends every span of a group, unordered. What is open ends at the group's
+// newest event.
+func (x *Index) Spans(dst []Span, key boundary.Group) []Span {
+	g := x.group(key)
+	if g == nil {
+		return dst
+	}
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	for _, t := range g.threads {
+		dst = t.spans(dst, key, g.clock.now)
+	}
+	return dst
+}

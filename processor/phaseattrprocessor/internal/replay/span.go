@@ -1,0 +1,57 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package replay keeps the boundaries of running programs and tells which scopes
+// were active at a moment. Boundaries are added one by one, in any order; the
+// index answers at any moment from what it has.
+package replay
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+)
+
+// Span is one scope and the time in which it was active, both ends included.
+type Span struct {
+	Group      boundary.Group
+	ThreadID   int64
+	ThreadName string
+	ScopeID    string
+	Path       boundary.Path
+	// Start and End are nanoseconds since the Unix epoch. End is not set on a span
+	// of Active, which need not know it.
+	Start, End int64
+	// Sequence is that of the boundary that opened the scope.
+	Sequence int64
+	// SyntheticEnd is true when no exit was seen: the span ends where its session
+	// did, or where a later boundary shows that it must have ended.
+	SyntheticEnd bool
+	// Attributes are the scope's own.
+	Attributes []boundary.Attribute
+}
+
+// Later orders spans by (sequence, scope ID): the order in which a recorder
+// opened them.
+func (s *Span) Later(than *Span) bool {
+	if s.Sequence != than.Sequence {
+		return s.Sequence > than.Sequence
+	}
+	return s.ScopeID > than.ScopeID
+}
+
+// SortSpans orders spans by session, rank, start, end, sequence and scope ID.
+func SortSpans(spans []Span) {
+	slices.SortFunc(spans, func(a, b Span) int {
+		return cmp.Or(
+			strings.Compare(a.Group.Session, b.Group.Session),
+			cmp.Compare(a.Group.Rank, b.Group.Rank),
+			cmp.Compare(a.Start, b.Start),
+			cmp.Compare(a.End, b.End),
+			cmp.Compare(a.Sequence, b.Sequence),
+			strings.Compare(a.ScopeID, b.ScopeID),
+		)
+	})
+}

@@ -1,0 +1,96 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package phaseattrprocessor
+
+import (
+	"context"
+	"math"
+
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+)
+
+func (p *instance) processMetrics(ctx context.Context, md pmetric.Metrics) (pmetric.Metrics, error) {
+	answers := p.ask(func(a *asker) { a.metrics(md) })
+	p.tally.answered(ctx, signalMetrics, &answers)
+	return md, nil
+}
+
+// metrics answers the data points of a batch: those of a gauge at their time, delta
+// points over their interval.
+func (a *asker) metrics(md pmetric.Metrics) {
+	for _, resource := range md.ResourceMetrics().All() {
+		for _, scope := range resource.ScopeMetrics().All() {
+			for _, metric := range scope.Metrics().All() {
+				a.metric(metric, scope.Scope().Attributes(), resource.Resource().Attributes())
+			}
+		}
+	}
+}
+
+func (a *asker) metric(metric pmetric.Metric, scope, resource pcommon.Map) {
+	//exhaustive:enforce
+	switch metric.Type() {
+	case pmetric.MetricTypeGauge:
+		for _, dp := range metric.Gauge().DataPoints().All() {
+			a.dataPoint(dp, scope, resource)
+		}
+	case pmetric.MetricTypeSum:
+		for _, dp := range metric.Sum().DataPoints().All() {
+			a.aggregated(dp, metric.Sum().AggregationTemporality(), scope, resource)
+		}
+	case pmetric.MetricTypeHistogram:
+		for _, dp := range metric.Histogram().DataPoints().All() {
+			a.aggregated(dp, metric.Histogram().AggregationTemporality(), scope, resource)
+		}
+	case pmetric.MetricTypeExponentialHistogram:
+		for _, dp := range metric.ExponentialHistogram().DataPoints().All() {
+			a.aggregated(dp, metric.ExponentialHistogram().AggregationTemporality(), scope, resource)
+		}
+	case pmetric.MetricTypeSummary: // cumulative by definition
+		for _, dp := range metric.Summary().DataPoints().All() {
+			a.aggregated(dp, pmetric.AggregationTemporalityCumulative, scope, resource)
+		}
+	case pmetric.MetricTypeEmpty:
+	}
+}
+
+// dataPoint is what the data points of all metric types have.
+type dataPoint interface {
+	Attributes() pcommon.Map
+	StartTimestamp() pcommon.Timestamp
+	Timestamp() pcommon.Timestamp
+}
+
+// aggregated answers a data point that stands for an interval.
+func (a *asker) aggregated(dp dataPoint, temporality pmetric.AggregationTemporality, scope, resource pcommon.Map) {
+	if temporality != pmetric.AggregationTemporalityDelta {
+		if a.config.Cumulative == CumulativeAnnotate {
+			a.dataPoint(dp, scope, resource)
+		}
+		return
+	}
+	from, to := dp.StartTimestamp(), dp.Timestamp()
+	if from == 0 { // the start is not known
+		from = to
+	}
+	a.interval(dp.Attributes(), from, to, scope, resource)
+}
+
+// dataPoint answers a data point at its time.
+func (a *asker) dataPoint(dp dataPoint, scope, resource pcommon.Map) {
+	a.interval(dp.Attributes(), dp.Timestamp(), dp.Timestamp(), scope, resource)
+}
+
+// interval answers what stands for the time between two timestamps. What has no
+// time, or one that no event can have, stays as it is.
+func (a *asker) interval(attrs pcommon.Map, from, to pcommon.Timestamp, scope, resource pcommon.Map) {
+	if from == 0 || to == 0 || from > math.MaxInt64 || to > math.MaxInt64 {
+		return
+	}
+	fields := boundary.NewFields(attrs, scope, resource)
+	a.during(attrs, &fields, int64(from), int64(to)) //nolint:gosec // both fit
+}
