@@ -40,6 +40,7 @@ build: $(COLLECTOR) ## Build bin/otelcol-phaseattr; the first time takes minutes
 
 $(COLLECTOR): builder-config.yaml go.mod go.sum tools/builder/go.mod $(SOURCES)
 	@echo "==> building $@ from builder-config.yaml"
+	@mkdir -p $(@D)
 	$(BUILDER) --config builder-config.yaml
 	@mv bin/.build/$(@F) $@
 
