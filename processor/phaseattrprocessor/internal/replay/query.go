@@ -45,21 +45,37 @@ func (x *Index) Active(dst []Span, key boundary.Group, at int64, whole bool) ([]
 func (g *group) active(dst []Span, at int64, whole bool) []Span {
 	for _, t := range g.threads {
 		stack, standing := t.at(at)
-		entered := false
-		for _, e := range standing {
-			if !e.is(isExit) {
-				dst = append(dst, e.span(g.key, t.id))
-				entered = true
+		if len(standing) > 0 {
+			for _, frame := range union(stack, standing) {
+				dst = append(dst, frame.span(g.key, t.id))
 			}
+			continue
 		}
 		for frame := stack; frame != nil; frame = frame.before {
 			dst = append(dst, frame.span(g.key, t.id))
-			if frame.is(plain) && !whole && !entered {
+			if frame.is(plain) && !whole {
 				break
 			}
 		}
 	}
 	return dst
+}
+
+// union lists the frames of a stack and of those that the boundaries standing at
+// one moment found and left.
+func union(stack *node, standing []entry) []*node {
+	var frames []*node
+	add := func(stack *node) {
+		for frame := stack; frame != nil && !slices.Contains(frames, frame); frame = frame.before {
+			frames = append(frames, frame)
+		}
+	}
+	add(stack)
+	for _, e := range standing {
+		add(e.before)
+		add(e.after())
+	}
+	return frames
 }
 
 // Throughout appends the spans that were active from one moment to another without
@@ -79,22 +95,14 @@ func (x *Index) Throughout(dst []Span, key boundary.Group, from, to int64) ([]Sp
 	for _, t := range g.threads {
 		first, standing := t.at(from)
 		last, _ := t.at(to)
+		begun := union(first, standing)
 		for frame := last; frame != nil; frame = frame.before {
-			if first.frame(frame.height) == frame || stands(standing, frame) {
+			if slices.Contains(begun, frame) {
 				dst = append(dst, frame.span(g.key, t.id))
 			}
 		}
 	}
 	return dst, Known
-}
-
-func stands(standing []entry, frame *node) bool {
-	for _, e := range standing {
-		if e.node == frame {
-			return true
-		}
-	}
-	return false
 }
 
 // Reached tells whether the group is alive and its events have not come as far as a
