@@ -1,0 +1,522 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package boundary
+
+import (
+	"math"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/plog"
+)
+
+type object = map[string]any
+
+func newReader() *Reader {
+	return &Reader{
+		SessionKey: "session_id", RankKey: "rank", KeepAttributes: []string{"split", "epoch"},
+		Limits: Limits{TextBytes: 64, LabelBytes: 100, Depth: 8},
+	}
+}
+
+// newFields puts raw values into attributes, map body, scope and resource, as many
+// of them as are given.
+func newFields(t *testing.T, places ...object) Fields {
+	t.Helper()
+	maps := make([]pcommon.Map, len(places))
+	for i, raw := range places {
+		maps[i] = pcommon.NewMap()
+		require.NoError(t, maps[i].FromRaw(raw))
+	}
+	return NewFields(maps...)
+}
+
+// forward is the phase_scope of a well-formed enter.
+func forward() object {
+	return object{
+		"action": "enter", "name": "forward", "path": []any{"train", "step", "forward"},
+		"scope_id": "run:3", "parent_scope_id": "run:2", "thread_id": int64(7), "thread_name": "Main",
+		"sequence": int64(5), "depth": int64(3), "attributes": object{"epoch": int64(2), "lr": 0.1},
+	}
+}
+
+func forwardBoundary() Boundary {
+	return Boundary{
+		Time: 1000, Sequence: 5, ThreadID: 7, ThreadName: "Main", ScopeID: "run:3", ParentScopeID: "run:2",
+		Name: "forward", Path: NewPath("train", "step", "forward"),
+		Attributes: []Attribute{{"epoch", int64(2)}}, Action: Enter,
+	}
+}
+
+// dotted puts the fields of a map beside each other, under names with a prefix.
+func dotted(prefix string, raw object) object {
+	flat := object{}
+	for key, value := range raw {
+		if inner, ok := value.(object); ok {
+			for key, value := range dotted(prefix+key+".", inner) {
+				flat[key] = value
+			}
+			continue
+		}
+		flat[prefix+key] = value
+	}
+	return flat
+}
+
+func TestBoundaryIsReadFromEveryLayoutInEveryPlace(t *testing.T) {
+	layouts := map[string]object{
+		"nested in metadata":             {"metadata": object{"phase_scope": forward()}},
+		"nested beside metadata":         {"metadata": object{"note": "x"}, "phase_scope": forward()},
+		"nested under a dotted name":     {"metadata.phase_scope": forward()},
+		"dotted":                         dotted("phase_scope.", forward()),
+		"dotted down from metadata":      dotted("metadata.phase_scope.", forward()),
+		"dotted inside the metadata map": {"metadata": dotted("phase_scope.", forward())},
+		"metadata that is text":          {"metadata": "x", "phase_scope": forward()},
+		"a phase_scope that is text besides dotted names": func() object {
+			flat := dotted("phase_scope.", forward())
+			flat["phase_scope"] = "x"
+			return flat
+		}(),
+	}
+	places := []string{"attributes", "body", "scope", "resource"}
+	for name, layout := range layouts {
+		for place := range places {
+			t.Run(name+" in "+places[place], func(t *testing.T) {
+				all := []object{{"a": "1"}, {"b": "2"}, {"c": "3"}, {"d": "4"}}
+				for key, value := range layout {
+					all[place][key] = value
+				}
+				fields := newFields(t, all...)
+				b, reason := newReader().Boundary(&Event{Type: "phase_enter", Time: 1000, HasTime: true}, &fields)
+				assert.Equal(t, OK, reason)
+				assert.Equal(t, forwardBoundary(), b)
+			})
+		}
+	}
+}
+
+func TestBoundaryOfTheInnermostPlaceIsRead(t *testing.T) {
+	named := func(name string) object {
+		scope := forward()
+		scope["name"] = name
+		return object{"phase_scope": scope}
+	}
+	places := []object{named("attributes"), named("body"), named("scope"), named("resource")}
+	for first, want := range []string{"attributes", "body", "scope", "resource"} {
+		fields := newFields(t, places[first:]...)
+		b, reason := newReader().Boundary(&Event{Type: "phase_enter", HasTime: true}, &fields)
+		require.Equal(t, OK, reason)
+		assert.Equal(t, want, b.Name)
+	}
+}
+
+func TestBoundaryIsReadOrTheReasonWhyNotIsGiven(t *testing.T) {
+	set := func(key string, value any) func(object) { return func(scope object) { scope[key] = value } }
+	without := func(key string) func(object) { return func(scope object) { delete(scope, key) } }
+	deep := make([]any, 1_000_000)
+	for i := range deep {
+		deep[i] = "x"
+	}
+	for _, tc := range []struct {
+		name  string
+		event string
+		edit  func(object)
+		want  Reason
+		exact Reason // when the reader is exact; OK stands for the same as want
+	}{
+		{name: "exit", event: "phase_exit", edit: set("action", "exit")},
+
+		{name: "no action", edit: without("action"), want: BadAction},
+		{name: "action of an unknown kind", edit: set("action", "pause"), want: BadAction},
+		{name: "action in capitals", edit: set("action", "Enter"), want: BadAction},
+		{name: "action that is no text", edit: set("action", true), want: BadAction},
+		{name: "exit action on an enter event", edit: set("action", "exit"), want: BadAction},
+		{name: "enter action on an exit event", event: "phase_exit", edit: set("action", "enter"), want: BadAction},
+
+		{name: "no name", edit: without("name"), want: BadName},
+		{name: "null name", edit: set("name", nil), want: BadName},
+		{name: "name that is a number", edit: set("name", int64(1)), want: BadName},
+		{name: "empty name", edit: set("name", ""), want: BadName},
+		{name: "blank name", edit: set("name", " \t\n"), want: BadName},
+		{name: "name of the longest length allowed", edit: set("name", strings.Repeat("n", 64))},
+		{name: "name past the limit", edit: set("name", strings.Repeat("n", 65)), want: TooLong},
+		{name: "name of a megabyte", edit: set("name", strings.Repeat("n", 1<<20)), want: TooLong},
+
+		{name: "no path", edit: without("path"), want: BadPath},
+		{name: "null path", edit: set("path", nil), want: BadPath},
+		{name: "path that is text", edit: set("path", "train / step"), want: BadPath},
+		{name: "path that is a map", edit: set("path", object{"0": "train"}), want: BadPath},
+		{name: "empty path", edit: set("path", []any{}), want: BadPath},
+		{name: "path of empty names", edit: set("path", []any{"", ""}), want: BadPath},
+		{name: "path of other things than names", edit: set("path", []any{int64(1), nil, true, []any{"a"}}), want: BadPath},
+		{name: "path of the greatest depth allowed", edit: set("path", deep[:8])},
+		{name: "path past the greatest depth", edit: set("path", deep[:9]), want: TooDeep},
+		{name: "path of a million parts", edit: set("path", deep), want: TooDeep},
+		{name: "path past the label limit", edit: set("path", []any{strings.Repeat("p", 101)}), want: TooLong},
+		{name: "path past the label limit by its separators", edit: set("path", []any{
+			strings.Repeat("p", 49), strings.Repeat("q", 49),
+		}), want: TooLong},
+		{name: "path of a megabyte", edit: set("path", []any{strings.Repeat("p", 1<<20)}), want: TooLong},
+
+		{name: "no scope ID", edit: without("scope_id"), want: BadScopeID},
+		{name: "null scope ID", edit: set("scope_id", nil), want: BadScopeID},
+		{name: "scope ID that is a number", edit: set("scope_id", int64(3)), want: BadScopeID},
+		{name: "scope ID past the limit", edit: set("scope_id", strings.Repeat("s", 65)), want: TooLong},
+
+		{name: "no parent", edit: without("parent_scope_id")},
+		{name: "null parent", edit: set("parent_scope_id", nil)},
+		{name: "parent that is a number", edit: set("parent_scope_id", int64(2)), want: BadParent},
+		{name: "parent past the limit", edit: set("parent_scope_id", strings.Repeat("s", 65)), want: TooLong},
+
+		{name: "no thread ID", edit: without("thread_id"), want: BadThread},
+		{name: "null thread ID", edit: set("thread_id", nil), want: BadThread},
+		{name: "thread ID that is a bool", edit: set("thread_id", true), want: BadThread},
+		{name: "thread ID that is an integral double", edit: set("thread_id", 7.0), exact: BadThread},
+		{name: "thread ID with a fraction", edit: set("thread_id", 7.5), want: BadThread},
+		{name: "thread ID that is decimal text", edit: set("thread_id", " 7 "), exact: BadThread},
+		{name: "thread ID that is other text", edit: set("thread_id", "main"), want: BadThread},
+		{name: "no thread name", edit: without("thread_name"), want: BadThread},
+		{name: "thread name that is a number", edit: set("thread_name", int64(7)), want: BadThread},
+		{name: "empty thread name", edit: set("thread_name", "")},
+		{name: "thread name past the limit", edit: set("thread_name", strings.Repeat("t", 65)), want: TooLong},
+
+		{name: "no sequence", edit: without("sequence"), want: BadSequence},
+		{name: "null sequence", edit: set("sequence", nil), want: BadSequence},
+		{name: "sequence that is a bool", edit: set("sequence", true), want: BadSequence},
+		{name: "sequence that is a list", edit: set("sequence", []any{int64(5)}), want: BadSequence},
+		{name: "sequence that is an integral double", edit: set("sequence", 5.0), exact: BadSequence},
+		{name: "sequence with a fraction", edit: set("sequence", 5.5), want: BadSequence},
+		{name: "sequence that is infinite", edit: set("sequence", math.Inf(1)), want: BadSequence},
+		{name: "sequence that is no number", edit: set("sequence", math.NaN()), want: BadSequence},
+		{name: "sequence above all ints", edit: set("sequence", math.Pow(2, 63)), want: BadSequence},
+		{name: "sequence that is decimal text", edit: set("sequence", "5"), exact: BadSequence},
+		{name: "sequence that is too long a number", edit: set("sequence", "9223372036854775808"), want: BadSequence},
+		{name: "negative sequence", edit: set("sequence", int64(-5))},
+
+		{name: "no depth", edit: without("depth")},
+		{name: "depth at odds with the path", edit: set("depth", int64(9))},
+		{name: "depth that is text", edit: set("depth", "deep")},
+		{name: "attributes that are text", edit: set("attributes", "epoch=2")},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			scope := forward()
+			tc.edit(scope)
+			fields := newFields(t, object{"metadata": object{"phase_scope": scope}})
+			event := &Event{Type: "phase_enter", Time: 1000, HasTime: true}
+			if tc.event != "" {
+				event.Type = tc.event
+			}
+			reader := newReader()
+			_, reason := reader.Boundary(event, &fields)
+			assert.Equal(t, tc.want, reason)
+			if tc.exact == OK {
+				tc.exact = tc.want
+			}
+			reader.Exact = true
+			_, reason = reader.Boundary(event, &fields)
+			assert.Equal(t, tc.exact, reason)
+		})
+	}
+}
+
+func TestBoundaryNeedsATimeAndAScope(t *testing.T) {
+	reader := newReader()
+	fields := newFields(t, object{"metadata": object{"phase_scope": forward()}})
+	_, reason := reader.Boundary(&Event{Type: "phase_enter"}, &fields)
+	assert.Equal(t, BadTime, reason)
+
+	for name, place := range map[string]object{
+		"no metadata":                   {"a": "b"},
+		"metadata without phase_scope":  {"metadata": object{"a": "b"}},
+		"metadata that is text":         {"metadata": "phase_scope"},
+		"phase_scope that is null":      {"metadata": object{"phase_scope": nil}},
+		"phase_scope that is text":      {"metadata": object{"phase_scope": "enter"}},
+		"phase_scope that is a list":    {"metadata": object{"phase_scope": []any{forward()}}},
+		"names that look like the dots": {"phase_scopes.path": "x", "metadata.phase_scopes": "y"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fields := newFields(t, place)
+			_, reason := reader.Boundary(&Event{Type: "phase_enter", HasTime: true}, &fields)
+			assert.Equal(t, NoScope, reason)
+		})
+	}
+}
+
+func TestBoundaryTrimsItsNameAndSkipsWhatIsNoPartOfItsPath(t *testing.T) {
+	scope := forward()
+	scope["name"] = "  forward\n"
+	scope["path"] = []any{"train", "", int64(3), nil, " ", "a / b"}
+	fields := newFields(t, object{"phase_scope": scope})
+	b, reason := newReader().Boundary(&Event{Type: "phase_enter", HasTime: true}, &fields)
+	require.Equal(t, OK, reason)
+	assert.Equal(t, "forward", b.Name)
+	assert.Equal(t, []string{"train", " ", "a / b"}, b.Path.Parts())
+}
+
+func TestBoundaryKeepsTheAttributesAskedForInTheirOrder(t *testing.T) {
+	for _, tc := range []struct {
+		name       string
+		attributes any
+		want       []Attribute
+	}{
+		{"none", object{}, nil},
+		{"others only", object{"lr": 0.1}, nil},
+		{"text and int", object{"epoch": int64(2), "split": "eval"}, []Attribute{{"split", "eval"}, {"epoch", int64(2)}}},
+		{"double and bool", object{"epoch": 2.5, "split": true}, []Attribute{{"split", true}, {"epoch", 2.5}}},
+		{"null, list and map", object{"epoch": nil, "split": []any{"a"}}, nil},
+		{"map", object{"epoch": object{"n": int64(1)}}, nil},
+		{"bytes", object{"split": []byte("eval")}, nil},
+		{"text past the limit", object{"split": strings.Repeat("s", 65), "epoch": int64(1)}, []Attribute{{"epoch", int64(1)}}},
+		{"no map", "epoch=2", nil},
+	} {
+		for layout, place := range map[string]func(object) object{
+			"nested": func(scope object) object { return object{"phase_scope": scope} },
+			"dotted": func(scope object) object { return dotted("phase_scope.", scope) },
+		} {
+			t.Run(tc.name+" "+layout, func(t *testing.T) {
+				scope := forward()
+				scope["attributes"] = tc.attributes
+				fields := newFields(t, place(scope))
+				b, reason := newReader().Boundary(&Event{Type: "phase_enter", HasTime: true}, &fields)
+				require.Equal(t, OK, reason)
+				assert.Equal(t, tc.want, b.Attributes)
+			})
+		}
+	}
+}
+
+func TestGroupIsTheSessionAndTheRank(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		fields object
+		want   Group
+		reason Reason
+		exact  Reason // as above: OK stands for the same as reason
+	}{
+		{name: "no rank", fields: object{"session_id": "run"}, want: Group{"run", 0}},
+		{name: "int rank", fields: object{"session_id": "run", "rank": int64(3)}, want: Group{"run", 3}},
+		{name: "negative rank", fields: object{"session_id": "run", "rank": int64(-1)}, want: Group{"run", -1}},
+		{name: "decimal text", fields: object{"session_id": "run", "rank": " 12\n"}, want: Group{"run", 12}},
+		{name: "signed text", fields: object{"session_id": "run", "rank": "-4"}, want: Group{"run", -4}},
+		{name: "integral double", fields: object{"session_id": "run", "rank": 3.0}, want: Group{"run", 3}, exact: BadRank},
+		{name: "fraction", fields: object{"session_id": "run", "rank": 1.5}, reason: BadRank},
+		{name: "text with a fraction", fields: object{"session_id": "run", "rank": "1.0"}, reason: BadRank},
+		{name: "other text", fields: object{"session_id": "run", "rank": "first"}, reason: BadRank},
+		{name: "empty text", fields: object{"session_id": "run", "rank": ""}, reason: BadRank},
+		{name: "hexadecimal text", fields: object{"session_id": "run", "rank": "0x1"}, reason: BadRank},
+		{name: "true", fields: object{"session_id": "run", "rank": true}, reason: BadRank},
+		{name: "null", fields: object{"session_id": "run", "rank": nil}, reason: BadRank},
+		{name: "list", fields: object{"session_id": "run", "rank": []any{int64(1)}}, reason: BadRank},
+		{name: "empty session", fields: object{"session_id": ""}, want: Group{"", 0}},
+		{name: "no session", fields: object{"rank": int64(1)}, reason: BadSession},
+		{name: "null session", fields: object{"session_id": nil}, reason: BadSession},
+		{name: "session that is a number", fields: object{"session_id": int64(1)}, reason: BadSession},
+		{name: "longest session", fields: object{"session_id": strings.Repeat("s", 64)}, want: Group{strings.Repeat("s", 64), 0}},
+		{name: "session past the limit", fields: object{"session_id": strings.Repeat("s", 65)}, reason: TooLong},
+		{name: "no fields at all", fields: object{}, reason: BadSession},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			fields := newFields(t, tc.fields)
+			reader := newReader()
+			group, reason := reader.Group(&fields)
+			assert.Equal(t, tc.reason, reason)
+			assert.Equal(t, tc.want, group)
+
+			if tc.exact == OK {
+				tc.exact = tc.reason
+			}
+			reader.Exact = true
+			_, reason = reader.Group(&fields)
+			assert.Equal(t, tc.exact, reason)
+		})
+	}
+}
+
+func TestGroupIsReadUnderTheNamesThatTheReaderIsGiven(t *testing.T) {
+	reader := newReader()
+	reader.SessionKey, reader.RankKey = "job.id", "node"
+	fields := newFields(t, object{"session_id": "other", "rank": int64(9)}, object{"job.id": "run", "node": int64(2)})
+	group, reason := reader.Group(&fields)
+	assert.Equal(t, OK, reason)
+	assert.Equal(t, Group{"run", 2}, group)
+}
+
+func TestFieldsAreLookedForInAttributesBodyScopeAndResource(t *testing.T) {
+	record := plog.NewLogRecord()
+	record.Attributes().PutStr("first", "attributes")
+	body := record.Body().SetEmptyMap()
+	scope, resource := pcommon.NewMap(), pcommon.NewMap()
+	for i, place := range []pcommon.Map{record.Attributes(), body, scope, resource} {
+		name := []string{"attributes", "body", "scope", "resource"}[i]
+		for _, key := range []string{"attributes", "body", "scope", "resource"}[:i+1] {
+			place.PutStr(key, name) // every place has what the places before it have, and more
+		}
+	}
+	fields := LogFields(record, scope, resource)
+	for _, key := range []string{"body", "scope", "resource"} {
+		v, ok := fields.Get(key)
+		require.True(t, ok, key)
+		assert.Equal(t, key, v.Str())
+	}
+	v, ok := fields.Get("attributes")
+	require.True(t, ok)
+	assert.Equal(t, "attributes", v.Str())
+	_, ok = fields.Get("nowhere")
+	assert.False(t, ok)
+
+	// A body that is no map is no place.
+	record.Body().SetStr("body")
+	fields = LogFields(record, scope, resource)
+	v, _ = fields.Get("body")
+	assert.Equal(t, "scope", v.Str())
+}
+
+func TestFieldsLeaveOutPlacesThatAreNotThere(t *testing.T) {
+	m := pcommon.NewMap()
+	m.PutStr("key", "value")
+	fields := NewFields(pcommon.Map{}, pcommon.NewMap(), m, pcommon.Map{}, m, m, m, m)
+	v, ok := fields.Get("key")
+	require.True(t, ok)
+	assert.Equal(t, "value", v.Str())
+
+	fields = NewFields()
+	_, ok = fields.Get("key")
+	assert.False(t, ok)
+}
+
+func TestEventTypeIsAFieldOrTheEventName(t *testing.T) {
+	for _, tc := range []struct {
+		name      string
+		fields    object
+		eventName string
+		want      string
+		boundary  bool
+		stop      bool
+	}{
+		{name: "field", fields: object{"event_type": "phase_enter"}, want: "phase_enter", boundary: true},
+		{name: "event name", eventName: "phase_exit", want: "phase_exit", boundary: true},
+		{name: "field before event name", fields: object{"event_type": "stop"}, eventName: "phase_exit", want: "stop", stop: true},
+		{name: "field that is no text", fields: object{"event_type": int64(1)}, eventName: "sample", want: "sample"},
+		{name: "other letters", fields: object{"event_type": "Phase_Enter"}, want: "Phase_Enter"},
+		{name: "no event"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			record := plog.NewLogRecord()
+			record.SetEventName(tc.eventName)
+			fields := newFields(t, tc.fields)
+			event := newReader().Event(record, &fields)
+			assert.Equal(t, tc.want, event.Type)
+			assert.Equal(t, tc.boundary, event.IsBoundary())
+			assert.Equal(t, tc.stop, event.Stop())
+		})
+	}
+}
+
+func TestEventTimeIsAFieldElseTheTimestampElseWhenItWasObserved(t *testing.T) {
+	for _, tc := range []struct {
+		name                string
+		field               any // left out when nil
+		timestamp, observed pcommon.Timestamp
+		want                int64
+		none, noneExact     bool
+	}{
+		{name: "field", field: int64(5), timestamp: 6, observed: 7, want: 5},
+		{name: "zero field", field: int64(0), timestamp: 6, want: 0},
+		{name: "negative field", field: int64(-5), timestamp: 6, want: -5},
+		{name: "integral double", field: 5e18, timestamp: 6, want: 5e18, noneExact: true},
+		{name: "decimal text", field: "1795358928544940288", timestamp: 6, want: 1795358928544940288, noneExact: true},
+		{name: "timestamp", timestamp: 6, observed: 7, want: 6},
+		{name: "observed", observed: 7, want: 7},
+		{name: "latest timestamp", timestamp: math.MaxInt64, want: math.MaxInt64},
+		{name: "nothing", none: true},
+		{name: "timestamp past all ints", timestamp: math.MaxInt64 + 1, none: true},
+		{name: "fraction is not replaced by a guess", field: 5.5, timestamp: 6, none: true},
+		{name: "double past all ints", field: 1e19, timestamp: 6, none: true},
+		{name: "other text", field: "now", timestamp: 6, none: true},
+		{name: "bool", field: true, timestamp: 6, none: true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			record := plog.NewLogRecord()
+			record.SetTimestamp(tc.timestamp)
+			record.SetObservedTimestamp(tc.observed)
+			place := object{"a": "b"}
+			if tc.field != nil {
+				place["timestamp_ns"] = tc.field
+			}
+			fields := newFields(t, place)
+			reader := newReader()
+			event := reader.Event(record, &fields)
+			assert.Equal(t, !tc.none, event.HasTime)
+			if !tc.none {
+				assert.Equal(t, tc.want, event.Time)
+			}
+			reader.Exact = true
+			assert.Equal(t, !tc.none && !tc.noneExact, reader.Event(record, &fields).HasTime)
+		})
+	}
+}
+
+func TestOriginIsReadAtTheTopElseInTheMetadata(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		fields object
+		want   Origin
+	}{
+		{"nothing", object{"a": "b"}, Origin{}},
+		{"scope at the top", object{"origin_phase_scope_id": "run:1"}, Origin{ScopeID: "run:1"}},
+		{
+			"both in metadata",
+			object{"metadata": object{"origin_phase_scope_id": "run:1", "origin_thread_id": int64(7)}},
+			Origin{ScopeID: "run:1", ThreadID: 7, HasThread: true},
+		},
+		{
+			"dotted down from metadata",
+			object{"metadata.origin_phase_scope_id": "run:1", "metadata.origin_thread_id": int64(7)},
+			Origin{ScopeID: "run:1", ThreadID: 7, HasThread: true},
+		},
+		{
+			"top before metadata",
+			object{
+				"origin_phase_scope_id": "run:1", "origin_thread_id": int64(7),
+				"metadata": object{"origin_phase_scope_id": "run:2", "origin_thread_id": int64(8)},
+			},
+			Origin{ScopeID: "run:1", ThreadID: 7, HasThread: true},
+		},
+		{
+			"wrong types at the top",
+			object{
+				"origin_phase_scope_id": int64(1), "origin_thread_id": "main",
+				"metadata": object{"origin_phase_scope_id": "run:2", "origin_thread_id": int64(8)},
+			},
+			Origin{ScopeID: "run:2", ThreadID: 8, HasThread: true},
+		},
+		{"thread that is an integral double", object{"origin_thread_id": 7.0}, Origin{ThreadID: 7, HasThread: true}},
+		{"thread zero", object{"origin_thread_id": int64(0)}, Origin{HasThread: true}},
+		{"thread that is a bool", object{"origin_thread_id": true}, Origin{}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			fields := newFields(t, tc.fields)
+			assert.Equal(t, tc.want, newReader().Origin(&fields))
+		})
+	}
+}
+
+func TestReasonsAreNamedApart(t *testing.T) {
+	names := map[string]bool{}
+	for _, reason := range Reasons() {
+		assert.NotEqual(t, OK, reason)
+		assert.NotEmpty(t, reason.String())
+		names[reason.String()] = true
+	}
+	assert.Len(t, names, len(Reasons()))
+	assert.Len(t, Reasons(), int(TooDeep))
+}
+
+func TestActionsAreNamedAsInARecord(t *testing.T) {
+	assert.Equal(t, "enter", Enter.String())
+	assert.Equal(t, "exit", Exit.String())
+}
