@@ -1,0 +1,95 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func ambiguous(paths ...string) *Attribution {
+	return &Attribution{Resolution: Ambiguous, Paths: paths}
+}
+
+func TestMergeUnitesWithoutInventingAUniquePath(t *testing.T) {
+	forward := unique(SourceHeuristic, span(1, 3, "forward"))
+	exact := unique(SourceExact, span(1, 3, "forward"))
+	forwardAgain := unique(SourceHeuristic, span(1, 5, "forward"))
+	otherThread := unique(SourceHeuristic, span(2, 3, "forward"))
+	backward := unique(SourceHeuristic, span(1, 4, "backward"))
+	bare := Attribution{Resolution: Unique, Path: "forward", HasPath: true}
+	empty := &Attribution{Resolution: Ambiguous}
+
+	for _, tc := range []struct {
+		name                string
+		first, second, want *Attribution
+	}{
+		{"nothing", nil, nil, nil},
+		{"nothing with something", nil, &forward, &forward},
+		{"something with nothing", &forward, nil, &forward},
+		{"no path with a path", empty, &forward, &forward},
+		{"a path with no path", &forward, empty, &forward},
+		{"no path with no path", empty, &Attribution{Resolution: Unique}, &Attribution{Resolution: Unique}},
+		{"empty labels only", &Attribution{Resolution: Ambiguous, Paths: []string{"", ""}}, &forward, &forward},
+		{"the same scope", &forward, &exact, &forward},
+		{"the same scope the other way round", &exact, &forward, &exact},
+		{"another scope in the same label", &forward, &forwardAgain, ambiguous("forward")},
+		{"another thread in the same label", &forward, &otherThread, ambiguous("forward")},
+		{"a scope and none in the same label", &forward, &bare, ambiguous("forward")},
+		{"no scopes in the same label", &bare, &bare, &bare},
+		{"another label", &forward, &backward, ambiguous("backward", "forward")},
+		{"ambiguous with unique", ambiguous("a", "forward"), &forward, ambiguous("a", "forward")},
+		{"ambiguous with the same", ambiguous("forward"), ambiguous("forward"), ambiguous("forward")},
+		{"empty labels are left out", ambiguous("", "b"), ambiguous("a", ""), ambiguous("a", "b")},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			assert.Equal(t, tc.want, Merge(tc.first, tc.second))
+		})
+	}
+}
+
+func TestLabelIsTheAnswerInOneLine(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		a    *Attribution
+		want string
+	}{
+		{"nothing", nil, ""},
+		{"unique", &Attribution{Resolution: Unique, Path: "a", Paths: []string{"a"}}, "a"},
+		{"unique, single label only", &Attribution{Resolution: Unique, Paths: []string{"", "a"}}, "a"},
+		{"unique, several labels only", &Attribution{Resolution: Unique, Paths: []string{"a", "b"}}, ""},
+		{"unique, no label", &Attribution{Resolution: Unique}, ""},
+		{"ambiguous", ambiguous("a", "b"), "(ambiguous) a | b"},
+		{"ambiguous, one label", ambiguous("", "a"), "(ambiguous) a"},
+		{"ambiguous, no label", ambiguous(), ""},
+		{"likely", &Attribution{Resolution: Ambiguous, Paths: []string{"a", "b"}, Summary: Summary{"b", SourceHeuristic}}, "(likely) b"},
+		{"likely, from elsewhere", &Attribution{Resolution: Ambiguous, Paths: []string{"a"}, Summary: Summary{"b", SourceExact}}, "(ambiguous) a"},
+		{"likely, without a path", &Attribution{Resolution: Ambiguous, Paths: []string{"a"}, Summary: Summary{"", SourceHeuristic}}, "(ambiguous) a"},
+		{"another resolution", &Attribution{Resolution: "none", Path: "a", Paths: []string{"a"}}, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			assert.Equal(t, tc.want, tc.a.Label())
+		})
+	}
+}
+
+func TestPayloadCarriesWhatIsSet(t *testing.T) {
+	full := unique(SourceExact, span(1, 3, "forward"))
+	var none *Attribution
+	assert.Nil(t, none.Payload())
+	assert.Equal(t, map[string]any{
+		"phase_resolution": Unique, "phase_source": SourceExact, "phase_path": "forward", "phase_paths": []string{"forward"},
+		"scope_id": "run:3", "thread_id": int64(1), "thread_name": "thread-1",
+	}, full.Payload())
+	assert.Equal(t, map[string]any{
+		"phase_resolution": Ambiguous, "phase_paths": []string{"a", "b"},
+	}, ambiguous("a", "", "b").Payload())
+	likely := ambiguous("a", "b")
+	likely.Summary = Summary{"b", SourceHeuristic}
+	assert.Equal(t, map[string]any{
+		"phase_resolution": Ambiguous, "phase_paths": []string{"a", "b"},
+		"phase_summary": map[string]any{"phase_path": "b", "source": SourceHeuristic},
+	}, likely.Payload())
+}

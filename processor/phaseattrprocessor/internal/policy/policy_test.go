@@ -1,0 +1,147 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/replay"
+)
+
+// span is an active scope of a thread; its ID is made of its sequence.
+func span(thread, sequence int64, path ...string) replay.Span {
+	return replay.Span{
+		ThreadID: thread, ThreadName: "thread-" + string(rune('0'+thread)),
+		ScopeID: "run:" + string(rune('0'+sequence)), Sequence: sequence, Path: boundary.NewPath(path...),
+	}
+}
+
+func unique(source string, s replay.Span) Attribution {
+	label := s.Path.Label()
+	return Attribution{
+		Resolution: Unique, Source: source, Path: label, HasPath: true, Paths: []string{label},
+		ScopeID: s.ScopeID, ThreadID: s.ThreadID, ThreadName: s.ThreadName, HasScope: true,
+	}
+}
+
+func TestAttributeDecidesWhatTheActiveSpansSay(t *testing.T) {
+	train, step := span(1, 1, "train"), span(1, 2, "train", "step")
+	forward, backward := span(1, 3, "train", "step", "forward"), span(1, 5, "train", "step", "backward")
+	load, loadAgain := span(2, 4, "load"), span(2, 6, "load")
+	otherLoad := span(3, 7, "load")
+	joined := span(4, 8, "train / step")
+
+	for _, tc := range []struct {
+		name   string
+		spans  []replay.Span
+		origin boundary.Origin
+		want   Attribution
+	}{
+		{
+			name: "one thread, the deepest counts", spans: []replay.Span{train, forward, step},
+			want: unique(SourceHeuristic, forward),
+		},
+		{
+			name: "one thread, two of the deepest differ", spans: []replay.Span{forward, backward, step},
+			want: Attribution{
+				Resolution: Ambiguous,
+				Paths:      []string{"train / step / backward", "train / step / forward"},
+				Summary:    Summary{"train / step / backward", SourceHeuristic},
+			},
+		},
+		{
+			name: "one thread, the deepest agree, the latest answers", spans: []replay.Span{loadAgain, load},
+			want: unique(SourceHeuristic, loadAgain),
+		},
+		{
+			name: "two threads", spans: []replay.Span{load, forward, step},
+			want: Attribution{
+				Resolution: Ambiguous, Paths: []string{"load", "train / step / forward"},
+				Summary: Summary{"load", SourceHeuristic},
+			},
+		},
+		{
+			name: "two threads in one label", spans: []replay.Span{load, otherLoad},
+			want: Attribution{Resolution: Ambiguous, Paths: []string{"load"}},
+		},
+		{
+			name: "two paths in one label", spans: []replay.Span{step, joined},
+			want: Attribution{Resolution: Ambiguous, Paths: []string{"train / step"}},
+		},
+		{
+			name: "scope named", spans: []replay.Span{load, forward, step},
+			origin: boundary.Origin{ScopeID: step.ScopeID}, want: unique(SourceExact, step),
+		},
+		{
+			name: "scope named before thread", spans: []replay.Span{load, forward, step},
+			origin: boundary.Origin{ScopeID: step.ScopeID, ThreadID: 2, HasThread: true}, want: unique(SourceExact, step),
+		},
+		{
+			name: "scope named that is not active", spans: []replay.Span{forward, step},
+			origin: boundary.Origin{ScopeID: "run:9"}, want: unique(SourceHeuristic, forward),
+		},
+		{
+			name: "scope named that is active twice", spans: []replay.Span{forward, step, forward},
+			origin: boundary.Origin{ScopeID: forward.ScopeID, ThreadID: 1, HasThread: true},
+			want:   unique(SourceThreadLocal, forward),
+		},
+		{
+			name: "thread named, its latest counts, not its deepest", spans: []replay.Span{forward, span(1, 9, "eval"), load},
+			origin: boundary.Origin{ThreadID: 1, HasThread: true}, want: unique(SourceThreadLocal, span(1, 9, "eval")),
+		},
+		{
+			name: "thread named that is in no phase", spans: []replay.Span{forward},
+			origin: boundary.Origin{ThreadID: 9, HasThread: true}, want: unique(SourceHeuristic, forward),
+		},
+		{
+			name: "thread zero not named", spans: []replay.Span{forward, load, span(0, 9, "idle")},
+			want: Attribution{
+				Resolution: Ambiguous, Paths: []string{"idle", "load", "train / step / forward"},
+				Summary: Summary{"idle", SourceHeuristic},
+			},
+		},
+		{
+			name: "the same sequence, the larger scope ID is later",
+			spans: []replay.Span{
+				{ThreadID: 1, Sequence: 1, ScopeID: "b", Path: boundary.NewPath("p")},
+				{ThreadID: 1, Sequence: 1, ScopeID: "a", Path: boundary.NewPath("p")},
+			},
+			want: unique(SourceHeuristic, replay.Span{ThreadID: 1, ScopeID: "b", Path: boundary.NewPath("p")}),
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			p, err := New(DeepestPerThread)
+			require.NoError(t, err)
+			for range 2 { // the second time with what the first one left behind
+				got, ok := p.Attribute(tc.spans, tc.origin)
+				assert.True(t, ok)
+				assert.Equal(t, tc.want, got)
+			}
+			_, ok := p.Attribute(nil, tc.origin)
+			assert.False(t, ok)
+		})
+	}
+}
+
+func TestNewRefusesOtherStrategies(t *testing.T) {
+	for _, name := range []string{"", "deepest", "Deepest_Per_Thread"} {
+		_, err := New(name)
+		require.ErrorContains(t, err, DeepestPerThread)
+		assert.ErrorContains(t, err, `"`+name+`"`)
+	}
+}
+
+func TestCloneOutlivesTheNextAnswer(t *testing.T) {
+	p, err := New(DeepestPerThread)
+	require.NoError(t, err)
+	first, _ := p.Attribute([]replay.Span{span(1, 1, "first")}, boundary.Origin{})
+	clone := first.Clone()
+	second, _ := p.Attribute([]replay.Span{span(1, 2, "second")}, boundary.Origin{})
+	assert.Equal(t, []string{"first"}, clone.Paths)
+	assert.Equal(t, []string{"second"}, second.Paths)
+}
