@@ -1,0 +1,144 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"text/tabwriter"
+
+	"github.com/stretchr/testify/require"
+)
+
+// How records came into the collector, as the table says it.
+const (
+	throughFile  = "file"
+	throughOTLP  = "OTLP"
+	throughMixed = "OTLP, shuffled"
+)
+
+// TestCapturesAreAnsweredLikeTheReference sends the recorded runs, their metrics and
+// spans over their events through the collector, and compares record by record.
+func TestCapturesAreAnsweredLikeTheReference(t *testing.T) {
+	captures := loadCaptures(t)
+	var table report
+
+	t.Run("from files", func(t *testing.T) {
+		input := t.TempDir()
+		records := 0
+		for _, run := range captures {
+			records += len(run.events)
+			place(t, captureFile(run.name, ".jsonl"), filepath.Join(input, run.name+".events.jsonl"))
+		}
+		c := start(t, []string{"INPUT=" + input, "RECORDS=" + strconv.Itoa(records)}, "files.yaml")
+		c.eventually(t, "all log records", func() bool { return len(answersOfLogs(t, c.logs(t, "logs"))) >= records })
+
+		points := 0
+		for _, run := range captures {
+			points += len(run.expectedOfMetrics(t))
+			place(t, captureFile(run.name, ".metrics.jsonl"), filepath.Join(input, run.name+".metrics.jsonl"))
+		}
+		c.eventually(t, "all data points", func() bool { return len(answersOfMetrics(t, c.metrics(t, "metrics"))) >= points })
+		c.compareCaptures(t, &table, throughFile, throughFile, captures)
+	})
+
+	for _, way := range []struct {
+		name, through string
+		order         func(events []map[string]any) []map[string]any
+	}{
+		{"over OTLP", throughOTLP, slices.Clone[[]map[string]any]},
+		{"over OTLP, shuffled", throughMixed, shuffled},
+	} {
+		t.Run(way.name, func(t *testing.T) {
+			c := start(t, nil)
+			for _, run := range captures {
+				c.send(t, run.logs(t, way.order(run.events)))
+			}
+			for _, run := range captures {
+				for _, md := range run.metrics(t) {
+					c.send(t, md)
+				}
+			}
+			c.compareCaptures(t, &table, way.through, throughOTLP, captures)
+		})
+	}
+	table.log(t)
+}
+
+// place puts a copy of a file where a receiver looks for it, at once in full.
+func place(t *testing.T, from, to string) {
+	t.Helper()
+	content, err := os.ReadFile(from)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(to+".part", content, 0o600))
+	require.NoError(t, os.Rename(to+".part", to))
+}
+
+// shuffled returns the events in an order that is random, but always the same.
+func shuffled(events []map[string]any) []map[string]any {
+	mixed := slices.Clone(events)
+	rand.New(rand.NewPCG(1, 2)).Shuffle(len(mixed), func(i, j int) { mixed[i], mixed[j] = mixed[j], mixed[i] })
+	return mixed
+}
+
+// compareCaptures sends the spans of the runs, whose log records and metrics are in,
+// ends the collector, and compares all that came out with what should have.
+func (c *collector) compareCaptures(t *testing.T, table *report, logsThrough, metricsThrough string, captures []*capture) {
+	t.Helper()
+	wantSpans := map[string]answers{}
+	for _, run := range captures {
+		td, want, contained := run.traces(t)
+		t.Logf("%s: %d of %d spans lie within a phase", run.name, contained, len(want))
+		wantSpans[run.name] = want
+		c.send(t, td)
+	}
+	c.stop(t)
+
+	logs, metrics := answersOfLogs(t, c.logs(t, "logs")), answersOfMetrics(t, c.metrics(t, "metrics"))
+	spans := answersOfTraces(t, c.traces(t, "traces"))
+	for _, run := range captures {
+		table.compare(t, run.name, "logs", logsThrough, run.expectedOfLogs(), logs)
+		table.compare(t, run.name, "metrics", metricsThrough, run.expectedOfMetrics(t), metrics)
+		table.compare(t, run.name, "spans", throughOTLP, wantSpans[run.name], spans)
+	}
+	nothingElse(t, "logs", logs)
+	nothingElse(t, "metrics", metrics)
+	nothingElse(t, "spans", spans)
+}
+
+// report is the table of what was compared.
+type report struct {
+	rows           []string
+	records, equal int
+}
+
+// compare adds a line to the table.
+func (r *report) compare(t *testing.T, name, signal, through string, want, came answers) {
+	t.Helper()
+	equal := compare(t, name+" "+signal, want, came)
+	r.rows = append(r.rows, fmt.Sprintf("%s\t%s\t%s\t%d\t%d", name, signal, through, len(want), equal))
+	r.records += len(want)
+	r.equal += equal
+}
+
+func (r *report) log(t *testing.T) {
+	t.Helper()
+	var text strings.Builder
+	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "capture\tsignal\tthrough\trecords\tequal")
+	for _, row := range r.rows {
+		fmt.Fprintln(w, row)
+	}
+	fmt.Fprintf(w, "all\t\t\t%d\t%d\n", r.records, r.equal)
+	require.NoError(t, w.Flush())
+	t.Logf("compared with the reference's answers:\n%s", text.String())
+}

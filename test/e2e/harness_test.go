@@ -1,0 +1,216 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+// Package e2e drives the built collector from outside: it starts it as a process,
+// sends it telemetry, and reads what its file exporters wrote.
+package e2e
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+const (
+	// patience is how long a test waits for what must happen.
+	patience = 30 * time.Second
+	// tick is how often it looks.
+	tick = 20 * time.Millisecond
+)
+
+// collector is a running collector.
+type collector struct {
+	otlp      string // the address that takes OTLP over HTTP
+	health    string // the address of the health check
+	telemetry string // the address of the collector's own metrics
+	output    string // the folder that the file exporters write to
+	log       string // the file that holds what the process printed
+
+	command *exec.Cmd
+	exited  chan struct{} // closed when the process is gone
+	status  error         // how it went; set before exited is closed
+}
+
+// start starts the collector with testdata/collector/otlp.yaml and what is put on
+// top of it, and waits until it is ready. A relative name is looked for in
+// testdata/collector. env has the variables, NAME=VALUE, that the files on top need.
+func start(t *testing.T, env []string, onTop ...string) *collector {
+	t.Helper()
+	binary := os.Getenv("OTELCOL_PHASEATTR")
+	require.NotEmpty(t, binary, "OTELCOL_PHASEATTR must hold the path of the built collector; make e2e sets it")
+
+	addresses := freeAddresses(t, 3)
+	c := &collector{
+		otlp: addresses[0], health: addresses[1], telemetry: addresses[2],
+		output: t.TempDir(), log: filepath.Join(t.TempDir(), "log"), exited: make(chan struct{}),
+	}
+	var args []string
+	for _, file := range append([]string{"otlp.yaml"}, onTop...) {
+		if !filepath.IsAbs(file) {
+			file = filepath.Join("..", "..", "testdata", "collector", file)
+		}
+		args = append(args, "--config", file)
+	}
+	_, telemetryPort, err := net.SplitHostPort(c.telemetry)
+	require.NoError(t, err)
+	printed, err := os.Create(c.log)
+	require.NoError(t, err)
+	defer printed.Close() // the process has its own handle
+
+	c.command = exec.Command(binary, args...)
+	c.command.Env = append(os.Environ(),
+		"OTLP_ADDRESS="+c.otlp, "HEALTH_ADDRESS="+c.health, "TELEMETRY_PORT="+telemetryPort, "OUTPUT="+c.output)
+	c.command.Env = append(c.command.Env, env...)
+	c.command.Stdout, c.command.Stderr = printed, printed
+	require.NoError(t, c.command.Start())
+	go func() {
+		c.status = c.command.Wait()
+		close(c.exited)
+	}()
+	t.Cleanup(func() { c.cleanUp(t) })
+	c.waitUntilReady(t, 1)
+	return c
+}
+
+// freeAddresses finds ports on the loopback interface that nothing listens on.
+func freeAddresses(t *testing.T, n int) []string {
+	t.Helper()
+	addresses := make([]string, n)
+	for i := range addresses {
+		listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		defer listener.Close() // once all are found, so that no two are the same
+		addresses[i] = listener.Addr().String()
+	}
+	return addresses
+}
+
+// cleanUp kills a collector that a failed test left behind, and shows what it printed.
+func (c *collector) cleanUp(t *testing.T) {
+	t.Helper()
+	if c.running() {
+		_ = c.command.Process.Kill()
+		<-c.exited
+	}
+	if t.Failed() {
+		t.Logf("the collector printed:\n%s", c.printed(t))
+	}
+}
+
+func (c *collector) running() bool {
+	select {
+	case <-c.exited:
+		return false
+	default:
+		return true
+	}
+}
+
+// waitUntilReady waits until the collector has said for the nth time that it is ready,
+// and its health check says so too.
+func (c *collector) waitUntilReady(t *testing.T, nth int) {
+	t.Helper()
+	c.eventually(t, "ready", func() bool {
+		if bytes.Count(c.printed(t), []byte("Everything is ready.")) < nth {
+			return false
+		}
+		status, _, err := get("http://" + c.health)
+		return err == nil && status == http.StatusOK
+	})
+}
+
+// eventually waits for a condition, but no longer than the collector runs.
+func (c *collector) eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	for deadline := time.After(patience); ; {
+		if condition() {
+			return
+		}
+		select {
+		case <-c.exited:
+			require.FailNow(t, "the collector exited", "waiting for: %s", what)
+		case <-deadline:
+			require.FailNow(t, "waited in vain", "for: %s", what)
+		case <-time.After(tick):
+		}
+	}
+}
+
+func get(url string) (status int, body []byte, err error) {
+	client := http.Client{Timeout: patience}
+	response, err := client.Get(url) //nolint:noctx // the client has a timeout
+	if err != nil {
+		return 0, nil, err
+	}
+	defer response.Body.Close()
+	body, err = io.ReadAll(response.Body)
+	return response.StatusCode, body, err
+}
+
+func (c *collector) signal(t *testing.T, signal syscall.Signal) {
+	t.Helper()
+	require.NoError(t, c.command.Process.Signal(signal))
+}
+
+// stop ends the collector as an operator does, and checks that nothing went wrong.
+func (c *collector) stop(t *testing.T) {
+	t.Helper()
+	c.signal(t, syscall.SIGTERM)
+	c.waitForExit(t)
+}
+
+// waitForExit waits for the end of a collector that was told to. It must exit with
+// status 0, and have printed nothing but log lines below the level of an error: no
+// panic, no data race.
+func (c *collector) waitForExit(t *testing.T) {
+	t.Helper()
+	select {
+	case <-c.exited:
+	case <-time.After(patience):
+		require.FailNow(t, "the collector does not end")
+	}
+	require.NoError(t, c.status, "the collector's exit status")
+	for line := range bytes.Lines(c.printed(t)) {
+		var entry struct{ Level string }
+		require.NoError(t, json.Unmarshal(line, &entry), "the collector printed: %s", line)
+		require.Contains(t, []string{"debug", "info", "warn"}, entry.Level, "the collector logged: %s", line)
+	}
+}
+
+func (c *collector) printed(t *testing.T) []byte {
+	t.Helper()
+	printed, err := os.ReadFile(c.log)
+	require.NoError(t, err)
+	return printed
+}
+
+// counts reads one of the collector's own metrics: its values by those of one label.
+func (c *collector) counts(t *testing.T, metric, label string) map[string]int {
+	t.Helper()
+	status, body, err := get("http://" + c.telemetry + "/metrics")
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, status)
+	sample := regexp.MustCompile(fmt.Sprintf(`(?m)^%s\{(?:.*,)?%s="([^"]*)".*\} (\S+)$`, metric, label))
+	values := map[string]int{}
+	for _, found := range sample.FindAllSubmatch(body, -1) {
+		value, err := strconv.ParseFloat(string(found[2]), 64)
+		require.NoError(t, err)
+		values[string(found[1])] += int(value)
+	}
+	return values
+}

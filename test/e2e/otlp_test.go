@@ -1,0 +1,260 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+)
+
+// encode returns the name of a batch's signal, and the batch as the body of an OTLP
+// request.
+func encode(batch any) (signal string, body []byte, err error) {
+	switch batch := batch.(type) {
+	case plog.Logs:
+		body, err = (&plog.ProtoMarshaler{}).MarshalLogs(batch)
+		return "logs", body, err
+	case pmetric.Metrics:
+		body, err = (&pmetric.ProtoMarshaler{}).MarshalMetrics(batch)
+		return "metrics", body, err
+	case ptrace.Traces:
+		body, err = (&ptrace.ProtoMarshaler{}).MarshalTraces(batch)
+		return "traces", body, err
+	}
+	return "", nil, fmt.Errorf("%T is no batch", batch)
+}
+
+// export sends a batch over OTLP. Without an error, the collector has acknowledged it.
+func (c *collector) export(ctx context.Context, batch any) error {
+	signal, body, err := encode(batch)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+c.otlp+"/v1/"+signal, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Content-Type", "application/x-protobuf")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	answer, err := io.ReadAll(response.Body)
+	if err != nil {
+		return err
+	}
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %q", response.Status, answer)
+	}
+	return nil
+}
+
+func (c *collector) send(t *testing.T, batch any) {
+	t.Helper()
+	require.NoError(t, c.export(t.Context(), batch))
+}
+
+// read returns the batches that a file exporter has written so far. A file may not be
+// there yet, and its last line may be cut off.
+func read[T any](t *testing.T, file string, unmarshal func([]byte) (T, error)) []T {
+	t.Helper()
+	content, err := os.ReadFile(file)
+	if !os.IsNotExist(err) {
+		require.NoError(t, err)
+	}
+	var batches []T
+	for line := range bytes.Lines(content) {
+		if bytes.HasSuffix(line, []byte("\n")) {
+			batch, err := unmarshal(line)
+			require.NoError(t, err, "in %s", file)
+			batches = append(batches, batch)
+		}
+	}
+	return batches
+}
+
+func (c *collector) logs(t *testing.T, exporter string) []plog.Logs {
+	t.Helper()
+	return read(t, filepath.Join(c.output, exporter+".jsonl"), (&plog.JSONUnmarshaler{}).UnmarshalLogs)
+}
+
+func (c *collector) metrics(t *testing.T, exporter string) []pmetric.Metrics {
+	t.Helper()
+	return read(t, filepath.Join(c.output, exporter+".jsonl"), (&pmetric.JSONUnmarshaler{}).UnmarshalMetrics)
+}
+
+func (c *collector) traces(t *testing.T, exporter string) []ptrace.Traces {
+	t.Helper()
+	return read(t, filepath.Join(c.output, exporter+".jsonl"), (&ptrace.JSONUnmarshaler{}).UnmarshalTraces)
+}
+
+// The records of a batch, each with the attributes of its resource.
+
+func eachLogRecord(batches []plog.Logs, do func(resource pcommon.Map, record plog.LogRecord)) {
+	for _, ld := range batches {
+		for _, resource := range ld.ResourceLogs().All() {
+			for _, scope := range resource.ScopeLogs().All() {
+				for _, record := range scope.LogRecords().All() {
+					do(resource.Resource().Attributes(), record)
+				}
+			}
+		}
+	}
+}
+
+func eachDataPoint(batches []pmetric.Metrics, do func(resource pcommon.Map, metric pmetric.Metric, dp pmetric.NumberDataPoint)) {
+	for _, md := range batches {
+		for _, resource := range md.ResourceMetrics().All() {
+			for _, scope := range resource.ScopeMetrics().All() {
+				for _, metric := range scope.Metrics().All() {
+					for _, dp := range metric.Gauge().DataPoints().All() {
+						do(resource.Resource().Attributes(), metric, dp)
+					}
+				}
+			}
+		}
+	}
+}
+
+func eachSpan(batches []ptrace.Traces, do func(resource pcommon.Map, span ptrace.Span)) {
+	for _, td := range batches {
+		for _, resource := range td.ResourceSpans().All() {
+			for _, scope := range resource.ScopeSpans().All() {
+				for _, span := range scope.Spans().All() {
+					do(resource.Resource().Attributes(), span)
+				}
+			}
+		}
+	}
+}
+
+// answer is what a record says about its phase: its attributes that begin with phase_.
+type answer map[string]string
+
+func answerOf(attributes pcommon.Map) answer {
+	found := answer{}
+	for key, value := range attributes.All() {
+		if strings.HasPrefix(key, "phase_") {
+			found[key] = value.AsString()
+		}
+	}
+	return found
+}
+
+// key tells the records of one signal apart.
+type key struct {
+	session  string
+	metric   string // of a data point
+	from, to int64  // the same, but for a span
+}
+
+// answers are the answers of the records of one signal.
+type answers map[key]answer
+
+// put keeps the answer of a record that must not have come before.
+func (a answers) put(t *testing.T, k key, given answer) {
+	t.Helper()
+	_, twice := a[k]
+	require.False(t, twice, "a record came twice: %+v", k)
+	a[k] = given
+}
+
+func (a answers) add(more answers) { maps.Copy(a, more) }
+
+func answersOfLogs(t *testing.T, batches []plog.Logs) answers {
+	t.Helper()
+	got := answers{}
+	eachLogRecord(batches, func(_ pcommon.Map, record plog.LogRecord) {
+		at := number(record.Attributes(), "timestamp_ns")
+		got.put(t, key{session: text(record.Attributes(), "session_id"), from: at, to: at}, answerOf(record.Attributes()))
+	})
+	return got
+}
+
+func answersOfMetrics(t *testing.T, batches []pmetric.Metrics) answers {
+	t.Helper()
+	got := answers{}
+	eachDataPoint(batches, func(resource pcommon.Map, metric pmetric.Metric, dp pmetric.NumberDataPoint) {
+		at := int64(dp.Timestamp())
+		k := key{session: text(resource, "session_id"), metric: metric.Name(), from: at, to: at}
+		got.put(t, k, answerOf(dp.Attributes()))
+	})
+	return got
+}
+
+func answersOfTraces(t *testing.T, batches []ptrace.Traces) answers {
+	t.Helper()
+	got := answers{}
+	eachSpan(batches, func(resource pcommon.Map, span ptrace.Span) {
+		k := key{session: text(resource, "session_id"), from: int64(span.StartTimestamp()), to: int64(span.EndTimestamp())}
+		got.put(t, k, answerOf(span.Attributes()))
+	})
+	return got
+}
+
+func text(attributes pcommon.Map, name string) string {
+	if value, ok := attributes.Get(name); ok {
+		return value.AsString()
+	}
+	return ""
+}
+
+func number(attributes pcommon.Map, name string) int64 {
+	if value, ok := attributes.Get(name); ok {
+		return value.Int()
+	}
+	return 0
+}
+
+// shown is how many wrong answers a comparison shows.
+const shown = 3
+
+// compare takes the records that are wanted out of those that came, and returns how
+// many had the answers that they should have.
+func compare(t *testing.T, what string, want, came answers) (equal int) {
+	t.Helper()
+	wrong := 0
+	for k, expected := range want {
+		got, ok := came[k]
+		delete(came, k)
+		if ok && maps.Equal(expected, got) {
+			equal++
+			continue
+		}
+		if wrong++; wrong <= shown {
+			t.Errorf("%s: %+v: want %v, got %v (did it come: %t)", what, k, expected, got, ok)
+		}
+	}
+	assert.Equal(t, len(want), equal, "%s with the right answer", what)
+	return equal
+}
+
+// nothingElse checks that what came was all wanted.
+func nothingElse(t *testing.T, what string, came answers) {
+	t.Helper()
+	for k, got := range came {
+		t.Errorf("%s: %d came that nobody sent, such as %+v %v", what, len(came), k, got)
+		return
+	}
+}
