@@ -7,6 +7,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/pcommon"
 
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/grace"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/policy"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/replay"
 )
@@ -18,123 +19,177 @@ type asker struct {
 	policy *policy.Policy
 	spans  []replay.Span
 	counts answerCounts
+
+	// last is the question that was asked last, with its answer: the points of one
+	// scrape share their group and time. repeats is how often it was asked.
+	last    question
+	answer  *policy.Attribution
+	status  replay.Status
+	repeats int64
+
+	// patient is true when a resource may be held until its groups' events have come
+	// as far as its records. early is set when one of its records came before them.
+	patient, early bool
+	waits          map[boundary.Group]int64
 }
 
-func newAsker(s *state) *asker {
+// question asks what was active in a group from one moment to another, or at one
+// moment if they are the same.
+type question struct {
+	group    boundary.Group
+	from, to int64
+	origin   boundary.Origin
+}
+
+func newAsker(s *state) (*asker, error) {
 	p, err := policy.New(policy.DeepestPerThread)
-	if err != nil { // the name is right
-		panic(err)
-	}
-	return &asker{state: s, policy: p}
+	return &asker{state: s, policy: p, waits: map[boundary.Group]int64{}}, err
 }
 
-// ask lets f ask about the records of one batch, and counts the answers.
-func (s *state) ask(f func(*asker)) answerCounts {
+// ask lets f ask about the records of one batch. It returns how they were answered,
+// and, if patient, what the resources that f held have to wait for.
+func (s *state) ask(patient bool, f func(*asker)) (answerCounts, []grace.Wait) {
 	a := s.askers.Get().(*asker)
 	defer s.askers.Put(a)
-	a.counts = answerCounts{}
+	a.patient = patient
 	f(a)
-	clear(a.spans) // hold on to no text of the batch's
-	return a.counts
-}
-
-// at writes to attrs what was active at a moment. A record that names no group stays
-// as it is.
-func (a *asker) at(attrs pcommon.Map, fields *boundary.Fields, at int64) {
-	group, reason := a.reader.Group(fields)
-	if reason != boundary.OK {
-		return
+	waits := make([]grace.Wait, 0, len(a.waits))
+	for group, until := range a.waits {
+		waits = append(waits, grace.Wait{Group: group, Until: until})
 	}
-	origin := a.reader.Origin(fields)
-	answer, ok := a.point(group, at, origin)
-	a.write(attrs, &answer, ok)
+	a.settle()
+	counts := a.counts
+	// The next batch starts afresh, and this one's texts are not held on to.
+	clear(a.spans)
+	clear(a.waits)
+	a.counts, a.last, a.answer = answerCounts{}, question{}, nil
+	return counts, waits
 }
 
-// during writes to attrs what was active from one moment to another.
+// holds lets walk ask about the records of one resource. It returns true when the
+// resource has to wait; what was counted of it is then taken back.
+func (a *asker) holds(walk func()) bool {
+	counts := a.counts
+	a.early = false
+	walk()
+	if a.early {
+		a.counts = counts
+	}
+	return a.early
+}
+
+// during writes to attrs what was active from one moment to another. A record that
+// names no group stays as it is.
 func (a *asker) during(attrs pcommon.Map, fields *boundary.Fields, from, to int64) {
-	if from >= to {
-		a.at(attrs, fields, to)
-		return
-	}
 	group, reason := a.reader.Group(fields)
 	if reason != boundary.OK {
 		return
 	}
-	origin := a.reader.Origin(fields)
-	a.spans, _ = a.index.Throughout(a.spans[:0], group, from, to)
-	answer, ok := a.policy.Attribute(a.spans, origin)
-	if !ok {
-		answer, ok = a.ends(group, from, to, origin)
-	}
-	a.write(attrs, &answer, ok)
-}
-
-func (a *asker) point(group boundary.Group, at int64, origin boundary.Origin) (policy.Attribution, bool) {
-	whole := origin.ScopeID != "" || len(a.config.ScopeAttributes) > 0
-	a.spans, _ = a.index.Active(a.spans[:0], group, at, whole)
-	return a.policy.Attribute(a.spans, origin)
-}
-
-// ends merges what was active at the two ends of an interval that no scope spans.
-func (a *asker) ends(group boundary.Group, from, to int64, origin boundary.Origin) (policy.Attribution, bool) {
-	var ends [2]*policy.Attribution
-	for i, at := range [...]int64{from, to} {
-		if answer, ok := a.point(group, at, origin); ok {
-			ends[i] = answer.Clone()
-		}
-	}
-	merged := policy.Merge(ends[0], ends[1])
-	if merged == nil {
-		return policy.Attribution{}, false
-	}
-	return *merged, true
-}
-
-// write puts an answer on a record, and takes off what an earlier answer said
-// beyond it. Without an answer the record stays as it is.
-func (a *asker) write(attrs pcommon.Map, answer *policy.Attribution, ok bool) {
-	if !ok {
-		a.counts[2]++
+	a.find(question{group: group, from: min(from, to), to: to, origin: a.reader.Origin(fields)})
+	if a.status == replay.Behind && a.patient {
+		a.early = true
+		a.waits[group] = max(a.waits[group], to)
 		return
 	}
-	if answer.Resolution == policy.Unique {
-		a.counts[0]++
-	} else {
-		a.counts[1]++
+	a.count()
+	if a.answer != nil {
+		a.write(attrs)
 	}
+}
+
+// find answers a question.
+func (a *asker) find(q question) {
+	if a.repeats > 0 && q == a.last {
+		a.repeats++
+		return
+	}
+	a.settle()
+	a.last, a.repeats = q, 1
+	if q.from == q.to {
+		a.answer = a.point(q.to)
+		return
+	}
+	a.spans, a.status = a.index.Throughout(a.spans[:0], q.group, q.from, q.to)
+	if answer, ok := a.policy.Attribute(a.spans, q.origin); ok {
+		a.answer = &answer
+		return
+	}
+	// No scope spans the interval: what was active at its two ends.
+	var start *policy.Attribution
+	if first := a.point(q.from); first != nil {
+		start = first.Clone()
+	}
+	a.answer = policy.Merge(start, a.point(q.to))
+}
+
+// point answers the question at hand at one moment.
+func (a *asker) point(at int64) *policy.Attribution {
+	whole := a.last.origin.ScopeID != "" || len(a.config.ScopeAttributes) > 0
+	a.spans, a.status = a.index.Active(a.spans[:0], a.last.group, at, whole)
+	answer, ok := a.policy.Attribute(a.spans, a.last.origin)
+	if !ok {
+		return nil
+	}
+	return &answer
+}
+
+// settle lets the index know how many records the last question was for.
+func (a *asker) settle() {
+	if a.repeats > 0 && a.answer != nil {
+		a.index.Answered(a.last.group, a.last.to, a.repeats)
+	}
+	a.repeats = 0
+}
+
+func (a *asker) count() {
+	switch {
+	case a.status == replay.BeforeWindow:
+		a.counts[beforeWindow]++
+	case a.answer == nil:
+		a.counts[none]++
+	case a.answer.Resolution == policy.Unique:
+		a.counts[unique]++
+	default:
+		a.counts[ambiguous]++
+	}
+}
+
+// write puts the answer on a record, and takes off what an earlier answer said
+// beyond it.
+func (a *asker) write(attrs pcommon.Map) {
 	for _, attribute := range a.config.Attributes {
 		key := string(attribute)
 		switch attribute {
 		case AttributeResolution:
-			attrs.PutStr(key, answer.Resolution)
+			attrs.PutStr(key, a.answer.Resolution)
 		case AttributePath:
-			putText(attrs, key, answer.Path)
+			putText(attrs, key, a.answer.Path)
 		case AttributeSource:
-			putText(attrs, key, answer.Source)
+			putText(attrs, key, a.answer.Source)
 		case AttributePaths:
 			paths := attrs.PutEmptySlice(key)
-			paths.EnsureCapacity(len(answer.Paths))
-			for _, path := range answer.Paths {
+			paths.EnsureCapacity(len(a.answer.Paths))
+			for _, path := range a.answer.Paths {
 				paths.AppendEmpty().SetStr(path)
 			}
 		case AttributeSummary:
-			putText(attrs, key, answer.Summary.Path)
+			putText(attrs, key, a.answer.Summary.Path)
 		case AttributeLabel:
-			putText(attrs, key, answer.Label())
+			putText(attrs, key, a.answer.Label())
 		case AttributeScopeID:
-			putText(attrs, key, answer.ScopeID)
+			putText(attrs, key, a.answer.ScopeID)
 		case AttributeThreadID:
-			if answer.HasScope {
-				attrs.PutInt(key, answer.ThreadID)
+			if a.answer.HasScope {
+				attrs.PutInt(key, a.answer.ThreadID)
 			} else {
 				attrs.Remove(key)
 			}
 		case AttributeThreadName:
-			putText(attrs, key, answer.ThreadName)
+			putText(attrs, key, a.answer.ThreadName)
 		}
 	}
-	if answer.HasScope {
-		a.writeScopeAttributes(attrs, answer)
+	if a.answer.HasScope {
+		a.writeScopeAttributes(attrs)
 	}
 }
 
@@ -148,13 +203,13 @@ func putText(attrs pcommon.Map, key, text string) {
 
 // writeScopeAttributes puts the attributes of the answering scope, or of its nearest
 // ancestor that has them, on a record.
-func (a *asker) writeScopeAttributes(attrs pcommon.Map, answer *policy.Attribution) {
+func (a *asker) writeScopeAttributes(attrs pcommon.Map) {
 	for _, key := range a.config.ScopeAttributes {
 		depth := 0
 		var value any
 		for i := range a.spans {
 			span := &a.spans[i]
-			if span.ThreadID != answer.ThreadID || span.Path.Depth() <= depth {
+			if span.ThreadID != a.answer.ThreadID || span.Path.Depth() <= depth {
 				continue
 			}
 			for _, attribute := range span.Attributes {

@@ -55,6 +55,19 @@ type Config struct {
 	// as ended, if no stop event came. Default: 15m.
 	SessionTimeout time.Duration `mapstructure:"session_timeout"`
 
+	// GracePeriod is how long telemetry of a live group is held, at most, until the
+	// group's events have come as far as the telemetry's time. 0 answers at once.
+	// Default: 3s.
+	GracePeriod time.Duration `mapstructure:"grace_period"`
+
+	// MaxHeldBytes bounds the telemetry that is held at a time. Past it callers wait.
+	// Default: 67108864 (64 MiB).
+	MaxHeldBytes int `mapstructure:"max_held_bytes"`
+
+	// MaxHeldBatches bounds the batches that are held at a time. Past it callers wait.
+	// Default: 1000.
+	MaxHeldBatches int `mapstructure:"max_held_batches"`
+
 	// MaxGroups bounds the groups (session and rank). A new group past it is refused.
 	// Default: 20000.
 	MaxGroups int `mapstructure:"max_groups"`
@@ -95,6 +108,9 @@ const (
 	defaultRankAttribute          = "rank"
 	defaultWindow                 = 10 * time.Minute
 	defaultSessionTimeout         = 15 * time.Minute
+	defaultGracePeriod            = 3 * time.Second
+	defaultMaxHeldBytes           = 64 << 20
+	defaultMaxHeldBatches         = 1000
 	defaultMaxGroups              = 20_000
 	defaultMaxThreadsPerGroup     = 256
 	defaultMaxOpenScopesPerThread = 128
@@ -115,6 +131,9 @@ func createDefaultConfig() component.Config {
 		RankAttribute:          defaultRankAttribute,
 		Window:                 defaultWindow,
 		SessionTimeout:         defaultSessionTimeout,
+		GracePeriod:            defaultGracePeriod,
+		MaxHeldBytes:           defaultMaxHeldBytes,
+		MaxHeldBatches:         defaultMaxHeldBatches,
 		MaxGroups:              defaultMaxGroups,
 		MaxThreadsPerGroup:     defaultMaxThreadsPerGroup,
 		MaxOpenScopesPerThread: defaultMaxOpenScopesPerThread,
@@ -170,10 +189,15 @@ func (cfg *Config) Validate() error {
 			reject("%s must be positive (got %s)", span.key, span.value)
 		}
 	}
+	if cfg.GracePeriod < 0 {
+		reject("grace_period must not be negative (got %s)", cfg.GracePeriod)
+	}
 	for _, bound := range []struct {
 		key   string
 		value int
 	}{
+		{"max_held_bytes", cfg.MaxHeldBytes},
+		{"max_held_batches", cfg.MaxHeldBatches},
 		{"max_groups", cfg.MaxGroups},
 		{"max_threads_per_group", cfg.MaxThreadsPerGroup},
 		{"max_open_scopes_per_thread", cfg.MaxOpenScopesPerThread},

@@ -257,22 +257,22 @@ func assertPayload(t *testing.T, want, got map[string]any, msgAndArgs ...any) {
 }
 
 // logRecord puts an event into the map body of a log record, its JSON types kept.
-func logRecord(t *testing.T, event map[string]any) plog.LogRecord {
-	t.Helper()
+func logRecord(tb testing.TB, event map[string]any) plog.LogRecord {
+	tb.Helper()
 	record := plog.NewLogRecord()
-	fillMap(t, record.Body().SetEmptyMap(), event)
+	fillMap(tb, record.Body().SetEmptyMap(), event)
 	return record
 }
 
-func fillMap(t *testing.T, m pcommon.Map, raw map[string]any) {
-	t.Helper()
+func fillMap(tb testing.TB, m pcommon.Map, raw map[string]any) {
+	tb.Helper()
 	for key, value := range raw {
-		fillValue(t, m.PutEmpty(key), value)
+		fillValue(tb, m.PutEmpty(key), value)
 	}
 }
 
-func fillValue(t *testing.T, v pcommon.Value, raw any) {
-	t.Helper()
+func fillValue(tb testing.TB, v pcommon.Value, raw any) {
+	tb.Helper()
 	switch raw := raw.(type) {
 	case json.Number:
 		if n, err := raw.Int64(); err == nil && !strings.ContainsAny(raw.String(), ".eE") {
@@ -280,16 +280,16 @@ func fillValue(t *testing.T, v pcommon.Value, raw any) {
 			return
 		}
 		f, err := raw.Float64()
-		require.NoError(t, err)
+		require.NoError(tb, err)
 		v.SetDouble(f)
 	case map[string]any:
-		fillMap(t, v.SetEmptyMap(), raw)
+		fillMap(tb, v.SetEmptyMap(), raw)
 	case []any:
 		items := v.SetEmptySlice()
 		for _, item := range raw {
-			fillValue(t, items.AppendEmpty(), item)
+			fillValue(tb, items.AppendEmpty(), item)
 		}
 	default:
-		require.NoError(t, v.FromRaw(raw))
+		require.NoError(tb, v.FromRaw(raw))
 	}
 }

@@ -9,6 +9,9 @@ import (
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/consumer"
+	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.opentelemetry.io/collector/processor"
 	"go.opentelemetry.io/collector/processor/processorhelper"
 
@@ -67,7 +70,14 @@ func (f *factory) createLogs(
 	if err != nil {
 		return nil, err
 	}
-	return processorhelper.NewLogs(ctx, set, cfg, next, p.processLogs, p.options()...)
+	// The helper counts what goes in and out; all work is done before it, since what is
+	// held goes on later.
+	pass := func(_ context.Context, batch plog.Logs) (plog.Logs, error) { return batch, nil }
+	helper, err := processorhelper.NewLogs(ctx, set, cfg, next, pass, p.options()...)
+	if err != nil {
+		return nil, err
+	}
+	return newLogsProcessor(p, helper), nil
 }
 
 func (f *factory) createMetrics(
@@ -77,7 +87,14 @@ func (f *factory) createMetrics(
 	if err != nil {
 		return nil, err
 	}
-	return processorhelper.NewMetrics(ctx, set, cfg, next, p.processMetrics, p.options()...)
+	// The helper counts what goes in and out; all work is done before it, since what is
+	// held goes on later.
+	pass := func(_ context.Context, batch pmetric.Metrics) (pmetric.Metrics, error) { return batch, nil }
+	helper, err := processorhelper.NewMetrics(ctx, set, cfg, next, pass, p.options()...)
+	if err != nil {
+		return nil, err
+	}
+	return newMetricsProcessor(p, helper), nil
 }
 
 func (f *factory) createTraces(
@@ -87,5 +104,12 @@ func (f *factory) createTraces(
 	if err != nil {
 		return nil, err
 	}
-	return processorhelper.NewTraces(ctx, set, cfg, next, p.processTraces, p.options()...)
+	// The helper counts what goes in and out; all work is done before it, since what is
+	// held goes on later.
+	pass := func(_ context.Context, batch ptrace.Traces) (ptrace.Traces, error) { return batch, nil }
+	helper, err := processorhelper.NewTraces(ctx, set, cfg, next, pass, p.options()...)
+	if err != nil {
+		return nil, err
+	}
+	return newTracesProcessor(p, helper), nil
 }

@@ -9,26 +9,51 @@ import (
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/pmetric"
+	"go.opentelemetry.io/collector/processor"
 
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
-func (p *instance) processMetrics(ctx context.Context, md pmetric.Metrics) (pmetric.Metrics, error) {
-	answers := p.ask(func(a *asker) { a.metrics(md) })
-	p.tally.answered(ctx, signalMetrics, &answers)
-	return md, nil
+// metricsProcessor is the processor of a metrics pipeline. The embedded one passes on
+// what has been answered.
+type metricsProcessor struct {
+	processor.Metrics
+	pipeline[pmetric.Metrics]
+}
+
+func newMetricsProcessor(p *instance, next processor.Metrics) processor.Metrics {
+	return &metricsProcessor{next, pipeline[pmetric.Metrics]{
+		instance: p,
+		signal:   signalMetrics,
+		newBatch: pmetric.NewMetrics,
+		records:  pmetric.Metrics.DataPointCount,
+		bytes:    new(pmetric.ProtoMarshaler).MetricsSize,
+		answer:   (*asker).metrics,
+		next:     next.ConsumeMetrics,
+	}}
+}
+
+// ConsumeMetrics answers the data points of a batch.
+func (p *metricsProcessor) ConsumeMetrics(ctx context.Context, md pmetric.Metrics) error {
+	return p.consume(ctx, md)
 }
 
 // metrics answers the data points of a batch: those of a gauge at their time, delta
 // points over their interval.
-func (a *asker) metrics(md pmetric.Metrics) {
-	for _, resource := range md.ResourceMetrics().All() {
-		for _, scope := range resource.ScopeMetrics().All() {
-			for _, metric := range scope.Metrics().All() {
-				a.metric(metric, scope.Scope().Attributes(), resource.Resource().Attributes())
+func (a *asker) metrics(md, held pmetric.Metrics) {
+	md.ResourceMetrics().RemoveIf(func(resource pmetric.ResourceMetrics) bool {
+		early := a.holds(func() {
+			for _, scope := range resource.ScopeMetrics().All() {
+				for _, metric := range scope.Metrics().All() {
+					a.metric(metric, scope.Scope().Attributes(), resource.Resource().Attributes())
+				}
 			}
+		})
+		if early {
+			resource.MoveTo(held.ResourceMetrics().AppendEmpty())
 		}
-	}
+		return early
+	})
 }
 
 func (a *asker) metric(metric pmetric.Metric, scope, resource pcommon.Map) {
@@ -92,5 +117,5 @@ func (a *asker) interval(attrs pcommon.Map, from, to pcommon.Timestamp, scope, r
 		return
 	}
 	fields := boundary.NewFields(attrs, scope, resource)
-	a.during(attrs, &fields, int64(from), int64(to)) //nolint:gosec // both fit
+	a.during(attrs, &fields, int64(from), int64(to))
 }

@@ -5,6 +5,7 @@ package phaseattrprocessor
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/grace"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/metadata"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/replay"
 )
@@ -30,6 +32,8 @@ type state struct {
 	config *Config
 	reader *boundary.Reader
 	index  *replay.Index
+	// gate is where batches wait for their boundaries; nil when they do not.
+	gate   *grace.Gate
 	logger *zap.Logger
 	// askers are the askers that no batch is using.
 	askers sync.Pool
@@ -40,7 +44,7 @@ type state struct {
 	mu        sync.Mutex
 	users     int
 	telemetry *metadata.TelemetryBuilder
-	stop      context.CancelFunc
+	stop      chan struct{}
 	sweeper   sync.WaitGroup
 }
 
@@ -61,10 +65,44 @@ func newState(set processor.Settings, config *Config, release func()) (*state, e
 		logger:  set.Logger,
 		release: release,
 	}
-	s.askers.New = func() any { return newAsker(s) }
-	var err error
-	s.telemetry, err = metadata.NewTelemetryBuilder(withoutPipeline(set.TelemetrySettings))
-	return s, err
+	if _, err := newAsker(s); err != nil {
+		return nil, err
+	}
+	s.askers.New = func() any {
+		a, _ := newAsker(s) // it can be made: one has been
+		return a
+	}
+	telemetry, err := metadata.NewTelemetryBuilder(withoutPipeline(set.TelemetrySettings))
+	if err != nil {
+		return nil, err
+	}
+	s.telemetry = telemetry
+	if config.GracePeriod > 0 {
+		s.gate = grace.NewGate(grace.Options{
+			Period:     config.GracePeriod,
+			MaxBytes:   int64(config.MaxHeldBytes),
+			MaxBatches: int64(config.MaxHeldBatches),
+			Reached:    s.index.Reached,
+			Released:   s.released,
+		})
+	}
+	return s, nil
+}
+
+// released counts a batch that was held.
+func (s *state) released(r grace.Release) {
+	ctx := context.Background()
+	s.telemetry.ProcessorPhaseAttrHoldDuration.Record(ctx, r.Held.Seconds())
+	if r.Expired {
+		s.telemetry.ProcessorPhaseAttrGraceExpired.Add(ctx, 1)
+	}
+}
+
+// advance lets go what has waited for a group.
+func (s *state) advance(group boundary.Group) {
+	if s.gate != nil {
+		s.gate.Advance(group)
+	}
 }
 
 func newReader(config *Config) *boundary.Reader {
@@ -96,15 +134,16 @@ func withoutPipeline(set component.TelemetrySettings) component.TelemetrySetting
 func (s *state) acquire() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.users++; s.users > 1 {
+	s.users++
+	if s.users > 1 {
 		return nil
 	}
 	if err := s.observe(); err != nil {
 		return err
 	}
-	ctx, stop := context.WithCancel(context.Background())
+	stop := make(chan struct{})
 	s.stop = stop
-	s.sweeper.Go(func() { s.sweep(ctx) })
+	s.sweeper.Go(func() { s.sweep(stop) })
 	return nil
 }
 
@@ -112,41 +151,48 @@ func (s *state) acquire() error {
 func (s *state) free() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.users--; s.users > 0 {
+	s.users--
+	if s.users > 0 {
 		return
 	}
-	s.stop()
+	close(s.stop)
 	s.sweeper.Wait()
 	s.telemetry.Shutdown()
 	s.release()
 }
 
+// observe lets the metrics of what is shared be read off.
 func (s *state) observe() error {
-	gauges := []struct {
+	b := s.telemetry
+	heldBytes := func() int64 { return 0 }
+	if s.gate != nil {
+		heldBytes = s.gate.HeldBytes
+	}
+	var errs []error
+	for _, gauge := range []struct {
 		register func(metric.Int64Callback) error
-		value    func(replay.Stats) int64
+		value    func() int64
 	}{
-		{s.telemetry.RegisterProcessorPhaseAttrGroupsCallback, func(st replay.Stats) int64 { return int64(st.Groups) }},
-		{s.telemetry.RegisterProcessorPhaseAttrOpenScopesCallback, func(st replay.Stats) int64 { return st.OpenScopes }},
-		{s.telemetry.RegisterProcessorPhaseAttrBoundariesHeldCallback, func(st replay.Stats) int64 { return st.Boundaries }},
-	}
-	for _, gauge := range gauges {
-		if err := gauge.register(func(_ context.Context, o metric.Int64Observer) error {
-			o.Observe(gauge.value(s.index.Stats()))
+		{b.RegisterProcessorPhaseAttrGroupsCallback, func() int64 { return int64(s.index.Stats().Groups) }},
+		{b.RegisterProcessorPhaseAttrOpenScopesCallback, func() int64 { return s.index.Stats().OpenScopes }},
+		{b.RegisterProcessorPhaseAttrBoundariesHeldCallback, func() int64 { return s.index.Stats().Boundaries }},
+		{b.RegisterProcessorPhaseAttrRepairsCallback, func() int64 { return s.index.Stats().Repaired }},
+		{b.RegisterProcessorPhaseAttrHeldBytesCallback, heldBytes},
+	} {
+		errs = append(errs, gauge.register(func(_ context.Context, o metric.Int64Observer) error {
+			o.Observe(gauge.value())
 			return nil
-		}); err != nil {
-			return err
-		}
+		}))
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
-func (s *state) sweep(ctx context.Context) {
+func (s *state) sweep(stop <-chan struct{}) {
 	ticker := time.NewTicker(max(min(s.config.SessionTimeout, s.config.Window)/sweepsPerTimeout, time.Millisecond))
 	defer ticker.Stop()
 	for {
 		select {
-		case <-ctx.Done():
+		case <-stop:
 			return
 		case <-ticker.C:
 			s.index.Sweep()
@@ -154,10 +200,12 @@ func (s *state) sweep(ctx context.Context) {
 	}
 }
 
-// instance is the processor of one pipeline.
+// instance is what the processor of one pipeline has of its own.
 type instance struct {
 	*state
 	tally *tally
+	// queue holds what is too early; nil when nothing is held.
+	queue *grace.Queue
 
 	// life guards running.
 	life    sync.Mutex
@@ -189,17 +237,25 @@ func (p *instance) start(context.Context, component.Host) error {
 	if err := p.acquire(); err != nil {
 		return err
 	}
+	if p.gate != nil {
+		p.queue = p.gate.NewQueue()
+	}
 	p.running = true
 	return nil
 }
 
-// shutdown may be called without a start, and more than once.
-func (p *instance) shutdown(context.Context) error {
+// shutdown passes on what is held. It may be called without a start, and more than
+// once.
+func (p *instance) shutdown(ctx context.Context) error {
 	p.life.Lock()
 	defer p.life.Unlock()
-	if p.running {
-		p.running = false
-		p.free()
+	if !p.running {
+		return nil
 	}
-	return nil
+	p.running = false
+	defer p.free()
+	if p.queue == nil {
+		return nil
+	}
+	return p.queue.Close(ctx)
 }

@@ -22,18 +22,39 @@ import (
 // one reason.
 const warnEvery = time.Minute
 
-// none is the resolution of a record that has no answer.
-const none = "none"
+// signal is one of the signals.
+type signal int
 
-// The signals, as the metrics name them.
 const (
-	signalLogs = iota
+	signalLogs signal = iota
 	signalMetrics
 	signalTraces
-	signals
+	signals // how many there are
 )
 
-var signalNames = [signals]string{"logs", "metrics", "traces"}
+// String names the signal as the metrics do.
+func (s signal) String() string { return [signals]string{"logs", "metrics", "traces"}[s] }
+
+// resolution says how a record was answered.
+type resolution int
+
+const (
+	unique resolution = iota
+	ambiguous
+	// none: no phase was active, or nothing is known of the group.
+	none
+	// beforeWindow: the record is older than what is kept of its group.
+	beforeWindow
+	resolutions // how many there are
+)
+
+// String names the resolution as the metrics do.
+func (r resolution) String() string {
+	return [resolutions]string{policy.Unique, policy.Ambiguous, "none", "before_window"}[r]
+}
+
+// answerCounts are the answers of one batch by resolution.
+type answerCounts [resolutions]int64
 
 // tally counts what one pipeline's instance does. Its attribute sets are made once.
 type tally struct {
@@ -41,31 +62,39 @@ type tally struct {
 	logger    *zap.Logger
 	accepted  metric.MeasurementOption
 	duplicate metric.MeasurementOption
-	// rejected and warnings have an entry per reason.
-	rejected map[string]metric.MeasurementOption
-	warnings map[string]*rate.Sometimes
-	answers  [signals]map[string]metric.MeasurementOption
+	// refused has an entry per reason.
+	refused map[string]*refusal
+	answers [signals][resolutions]metric.MeasurementOption
+	signals [signals]metric.MeasurementOption
+}
+
+// refusal is a reason for which boundaries are rejected.
+type refusal struct {
+	attributes metric.MeasurementOption
+	warning    rate.Sometimes
 }
 
 func newTally(telemetry *metadata.TelemetryBuilder, logger *zap.Logger) *tally {
-	outcome := func(name string) attribute.KeyValue { return attribute.String("outcome", name) }
+	set := func(attributes ...attribute.KeyValue) metric.MeasurementOption {
+		return metric.WithAttributeSet(attribute.NewSet(attributes...))
+	}
 	t := &tally{
 		telemetry: telemetry,
 		logger:    logger,
-		accepted:  metric.WithAttributeSet(attribute.NewSet(outcome("accepted"))),
-		duplicate: metric.WithAttributeSet(attribute.NewSet(outcome("duplicate"))),
-		rejected:  map[string]metric.MeasurementOption{},
-		warnings:  map[string]*rate.Sometimes{},
+		accepted:  set(attribute.String("outcome", "accepted")),
+		duplicate: set(attribute.String("outcome", "duplicate")),
+		refused:   map[string]*refusal{},
 	}
 	for _, reason := range rejections() {
-		t.rejected[reason] = metric.WithAttributeSet(attribute.NewSet(outcome("rejected"), attribute.String("reason", reason)))
-		t.warnings[reason] = &rate.Sometimes{First: 1, Interval: warnEvery}
+		t.refused[reason] = &refusal{
+			attributes: set(attribute.String("outcome", "rejected"), attribute.String("reason", reason)),
+			warning:    rate.Sometimes{First: 1, Interval: warnEvery},
+		}
 	}
-	for signal, name := range signalNames {
-		t.answers[signal] = map[string]metric.MeasurementOption{}
-		for _, resolution := range []string{policy.Unique, policy.Ambiguous, none} {
-			t.answers[signal][resolution] = metric.WithAttributeSet(attribute.NewSet(
-				attribute.String("signal", name), attribute.String("resolution", resolution)))
+	for s := range signals {
+		t.signals[s] = set(attribute.Stringer("signal", s))
+		for r := range resolutions {
+			t.answers[s][r] = set(attribute.Stringer("signal", s), attribute.Stringer("resolution", r))
 		}
 	}
 	return t
@@ -84,21 +113,30 @@ func rejections() []string {
 }
 
 // placed counts a boundary that was handed to the index.
-func (t *tally) placed(ctx context.Context, outcome replay.Outcome) {
-	switch outcome {
+func (t *tally) placed(ctx context.Context, receipt replay.Receipt) {
+	switch receipt.Outcome {
 	case replay.Accepted:
 		t.telemetry.ProcessorPhaseAttrBoundaries.Add(ctx, 1, t.accepted)
 	case replay.Duplicate:
 		t.telemetry.ProcessorPhaseAttrBoundaries.Add(ctx, 1, t.duplicate)
+		return
 	default:
-		t.reject(ctx, outcome.String())
+		t.rejected(ctx, receipt.Outcome.String())
+		return
+	}
+	if receipt.Late > 0 {
+		t.telemetry.ProcessorPhaseAttrBoundaryLateness.Record(ctx, receipt.Late.Seconds())
+	}
+	if receipt.Outdated > 0 {
+		t.telemetry.ProcessorPhaseAttrOutdatedAnswers.Add(ctx, receipt.Outdated)
 	}
 }
 
-// reject counts a boundary record that was not taken in, and says so now and then.
-func (t *tally) reject(ctx context.Context, reason string) {
-	t.telemetry.ProcessorPhaseAttrBoundaries.Add(ctx, 1, t.rejected[reason])
-	t.warnings[reason].Do(func() {
+// rejected counts a boundary record that was not taken in, and says so now and then.
+func (t *tally) rejected(ctx context.Context, reason string) {
+	refusal := t.refused[reason]
+	t.telemetry.ProcessorPhaseAttrBoundaries.Add(ctx, 1, refusal.attributes)
+	refusal.warning.Do(func() {
 		t.logger.Warn("Phase boundary rejected; the record goes on as it came. "+
 			"The next minute's are only counted, in processor_phase_attr_boundaries.",
 			zap.String("reason", reason))
@@ -106,15 +144,15 @@ func (t *tally) reject(ctx context.Context, reason string) {
 }
 
 // answered counts the answers that one batch was given.
-func (t *tally) answered(ctx context.Context, signal int, answers *answerCounts) {
-	for i, resolution := range answers.resolutions() {
-		if n := answers[i]; n > 0 {
-			t.telemetry.ProcessorPhaseAttrAnswers.Add(ctx, n, t.answers[signal][resolution])
+func (t *tally) answered(ctx context.Context, s signal, counts *answerCounts) {
+	for r, n := range counts {
+		if n > 0 {
+			t.telemetry.ProcessorPhaseAttrAnswers.Add(ctx, n, t.answers[s][r])
 		}
 	}
 }
 
-// answerCounts are the answers of one batch by resolution.
-type answerCounts [3]int64
-
-func (answerCounts) resolutions() [3]string { return [3]string{policy.Unique, policy.Ambiguous, none} }
+// lost counts records that were held and could not be passed on.
+func (t *tally) lost(ctx context.Context, s signal, records int) {
+	t.telemetry.ProcessorPhaseAttrLostRecords.Add(ctx, int64(records), t.signals[s])
+}

@@ -7,22 +7,47 @@ import (
 	"context"
 
 	"go.opentelemetry.io/collector/pdata/ptrace"
+	"go.opentelemetry.io/collector/processor"
 )
 
-func (p *instance) processTraces(ctx context.Context, td ptrace.Traces) (ptrace.Traces, error) {
-	answers := p.ask(func(a *asker) { a.traces(td) })
-	p.tally.answered(ctx, signalTraces, &answers)
-	return td, nil
+// tracesProcessor is the processor of a traces pipeline. The embedded one passes on
+// what has been answered.
+type tracesProcessor struct {
+	processor.Traces
+	pipeline[ptrace.Traces]
+}
+
+func newTracesProcessor(p *instance, next processor.Traces) processor.Traces {
+	return &tracesProcessor{next, pipeline[ptrace.Traces]{
+		instance: p,
+		signal:   signalTraces,
+		newBatch: ptrace.NewTraces,
+		records:  ptrace.Traces.SpanCount,
+		bytes:    new(ptrace.ProtoMarshaler).TracesSize,
+		answer:   (*asker).traces,
+		next:     next.ConsumeTraces,
+	}}
+}
+
+// ConsumeTraces answers the spans of a batch.
+func (p *tracesProcessor) ConsumeTraces(ctx context.Context, td ptrace.Traces) error {
+	return p.consume(ctx, td)
 }
 
 // traces answers the spans of a batch over their duration.
-func (a *asker) traces(td ptrace.Traces) {
-	for _, resource := range td.ResourceSpans().All() {
-		for _, scope := range resource.ScopeSpans().All() {
-			for _, span := range scope.Spans().All() {
-				a.interval(span.Attributes(), span.StartTimestamp(), span.EndTimestamp(),
-					scope.Scope().Attributes(), resource.Resource().Attributes())
+func (a *asker) traces(td, held ptrace.Traces) {
+	td.ResourceSpans().RemoveIf(func(resource ptrace.ResourceSpans) bool {
+		early := a.holds(func() {
+			for _, scope := range resource.ScopeSpans().All() {
+				for _, span := range scope.Spans().All() {
+					a.interval(span.Attributes(), span.StartTimestamp(), span.EndTimestamp(),
+						scope.Scope().Attributes(), resource.Resource().Attributes())
+				}
 			}
+		})
+		if early {
+			resource.MoveTo(held.ResourceSpans().AppendEmpty())
 		}
-	}
+		return early
+	})
 }

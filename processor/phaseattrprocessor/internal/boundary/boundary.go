@@ -12,6 +12,16 @@ type Group struct {
 	Rank    int64
 }
 
+// Process is the process that a group is of. A process runs one session at a time.
+type Process struct {
+	Host string
+	PID  int64
+	Rank int64
+}
+
+// Known tells whether the process is named.
+func (p Process) Known() bool { return p.Host != "" }
+
 // Action says whether a boundary opens or closes a scope.
 type Action uint8
 

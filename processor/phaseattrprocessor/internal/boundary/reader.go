@@ -133,6 +133,19 @@ func (r *Reader) time(f *Fields, stamps ...pcommon.Timestamp) (int64, bool) {
 	return 0, false
 }
 
+// Process reads which process the records of a group come from. It is not known
+// unless both the host and the process ID are given.
+func (r *Reader) Process(f *Fields, group Group) Process {
+	for _, keys := range [...][2]string{{"host", "pid"}, {"host.name", "process.pid"}} {
+		host, hostOK := text(f.Get(keys[0]))
+		v, found := f.Get(keys[1])
+		if pid, ok := integer(v, found, r.Exact); ok && hostOK && len(host) <= r.Limits.TextBytes {
+			return Process{Host: strings.Clone(host), PID: pid, Rank: group.Rank}
+		}
+	}
+	return Process{}
+}
+
 // Origin are the hints of a record about the scope or thread that it came from.
 type Origin struct {
 	// ScopeID is the scope that the record was written in; empty when unknown.

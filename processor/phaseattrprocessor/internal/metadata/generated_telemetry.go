@@ -25,14 +25,21 @@ func Tracer(settings component.TelemetrySettings) trace.Tracer {
 // TelemetryBuilder provides an interface for components to report telemetry
 // as defined in metadata and user config.
 type TelemetryBuilder struct {
-	meter                            metric.Meter
-	mu                               sync.Mutex
-	registrations                    []metric.Registration
-	ProcessorPhaseAttrAnswers        metric.Int64Counter
-	ProcessorPhaseAttrBoundaries     metric.Int64Counter
-	ProcessorPhaseAttrBoundariesHeld metric.Int64ObservableGauge
-	ProcessorPhaseAttrGroups         metric.Int64ObservableGauge
-	ProcessorPhaseAttrOpenScopes     metric.Int64ObservableGauge
+	meter                              metric.Meter
+	mu                                 sync.Mutex
+	registrations                      []metric.Registration
+	ProcessorPhaseAttrAnswers          metric.Int64Counter
+	ProcessorPhaseAttrBoundaries       metric.Int64Counter
+	ProcessorPhaseAttrBoundariesHeld   metric.Int64ObservableGauge
+	ProcessorPhaseAttrBoundaryLateness metric.Float64Histogram
+	ProcessorPhaseAttrGraceExpired     metric.Int64Counter
+	ProcessorPhaseAttrGroups           metric.Int64ObservableGauge
+	ProcessorPhaseAttrHeldBytes        metric.Int64ObservableGauge
+	ProcessorPhaseAttrHoldDuration     metric.Float64Histogram
+	ProcessorPhaseAttrLostRecords      metric.Int64Counter
+	ProcessorPhaseAttrOpenScopes       metric.Int64ObservableGauge
+	ProcessorPhaseAttrOutdatedAnswers  metric.Int64Counter
+	ProcessorPhaseAttrRepairs          metric.Int64ObservableCounter
 }
 
 // TelemetryBuilderOption applies changes to default builder.
@@ -76,12 +83,42 @@ func (builder *TelemetryBuilder) RegisterProcessorPhaseAttrGroupsCallback(cb met
 	return nil
 }
 
+// RegisterProcessorPhaseAttrHeldBytesCallback sets callback for observable ProcessorPhaseAttrHeldBytes metric.
+func (builder *TelemetryBuilder) RegisterProcessorPhaseAttrHeldBytesCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.ProcessorPhaseAttrHeldBytes, obs: o})
+		return nil
+	}, builder.ProcessorPhaseAttrHeldBytes)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
 // RegisterProcessorPhaseAttrOpenScopesCallback sets callback for observable ProcessorPhaseAttrOpenScopes metric.
 func (builder *TelemetryBuilder) RegisterProcessorPhaseAttrOpenScopesCallback(cb metric.Int64Callback) error {
 	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
 		cb(ctx, &observerInt64{inst: builder.ProcessorPhaseAttrOpenScopes, obs: o})
 		return nil
 	}, builder.ProcessorPhaseAttrOpenScopes)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterProcessorPhaseAttrRepairsCallback sets callback for observable ProcessorPhaseAttrRepairs metric.
+func (builder *TelemetryBuilder) RegisterProcessorPhaseAttrRepairsCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.ProcessorPhaseAttrRepairs, obs: o})
+		return nil
+	}, builder.ProcessorPhaseAttrRepairs)
 	if err != nil {
 		return err
 	}
@@ -137,16 +174,60 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		metric.WithUnit("{boundary}"),
 	)
 	errs = errors.Join(errs, err)
+	builder.ProcessorPhaseAttrBoundaryLateness, err = builder.meter.Float64Histogram(
+		"otelcol_processor_phase_attr_boundary_lateness",
+		metric.WithDescription("How far behind the newest event of their group late boundaries were, in event time. [Development]"),
+		metric.WithUnit("s"),
+		metric.WithExplicitBucketBoundaries([]float64{0.001, 0.01, 0.1, 0.5, 1, 2, 3, 5, 10, 30, 60, 300, 600}...),
+	)
+	errs = errors.Join(errs, err)
+	builder.ProcessorPhaseAttrGraceExpired, err = builder.meter.Int64Counter(
+		"otelcol_processor_phase_attr_grace_expired",
+		metric.WithDescription("Held batches whose grace period ran out before the boundaries came. [Development]"),
+		metric.WithUnit("{batch}"),
+	)
+	errs = errors.Join(errs, err)
 	builder.ProcessorPhaseAttrGroups, err = builder.meter.Int64ObservableGauge(
 		"otelcol_processor_phase_attr_groups",
 		metric.WithDescription("Groups (session and rank) in the index. [Development]"),
 		metric.WithUnit("{group}"),
 	)
 	errs = errors.Join(errs, err)
+	builder.ProcessorPhaseAttrHeldBytes, err = builder.meter.Int64ObservableGauge(
+		"otelcol_processor_phase_attr_held_bytes",
+		metric.WithDescription("Telemetry that waits for its boundaries. [Development]"),
+		metric.WithUnit("By"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ProcessorPhaseAttrHoldDuration, err = builder.meter.Float64Histogram(
+		"otelcol_processor_phase_attr_hold_duration",
+		metric.WithDescription("How long batches were held until their boundaries came, or the grace period was over. [Development]"),
+		metric.WithUnit("s"),
+		metric.WithExplicitBucketBoundaries([]float64{0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 30}...),
+	)
+	errs = errors.Join(errs, err)
+	builder.ProcessorPhaseAttrLostRecords, err = builder.meter.Int64Counter(
+		"otelcol_processor_phase_attr_lost_records",
+		metric.WithDescription("Held records that the next component did not take. [Development]"),
+		metric.WithUnit("{record}"),
+	)
+	errs = errors.Join(errs, err)
 	builder.ProcessorPhaseAttrOpenScopes, err = builder.meter.Int64ObservableGauge(
 		"otelcol_processor_phase_attr_open_scopes",
 		metric.WithDescription("Scopes that were entered and not left yet. [Development]"),
 		metric.WithUnit("{scope}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ProcessorPhaseAttrOutdatedAnswers, err = builder.meter.Int64Counter(
+		"otelcol_processor_phase_attr_outdated_answers",
+		metric.WithDescription("Recent answers that a late boundary would have changed, counted when it arrives. [Development]"),
+		metric.WithUnit("{answer}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ProcessorPhaseAttrRepairs, err = builder.meter.Int64ObservableCounter(
+		"otelcol_processor_phase_attr_repairs",
+		metric.WithDescription("Boundaries that showed that another one was lost, and whose scopes were mended by it. [Development]"),
+		metric.WithUnit("{boundary}"),
 	)
 	errs = errors.Join(errs, err)
 	return &builder, errs

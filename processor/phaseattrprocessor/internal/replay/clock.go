@@ -37,7 +37,8 @@ func (c *clock) see(t int64, window time.Duration, fresh bool) (back bool) {
 		// A late event, or a rival that came twice.
 	case c.rivalVotes > 0 && within(c.rival, t, window):
 		c.rival = max(c.rival, t)
-		if c.rivalVotes++; c.rivalVotes > c.votes {
+		c.rivalVotes++
+		if c.rivalVotes > c.votes {
 			back = c.rival < c.now
 			c.now, c.votes, c.rivalVotes = c.rival, quorum, 0
 		}

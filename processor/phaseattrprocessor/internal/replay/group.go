@@ -19,7 +19,8 @@ type group struct {
 	options *Options
 	stats   *counters
 	// order ranks the groups by the arrival of their first boundary; 0 before it.
-	order atomic.Uint64
+	order   atomic.Uint64
+	answers answerLog
 
 	// mu guards everything below.
 	mu      sync.RWMutex
@@ -39,6 +40,10 @@ type group struct {
 	arrived time.Duration
 	// silent is true when no event has come for the session timeout.
 	silent bool
+	// process is what the group runs in, if known.
+	process boundary.Process
+	// succeeded is when another session of the same process began; never before.
+	succeeded int64
 	// forgotten is true once the index has let go of the group.
 	forgotten bool
 }
@@ -49,7 +54,7 @@ const never = math.MinInt64
 func newGroup(key boundary.Group, options *Options, stats *counters) *group {
 	return &group{
 		key: key, options: options, stats: stats,
-		evicted: never, lastEnter: never, maxSequence: never, stopped: never,
+		evicted: never, lastEnter: never, maxSequence: never, stopped: never, succeeded: never,
 	}
 }
 
@@ -63,7 +68,7 @@ func (g *group) update(f func()) bool {
 	}
 	f()
 	held, open := 0, 0
-	var mends uint64
+	mends := int64(0)
 	for _, t := range g.threads {
 		held += t.held()
 		open += int(t.top().size())
@@ -86,26 +91,28 @@ func (g *group) observe(at int64, stop bool, arrived time.Duration) {
 	g.trim()
 }
 
-// add takes in a boundary. It returns how far the boundary was behind the group's
-// newest event.
-func (g *group) add(b *boundary.Boundary, arrived time.Duration) (Outcome, time.Duration) {
-	late := time.Duration(0)
+// add takes in a boundary.
+func (g *group) add(b *boundary.Boundary, arrived time.Duration) Receipt {
+	var receipt Receipt
 	if g.clock.votes > 0 && b.Time < g.clock.now {
-		late = time.Duration(uint64(g.clock.now) - uint64(b.Time)) //nolint:gosec // positive
+		receipt.Late = max(time.Duration(uint64(g.clock.now)-uint64(b.Time)), 0) //nolint:gosec // what does not fit is no lateness
 	}
 	g.seen(b.Time, arrived, b.Sequence > g.maxSequence)
 	g.maxSequence = max(g.maxSequence, b.Sequence)
-	outcome := g.place(b)
-	if outcome == Accepted && b.Action == boundary.Enter {
+	receipt.Outcome, receipt.Outdated = g.place(b)
+	if receipt.Outcome == Accepted && b.Action == boundary.Enter {
 		g.lastEnter = max(g.lastEnter, b.Time)
 	}
 	g.trim()
-	return outcome, max(late, 0)
+	return receipt
 }
 
 // seen takes note of any event's time and arrival.
 func (g *group) seen(at int64, arrived time.Duration, fresh bool) {
 	g.arrived, g.silent = arrived, false
+	if at > g.succeeded {
+		g.succeeded = never
+	}
 	if g.clock.see(at, g.options.Window, fresh) {
 		g.evicted = never
 		for _, t := range g.threads {
@@ -114,37 +121,46 @@ func (g *group) seen(at int64, arrived time.Duration, fresh bool) {
 	}
 }
 
-// place puts a boundary on its thread's timeline.
-func (g *group) place(b *boundary.Boundary) Outcome {
+// place puts a boundary on its thread's timeline. It returns how many of the answers
+// given would have been others with it.
+func (g *group) place(b *boundary.Boundary) (Outcome, int64) {
 	t := g.thread(b.ThreadID)
+	asked := g.answers.since(b.Time)
 	if b.Time < g.floor() {
 		// An exit may still close what is open. An enter may be a duplicate of one whose
 		// exit has left the window: it would never end.
-		if b.Action == boundary.Exit && t != nil && t.close(b.ScopeID) {
-			return Accepted
+		if b.Action == boundary.Enter || t == nil {
+			return TooOld, 0
 		}
-		return TooOld
+		closed := false
+		changed := t.outdated(asked, func() { closed = t.close(b.ScopeID) })
+		if !closed {
+			return TooOld, 0
+		}
+		return Accepted, changed
 	}
 	if t == nil && full(len(g.threads), g.options.MaxThreads) {
-		return TooManyThreads
+		return TooManyThreads, 0
 	}
 	if t != nil && b.Action == boundary.Enter && full(int(t.top().size()), g.options.MaxOpen) {
-		return TooManyOpen
+		return TooManyOpen, 0
 	}
 	if !g.makeRoom() {
-		return TooManyBoundaries
+		return TooManyBoundaries, 0
 	}
 	if t == nil {
 		t = &thread{id: b.ThreadID, repair: g.options.Repair}
 		g.threads = append(g.threads, t)
 	}
-	if !t.add(b) {
-		return Duplicate
+	added := false
+	changed := t.outdated(asked, func() { added = t.add(b) })
+	if !added {
+		return Duplicate, 0
 	}
 	if g.order.Load() == 0 {
 		g.order.Store(g.stats.started.Add(1))
 	}
-	return Accepted
+	return Accepted, changed
 }
 
 func full(n, bound int) bool { return bound > 0 && n >= bound }
@@ -210,10 +226,17 @@ func (g *group) thread(id int64) *thread {
 	return nil
 }
 
-// ended tells whether the session is over: it said so and opened nothing since, or
-// it fell silent.
+// ended tells whether the session is over: it said so and opened nothing since, it
+// fell silent, or its process began another one.
 func (g *group) ended() bool {
-	return g.silent || g.stopped != never && g.stopped >= g.lastEnter
+	return g.silent || g.succeeded != never || g.stopped != never && g.stopped >= g.lastEnter
+}
+
+// succeed ends the session, unless it is still alive when its successor begins.
+func (g *group) succeed(began int64) {
+	if began > g.clock.now {
+		g.succeeded = began
+	}
 }
 
 // expire ends a session that has been silent for the session timeout. It returns
@@ -235,8 +258,10 @@ func (g *group) status(at int64) Status {
 	switch {
 	case at < g.floor():
 		return BeforeWindow
-	case at > g.clock.now && g.ended():
+	case at <= g.clock.now:
+		return Known
+	case g.ended():
 		return Ended
 	}
-	return Known
+	return Behind
 }

@@ -43,24 +43,41 @@ type Index struct {
 	started time.Time
 	stats   counters
 
-	// mu guards groups.
+	// mu guards what follows.
 	mu     sync.RWMutex
 	groups map[boundary.Group]*group
+	// processes names the newest session of each process.
+	processes map[boundary.Process]tenant
 }
 
 // New makes an empty index.
 func New(options Options) *Index {
-	return &Index{options: options, started: time.Now(), groups: map[boundary.Group]*group{}}
+	return &Index{
+		options:   options,
+		started:   time.Now(),
+		groups:    map[boundary.Group]*group{},
+		processes: map[boundary.Process]tenant{},
+	}
 }
 
-// Add takes in a boundary, in any order. It returns what became of it, and how far
-// its time was behind that of the group's newest event.
-func (x *Index) Add(key boundary.Group, b *boundary.Boundary) (outcome Outcome, late time.Duration) {
+// Receipt is what became of a boundary.
+type Receipt struct {
+	Outcome Outcome
+	// Late is how far the boundary's time was behind that of the group's newest event.
+	Late time.Duration
+	// Outdated is how many answers would have been others, had the boundary come
+	// before them.
+	Outdated int64
+}
+
+// Add takes in a boundary, in any order.
+func (x *Index) Add(key boundary.Group, b *boundary.Boundary) Receipt {
+	var receipt Receipt
 	arrived := time.Since(x.started)
-	if !x.update(key, func(g *group) { outcome, late = g.add(b, arrived) }) {
-		return TooManyGroups, 0
+	if !x.update(key, func(g *group) { receipt = g.add(b, arrived) }) {
+		receipt.Outcome = TooManyGroups
 	}
-	return outcome, late
+	return receipt
 }
 
 // Observe takes note of an event of a group that is no boundary: the group is
@@ -71,6 +88,56 @@ func (x *Index) Observe(key boundary.Group, at int64, stop bool) Outcome {
 		return TooManyGroups
 	}
 	return Accepted
+}
+
+// Answered takes note of records that were answered for a moment.
+func (x *Index) Answered(key boundary.Group, at, records int64) {
+	if g := x.group(key); g != nil {
+		g.answers.note(at, records)
+	}
+}
+
+// Has tells whether an event of the group has come.
+func (x *Index) Has(key boundary.Group) bool { return x.group(key) != nil }
+
+// Begin introduces a group whose first event, at a moment, comes from a process. An
+// earlier session of that process is over from then on, whether it said so or not:
+// a rank that is used again inherits no phase.
+func (x *Index) Begin(key boundary.Group, process boundary.Process, at int64) {
+	if !process.Known() || !x.update(key, func(g *group) { g.process = process }) {
+		return
+	}
+	other, used := x.newestOf(process, key, at)
+	if !used {
+		return
+	}
+	if g := x.group(other.key); g != nil {
+		g.update(func() { g.succeed(other.began) })
+	}
+}
+
+// tenant is a session of a process and the time of its first event.
+type tenant struct {
+	key   boundary.Group
+	began int64
+}
+
+// newestOf enters a session into the book of processes. It returns the session of
+// the same process that came before, and when its successor began.
+func (x *Index) newestOf(process boundary.Process, key boundary.Group, at int64) (tenant, bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	newest, used := x.processes[process]
+	switch {
+	case !used || newest.key == key:
+		x.processes[process] = tenant{key, at}
+		return tenant{}, false
+	case at < newest.began: // its first event came late
+		return tenant{key, newest.began}, true
+	default:
+		x.processes[process] = tenant{key, at}
+		return tenant{newest.key, at}, true
+	}
 }
 
 // update lets f change a group, made if need be. It returns false when there is no
@@ -148,6 +215,9 @@ func (x *Index) forget(g *group) {
 	if len(g.threads) == 0 && g.ended() {
 		g.forgotten = true
 		delete(x.groups, g.key)
+		if x.processes[g.process].key == g.key {
+			delete(x.processes, g.process)
+		}
 	}
 }
 
@@ -157,7 +227,7 @@ type Stats struct {
 	OpenScopes int64
 	Boundaries int64
 	// Repaired counts the boundaries that showed that another one was lost.
-	Repaired uint64
+	Repaired int64
 }
 
 // Stats returns what the index holds now.
@@ -174,8 +244,7 @@ func (x *Index) Stats() Stats {
 
 // counters are kept as the groups change, so that reading them costs nothing.
 type counters struct {
-	open, boundaries atomic.Int64
-	mends            atomic.Uint64
+	open, boundaries, mends atomic.Int64
 	// started counts the groups that have had a boundary.
 	started atomic.Uint64
 }

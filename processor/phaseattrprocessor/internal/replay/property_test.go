@@ -103,11 +103,11 @@ func TestAnyOrderGivesTheSameAnswers(t *testing.T) {
 				for _, group := range groups {
 					run := drawLoss(t, drawRun(t, group))
 					for _, b := range run {
-						require.Equal(t, Accepted, outcome(sorted, group, b))
+						require.Equal(t, Accepted, sorted.Add(group, b).Outcome)
 					}
 					accepted := 0
 					for _, b := range drawArrival(t, run) {
-						if outcome(shuffled, group, b) == Accepted {
+						if shuffled.Add(group, b).Outcome == Accepted {
 							accepted++
 						}
 					}
@@ -176,11 +176,6 @@ func TestCompleteRunsNeedNoRepair(t *testing.T) {
 		}
 		require.Equal(t, spansOf(strict, group), spansOf(repaired, group))
 	})
-}
-
-func outcome(x *Index, group boundary.Group, b *boundary.Boundary) Outcome {
-	o, _ := x.Add(group, b)
-	return o
 }
 
 // moments are the times from before a run to after it.

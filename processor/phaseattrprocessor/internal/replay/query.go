@@ -23,6 +23,9 @@ const (
 	BeforeWindow
 	// Ended: the time lies after the session's end.
 	Ended
+	// Behind: the group is alive and its events have not come as far as this time.
+	// The spans are those that were active last; boundaries may be on their way.
+	Behind
 )
 
 // Active appends the spans that decide the attribution at a moment: per thread the
@@ -36,11 +39,14 @@ func (x *Index) Active(dst []Span, key boundary.Group, at int64, whole bool) ([]
 	g.mu.RLock()
 	defer g.mu.RUnlock()
 	status := g.status(at)
-	if status == Known {
+	if status.answers() {
 		dst = g.active(dst, at, whole)
 	}
 	return dst, status
 }
+
+// answers tells whether there can be active spans.
+func (s Status) answers() bool { return s == Known || s == Behind }
 
 func (g *group) active(dst []Span, at int64, whole bool) []Span {
 	for _, t := range g.threads {
@@ -79,7 +85,7 @@ func union(stack *node, standing []entry) []*node {
 }
 
 // Throughout appends the spans that were active from one moment to another without
-// a break. The status is that of the moment that can be answered less.
+// a break.
 func (x *Index) Throughout(dst []Span, key boundary.Group, from, to int64) ([]Span, Status) {
 	g := x.group(key)
 	if g == nil {
@@ -87,10 +93,12 @@ func (x *Index) Throughout(dst []Span, key boundary.Group, from, to int64) ([]Sp
 	}
 	g.mu.RLock()
 	defer g.mu.RUnlock()
-	for _, at := range [...]int64{from, to} {
-		if status := g.status(at); status != Known {
-			return dst, status
-		}
+	if status := g.status(from); !status.answers() {
+		return dst, status
+	}
+	status := g.status(to)
+	if !status.answers() {
+		return dst, status
 	}
 	for _, t := range g.threads {
 		first, standing := t.at(from)
@@ -102,11 +110,11 @@ func (x *Index) Throughout(dst []Span, key boundary.Group, from, to int64) ([]Sp
 			}
 		}
 	}
-	return dst, Known
+	return dst, status
 }
 
-// Reached tells whether the group is alive and its events have not come as far as a
-// moment yet: boundaries before it may still be on their way.
+// Reached tells whether there is nothing to wait for before a question about a
+// moment is answered: the group's events have come that far, or no more will come.
 func (x *Index) Reached(key boundary.Group, at int64) bool {
 	g := x.group(key)
 	if g == nil {
@@ -114,7 +122,7 @@ func (x *Index) Reached(key boundary.Group, at int64) bool {
 	}
 	g.mu.RLock()
 	defer g.mu.RUnlock()
-	return g.clock.now >= at || g.ended()
+	return g.status(at) != Behind
 }
 
 // Groups lists the groups of a session in the order of the arrival of their first

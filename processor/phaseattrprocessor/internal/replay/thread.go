@@ -19,7 +19,7 @@ type thread struct {
 	base    *node
 	entries []entry
 	// mends counts the boundaries that did not find the stack that they should have.
-	mends uint64
+	mends int64
 }
 
 // entry repeats the boundary's time, so that a search stays in one array.
@@ -58,7 +58,7 @@ func (t *thread) newNode(b *boundary.Boundary) *node {
 	return n
 }
 
-// share lets a node that goes to position at use the texts that its neighbours
+// share lets a node that goes to position at use the texts that its neighbors
 // hold already: an exit names the scope of an earlier enter, an enter its parent.
 func (t *thread) share(n *node, at int) {
 	below := t.before(at)

@@ -1,0 +1,115 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package grace
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// Queue holds the batches of one pipeline. Each held batch has a goroutine of its
+// own, so that none waits for another.
+type Queue struct {
+	gate *Gate
+	wg   sync.WaitGroup
+	// closing is closed when everything is to be let go.
+	closing chan struct{}
+	close   func()
+	// forced ends what is being passed on when the shutdown has no time left.
+	forced context.Context //nolint:containedctx // it is the queue's own, not a call's
+	force  context.CancelFunc
+
+	// mu guards closed, so that no batch comes in once Close waits.
+	mu     sync.RWMutex
+	closed bool
+}
+
+// NewQueue returns a queue at the gate. It must be closed.
+func (g *Gate) NewQueue() *Queue {
+	closing := make(chan struct{})
+	forced, force := context.WithCancel(context.Background())
+	return &Queue{
+		gate: g, closing: closing, close: sync.OnceFunc(func() { close(closing) }),
+		forced: forced, force: force,
+	}
+}
+
+// Hold holds a batch of some bytes until the gate's groups have come as far as the
+// waits say, the period is over, or the queue is closed, and then passes it on from
+// a goroutine. When the gate is full, Hold blocks until there is room or ctx is done.
+// pass gets the values of ctx, but is not canceled with it: the caller has its answer
+// by then.
+func (q *Queue) Hold(ctx context.Context, waits []Wait, bytes int64, pass func(context.Context)) error {
+	q.mu.RLock()
+	defer q.mu.RUnlock()
+	if q.closed {
+		pass(ctx)
+		return nil
+	}
+	bytes = min(bytes, q.gate.options.MaxBytes) // a batch larger than the bound is held alone
+	if err := q.gate.batches.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	if err := q.gate.bytes.Acquire(ctx, bytes); err != nil {
+		q.gate.batches.Release(1)
+		return err
+	}
+	q.gate.holding.Add(1)
+	q.gate.heldBytes.Add(bytes)
+	q.wg.Go(func() {
+		q.wait(waits)
+		q.pass(ctx, pass)
+		q.gate.holding.Add(-1)
+		q.gate.heldBytes.Add(-bytes)
+		q.gate.bytes.Release(bytes)
+		q.gate.batches.Release(1)
+	})
+	return nil
+}
+
+func (q *Queue) wait(waits []Wait) {
+	start := time.Now()
+	h := q.gate.enter(waits)
+	timer := time.NewTimer(q.gate.options.Period)
+	defer timer.Stop()
+	expired := false
+	select {
+	case <-h.ready:
+	case <-timer.C:
+		expired = true
+	case <-q.closing:
+	}
+	q.gate.leave(h, waits)
+	q.gate.options.Released(Release{Held: time.Since(start), Expired: expired})
+}
+
+func (q *Queue) pass(ctx context.Context, pass func(context.Context)) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(q.forced, cancel)() //nolint:contextcheck // the queue's own end, beside the call's
+	pass(ctx)
+}
+
+// Close lets go everything that is held and waits until it has been passed on. When
+// ctx is done before that, what is still being passed on is canceled.
+func (q *Queue) Close(ctx context.Context) error {
+	defer q.force()
+	defer context.AfterFunc(ctx, q.force)()
+	q.close() // first, so that a caller that blocks in Hold gets through
+	q.mu.Lock()
+	q.closed = true
+	q.mu.Unlock()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		q.wg.Wait()
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,57 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package phaseattrprocessor
+
+import (
+	"context"
+
+	"go.uber.org/zap"
+)
+
+// pipeline is the way of a batch of one signal through an instance: its records are
+// answered, the resources that are too early to be answered are held, and the rest
+// goes on at once.
+type pipeline[T any] struct {
+	*instance
+	signal signal
+	// newBatch returns an empty batch.
+	newBatch func() T
+	// records counts the records of a batch, bytes its size.
+	records func(T) int
+	bytes   func(T) int
+	// answer answers the records of a batch, and moves the resources that a holds to
+	// held.
+	answer func(a *asker, batch, held T)
+	// next passes a batch on.
+	next func(context.Context, T) error
+}
+
+func (p *pipeline[T]) consume(ctx context.Context, batch T) error {
+	before, held := p.records(batch), p.newBatch()
+	counts, waits := p.ask(p.queue != nil, func(a *asker) { p.answer(a, batch, held) })
+	p.tally.answered(ctx, p.signal, &counts)
+	if len(waits) > 0 {
+		release := func(ctx context.Context) { p.release(ctx, held) }
+		if err := p.queue.Hold(ctx, waits, int64(p.bytes(held)), release); err != nil {
+			return err // nothing has gone on, so the caller may send it all again
+		}
+	}
+	if before > 0 && p.records(batch) == 0 {
+		return nil
+	}
+	return p.next(ctx, batch)
+}
+
+// release answers what was held from what is known by now, and passes it on. There
+// is no caller left to take an error.
+func (p *pipeline[T]) release(ctx context.Context, held T) {
+	counts, _ := p.ask(false, func(a *asker) { p.answer(a, held, held) })
+	p.tally.answered(ctx, p.signal, &counts)
+	records := p.records(held)
+	if err := p.next(ctx, held); err != nil {
+		p.tally.lost(ctx, p.signal, records)
+		p.logger.Error("What was held for its boundaries could not be passed on",
+			zap.Stringer("signal", p.signal), zap.Int("records", records), zap.Error(err))
+	}
+}
