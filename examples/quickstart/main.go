@@ -1,0 +1,243 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Command quickstart runs the built collector on a recorded training run, shows which
+// phases the run had and how memory went in each, and keeps the collector running
+// until it is interrupted.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+)
+
+// answerWithin is how long the collector may take to read one of the files.
+const answerWithin = 30 * time.Second
+
+type options struct {
+	collector     string
+	config        string
+	logs          string
+	metrics       string
+	out           string
+	port          int
+	telemetryPort int
+}
+
+// The files of a run, under the directory that options.out names.
+func (o *options) inputDir() string        { return filepath.Join(o.out, "input") }
+func (o *options) enrichedLogs() string    { return filepath.Join(o.out, "logs.jsonl") }
+func (o *options) enrichedMetrics() string { return filepath.Join(o.out, "metrics.jsonl") }
+func (o *options) collectorLog() string    { return filepath.Join(o.out, "collector.log") }
+
+func main() {
+	var o options
+	flag.StringVar(&o.collector, "collector", "bin/otelcol-phaseattr", "the built collector")
+	flag.StringVar(&o.config, "config", "examples/quickstart/collector.yaml", "its configuration")
+	flag.StringVar(&o.logs, "logs", "testdata/captures/single.jsonl", "the run's events, JSON lines")
+	flag.StringVar(&o.metrics, "metrics", "testdata/captures/single.metrics.jsonl", "the run's metrics, OTLP JSON lines")
+	flag.StringVar(&o.out, "out", "bin/quickstart", "the directory that the results are written to")
+	flag.IntVar(&o.port, "port", 8889, "the port of the Prometheus exporter")
+	flag.IntVar(&o.telemetryPort, "telemetry-port", 8888, "the port of the collector's own metrics")
+	flag.Parse()
+	os.Exit(status(run(&o)))
+}
+
+// status tells the one line that went wrong, if any.
+func status(err error) int {
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintln(os.Stderr, "quickstart:", err)
+	return 1
+}
+
+func run(o *options) error {
+	// A closed terminal or pipe ends the collector too.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+	defer stop()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go cancelWithParent(ctx, cancel)
+
+	want, err := prepare(o)
+	if err != nil {
+		return err
+	}
+	c, err := startCollector(ctx, o)
+	if err != nil {
+		return err
+	}
+	err = show(ctx, os.Stdout, o, c, want)
+	if err == nil {
+		err = c.wait(ctx)
+	}
+	interrupted := ctx.Err() != nil
+	cancel()
+	stopped := c.stop()
+	if !interrupted {
+		return err
+	}
+	if stopped == nil { // whatever was being waited for does not matter any more
+		fmt.Println("\nThe collector has stopped.")
+	}
+	return stopped
+}
+
+// cancelWithParent cancels once the process that started this one is gone. `go run`
+// goes without a word when it is told to terminate.
+func cancelWithParent(ctx context.Context, cancel context.CancelFunc) {
+	parent := os.Getppid()
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for os.Getppid() == parent {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+	cancel()
+}
+
+// amounts are what a whole run comes to.
+type amounts struct {
+	records int
+	points  int
+}
+
+// prepare looks at all that can be wrong before the collector starts, and clears away
+// the last run's results.
+func prepare(o *options) (amounts, error) {
+	var want amounts
+	if _, err := os.Stat(o.collector); err != nil {
+		return want, fmt.Errorf("no collector: %w (make build makes it)", err)
+	}
+	if _, err := os.Stat(o.config); err != nil {
+		return want, fmt.Errorf("no configuration: %w (run this from the repository's root)", err)
+	}
+	var err error
+	if want.records, err = countRecords(o.logs); err != nil {
+		return want, fmt.Errorf("no events: %w", err)
+	}
+	if want.points, err = countPoints(o.metrics); err != nil {
+		return want, fmt.Errorf("no metrics: %w", err)
+	}
+	if err := checkPorts(o); err != nil {
+		return want, err
+	}
+	for _, old := range []string{o.inputDir(), o.enrichedLogs(), o.enrichedMetrics(), o.collectorLog()} {
+		if err := os.RemoveAll(old); err != nil {
+			return want, err
+		}
+	}
+	return want, os.MkdirAll(o.inputDir(), 0o750)
+}
+
+func checkPorts(o *options) error {
+	for _, use := range []struct {
+		flag, user string
+		port       int
+	}{
+		{"port", "the Prometheus exporter", o.port},
+		{"telemetry-port", "the collector's own metrics", o.telemetryPort},
+	} {
+		listener, err := net.Listen("tcp", net.JoinHostPort("localhost", strconv.Itoa(use.port)))
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return fmt.Errorf("port %d, for %s, is in use: free it, or choose another with "+
+				"go run ./examples/quickstart -%s N", use.port, use.user, use.flag)
+		}
+		if err != nil {
+			return fmt.Errorf("port %d, for %s: %w", use.port, use.user, err)
+		}
+		defer listener.Close() // both are held until both are known to be free
+	}
+	return nil
+}
+
+// show waits for the collector's answers and prints them.
+func show(ctx context.Context, w io.Writer, o *options, c *collector, want amounts) error {
+	fmt.Fprintf(w, "Reading %s and %s\n", o.logs, o.metrics)
+	var s summary
+	logs := tail{path: o.enrichedLogs()}
+	if err := c.await(ctx, func() (string, error) {
+		err := logs.each(func(line []byte) error {
+			ld, err := (&plog.JSONUnmarshaler{}).UnmarshalLogs(line)
+			if err == nil {
+				s.addLogs(ld)
+			}
+			return err
+		})
+		return missing(s.records, want.records, "log records"), err
+	}); err != nil {
+		return err
+	}
+
+	// All boundaries are in; what is asked from now on can be answered.
+	if err := place(o.metrics, o.inputDir()); err != nil {
+		return err
+	}
+	metrics := tail{path: o.enrichedMetrics()}
+	if err := c.await(ctx, func() (string, error) {
+		err := metrics.each(func(line []byte) error {
+			md, err := (&pmetric.JSONUnmarshaler{}).UnmarshalMetrics(line)
+			if err == nil {
+				s.addMetrics(md)
+			}
+			return err
+		})
+		return missing(s.points, want.points, "data points"), err
+	}); err != nil {
+		return err
+	}
+
+	fmt.Fprintf(w, "%d log records and %d data points went through the collector.\n\n", s.records, s.points)
+	s.render(w)
+	fmt.Fprintf(w, `
+scopes: how often the phase was entered. records: log records in it.
+points: samples of %s in it, with their min, mean and max in MiB.
+
+Prometheus endpoint  http://localhost:%d/metrics
+collector's metrics  http://localhost:%d/metrics
+enriched logs        %s
+enriched metrics     %s
+collector's log      %s
+
+Running until Ctrl-C.
+`, memoryMetric, o.port, o.telemetryPort, o.enrichedLogs(), o.enrichedMetrics(), o.collectorLog())
+	return nil
+}
+
+// missing says what is still to come; nothing if all is there.
+func missing(got, want int, what string) string {
+	if got >= want {
+		return ""
+	}
+	return fmt.Sprintf("%d of %d %s have come out", got, want, what)
+}
+
+// place puts a copy of a file into a directory that the collector watches, all at once.
+func place(path, dir string) error {
+	data, err := os.ReadFile(path) //nolint:gosec // the user names the file
+	if err != nil {
+		return err
+	}
+	unfinished := filepath.Join(dir, "unfinished")
+	if err := os.WriteFile(unfinished, data, 0o600); err != nil { //nolint:gosec // the user names the directory
+		return err
+	}
+	return os.Rename(unfinished, filepath.Join(dir, filepath.Base(path)))
+}
