@@ -218,6 +218,12 @@ func merge(a, b *attribution) *attribution {
 	return &attribution{Resolution: "ambiguous"}
 }
 
+// describe makes a resource that of the run.
+func (c *capture) describe(resource pcommon.Resource) {
+	resource.Attributes().PutStr("session_id", c.session)
+	resource.Attributes().PutInt("rank", c.rank)
+}
+
 // logs has the given events of a run as log events in one batch.
 func (c *capture) logs(t *testing.T, events []map[string]any) plog.Logs {
 	t.Helper()
@@ -267,8 +273,7 @@ func (c *capture) traces(t *testing.T) (td ptrace.Traces, want answers, containe
 	t.Helper()
 	td, want = ptrace.NewTraces(), answers{}
 	resource := td.ResourceSpans().AppendEmpty()
-	resource.Resource().Attributes().PutStr("session_id", c.session)
-	resource.Resource().Attributes().PutInt("rank", c.rank)
+	c.describe(resource.Resource())
 	spans := resource.ScopeSpans().AppendEmpty().Spans()
 	times := slices.Sorted(slices.Values(c.times()))
 	for _, stride := range []int{0, 1, 2, 4, 8, 16, 64} {

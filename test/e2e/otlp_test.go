@@ -242,7 +242,8 @@ func compare(t *testing.T, what string, want, came answers) (equal int) {
 			equal++
 			continue
 		}
-		if wrong++; wrong <= shown {
+		wrong++
+		if wrong <= shown {
 			t.Errorf("%s: %+v: want %v, got %v (did it come: %t)", what, k, expected, got, ok)
 		}
 	}

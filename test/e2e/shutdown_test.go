@@ -39,7 +39,7 @@ func TestShutdownLosesNothing(t *testing.T) {
 			run := loadCapture(t, "single")
 			events := run.byTime()
 			events = events[:len(events)/2]
-			at := events[len(events)-1]["timestamp_ns"].(int64) + 1
+			newest := events[len(events)-1]["timestamp_ns"].(int64)
 			c := start(t, nil)
 			c.send(t, run.logs(t, events))
 
@@ -50,7 +50,7 @@ func TestShutdownLosesNothing(t *testing.T) {
 				sending.Go(func() {
 					for n := 0; end.batches == 0 || n < end.batches; n++ {
 						id := int64(n*senders + i)
-						err := c.export(t.Context(), run.numbered(id, at))
+						err := c.export(t.Context(), run.numbered(id, newest))
 						sent[i] = append(sent[i], sentBatch{id, err})
 						if err != nil {
 							return
@@ -93,43 +93,46 @@ type sentBatch struct {
 const batchSize = 20
 
 // numbered returns a batch of the run whose records are numbered from id*batchSize on,
-// and begin at a time. The signal goes with the id.
-func (c *capture) numbered(id, at int64) any {
-	describe := func(attributes pcommon.Map) {
-		attributes.PutStr("session_id", c.session)
-		attributes.PutInt("rank", c.rank)
-	}
-	logs, metrics, traces := plog.NewLogs(), pmetric.NewMetrics(), ptrace.NewTraces()
-	resourceLogs := logs.ResourceLogs().AppendEmpty()
-	describe(resourceLogs.Resource().Attributes())
-	records := resourceLogs.ScopeLogs().AppendEmpty().LogRecords()
-	resourceMetrics := metrics.ResourceMetrics().AppendEmpty()
-	describe(resourceMetrics.Resource().Attributes())
-	points := resourceMetrics.ScopeMetrics().AppendEmpty().Metrics().AppendEmpty().SetEmptyGauge().DataPoints()
-	resourceSpans := traces.ResourceSpans().AppendEmpty()
-	describe(resourceSpans.Resource().Attributes())
-	spans := resourceSpans.ScopeSpans().AppendEmpty().Spans()
-
-	for record := id * batchSize; record < (id+1)*batchSize; record++ {
-		stamp := pcommon.Timestamp(at + record)
-		switch id % 3 {
-		case 0:
-			r := records.AppendEmpty()
-			r.SetTimestamp(stamp)
-			r.Attributes().PutInt("record", record)
-		case 1:
-			dp := points.AppendEmpty()
-			dp.SetTimestamp(stamp)
-			dp.SetIntValue(record)
-			dp.Attributes().PutInt("record", record)
-		default:
-			span := spans.AppendEmpty()
-			span.SetStartTimestamp(stamp)
-			span.SetEndTimestamp(stamp + 1)
-			span.Attributes().PutInt("record", record)
+// and are younger than a time. The signal goes with the id.
+func (c *capture) numbered(id, after int64) any {
+	first, end := id*batchSize, (id+1)*batchSize
+	stamp := func(record int64) pcommon.Timestamp { return pcommon.Timestamp(after + 1 + record) }
+	switch id % 3 {
+	case 0:
+		ld := plog.NewLogs()
+		resource := ld.ResourceLogs().AppendEmpty()
+		c.describe(resource.Resource())
+		records := resource.ScopeLogs().AppendEmpty().LogRecords()
+		for n := first; n < end; n++ {
+			record := records.AppendEmpty()
+			record.SetTimestamp(stamp(n))
+			record.Attributes().PutInt("record", n)
 		}
+		return ld
+	case 1:
+		md := pmetric.NewMetrics()
+		resource := md.ResourceMetrics().AppendEmpty()
+		c.describe(resource.Resource())
+		points := resource.ScopeMetrics().AppendEmpty().Metrics().AppendEmpty().SetEmptyGauge().DataPoints()
+		for n := first; n < end; n++ {
+			dp := points.AppendEmpty()
+			dp.SetTimestamp(stamp(n))
+			dp.Attributes().PutInt("record", n)
+		}
+		return md
+	default:
+		td := ptrace.NewTraces()
+		resource := td.ResourceSpans().AppendEmpty()
+		c.describe(resource.Resource())
+		spans := resource.ScopeSpans().AppendEmpty().Spans()
+		for n := first; n < end; n++ {
+			span := spans.AppendEmpty()
+			span.SetStartTimestamp(stamp(n))
+			span.SetEndTimestamp(stamp(n) + 1)
+			span.Attributes().PutInt("record", n)
+		}
+		return td
 	}
-	return []any{logs, metrics, traces}[id%3]
 }
 
 // numberedRecords tells how often each numbered record came out.
