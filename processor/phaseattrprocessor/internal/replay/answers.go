@@ -3,7 +3,12 @@
 
 package replay
 
-import "sync"
+import (
+	"slices"
+	"sync"
+
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+)
 
 // answersKept is how many moments a group remembers having been asked about.
 const answersKept = 32
@@ -39,20 +44,15 @@ func (l *answerLog) note(at, records int64) {
 	l.next = (l.next + 1) % answersKept
 }
 
-// since returns the moments from at on.
-func (l *answerLog) since(at int64) []answered {
+// touchedBy returns the moments whose answers a boundary at a time may change: none
+// when it is newer than all.
+func (l *answerLog) touchedBy(time int64) []answered {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.started || l.newest < at {
+	if !l.started || l.newest < time {
 		return nil
 	}
-	var found []answered
-	for _, a := range l.recent {
-		if a.at >= at {
-			found = append(found, a)
-		}
-	}
-	return found
+	return slices.Clone(l.recent)
 }
 
 // outdated returns how many of the answers a change to the thread's timeline would
@@ -62,24 +62,30 @@ func (t *thread) outdated(asked []answered, change func()) int64 {
 		change()
 		return 0
 	}
-	type moment struct {
-		stack    *node
-		standing int
-	}
-	at := func(time int64) moment {
-		stack, standing := t.at(time)
-		return moment{stack, len(standing)}
-	}
-	before := make([]moment, len(asked))
+	before := make([]boundary.Path, len(asked))
 	for i, a := range asked {
-		before[i] = at(a.at)
+		before[i] = t.pathAt(a.at)
 	}
 	change()
 	changed := int64(0)
 	for i, a := range asked {
-		if at(a.at) != before[i] {
+		if t.pathAt(a.at) != before[i] {
 			changed += a.records
 		}
 	}
 	return changed
+}
+
+// pathAt is the path of the innermost scope at a moment.
+func (t *thread) pathAt(time int64) boundary.Path {
+	stack, standing := t.at(time)
+	for _, e := range standing {
+		if !e.is(isExit) {
+			stack = e.node
+		}
+	}
+	if stack == nil {
+		return boundary.Path{}
+	}
+	return stack.path
 }

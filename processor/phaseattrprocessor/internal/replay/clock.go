@@ -31,10 +31,12 @@ func (c *clock) see(t int64, window time.Duration, fresh bool) (back bool) {
 	switch {
 	case c.votes == 0:
 		c.now, c.votes = t, 1
+	case t == c.now, c.rivalVotes > 0 && t == c.rival:
+		// The same event again says nothing new.
 	case within(c.now, t, window):
 		c.now, c.votes, c.rivalVotes = max(c.now, t), min(c.votes+1, quorum), 0
-	case t < c.now && c.votes == quorum && !fresh, c.rivalVotes > 0 && t == c.rival:
-		// A late event, or a rival that came twice.
+	case t < c.now && c.votes == quorum && !fresh:
+		// A late event.
 	case c.rivalVotes > 0 && within(c.rival, t, window):
 		c.rival = max(c.rival, t)
 		c.rivalVotes++

@@ -125,7 +125,7 @@ func (g *group) seen(at int64, arrived time.Duration, fresh bool) {
 // given would have been others with it.
 func (g *group) place(b *boundary.Boundary) (Outcome, int64) {
 	t := g.thread(b.ThreadID)
-	asked := g.answers.since(b.Time)
+	asked := g.answers.touchedBy(b.Time)
 	if b.Time < g.floor() {
 		// An exit may still close what is open. An enter may be a duplicate of one whose
 		// exit has left the window: it would never end.
@@ -230,6 +230,15 @@ func (g *group) thread(id int64) *thread {
 // fell silent, or its process began another one.
 func (g *group) ended() bool {
 	return g.silent || g.succeeded != never || g.stopped != never && g.stopped >= g.lastEnter
+}
+
+// introduce says which process the group is of. Only the first time counts.
+func (g *group) introduce(process boundary.Process) bool {
+	if g.process.Known() {
+		return false
+	}
+	g.process = process
+	return true
 }
 
 // succeed ends the session, unless it is still alive when its successor begins.

@@ -104,7 +104,8 @@ func (x *Index) Has(key boundary.Group) bool { return x.group(key) != nil }
 // earlier session of that process is over from then on, whether it said so or not:
 // a rank that is used again inherits no phase.
 func (x *Index) Begin(key boundary.Group, process boundary.Process, at int64) {
-	if !process.Known() || !x.update(key, func(g *group) { g.process = process }) {
+	introduced := false
+	if !process.Known() || !x.update(key, func(g *group) { introduced = g.introduce(process) }) || !introduced {
 		return
 	}
 	other, used := x.newestOf(process, key, at)

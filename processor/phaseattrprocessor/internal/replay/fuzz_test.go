@@ -1,0 +1,125 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package replay
+
+import (
+	"fmt"
+	"math"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+)
+
+// FuzzIndex feeds an index with whatever the bytes say, 6 an operation, and then
+// checks that it holds together: what it counts is what it holds, every stack is the
+// one that a replay from the start gives, and no bound is passed.
+func FuzzIndex(f *testing.F) {
+	seed := []byte{}
+	for _, b := range trainingRun() {
+		seed = append(seed, byte(b.Action), 1, byte(b.Time), byte(b.Sequence), byte(b.Sequence), 0)
+	}
+	f.Add(true, seed)
+	f.Add(false, seed)
+	f.Add(true, []byte{0, 1, 10, 1, 1, 0, 4, 0, 255, 0, 0, 9, 1, 1, 5, 2, 1, 0, 3, 0, 200, 0, 0, 0, 5, 0, 0, 0, 0, 0})
+	f.Fuzz(func(t *testing.T, repair bool, operations []byte) {
+		options := Options{
+			Repair: repair, Window: 100, SessionTimeout: time.Nanosecond,
+			MaxGroups: 3, MaxThreads: 3, MaxOpen: 4, MaxBoundaries: 20, MaxTotal: 40,
+		}
+		x := New(options)
+		in, out := 0, 0
+		for ; len(operations) >= 6; operations = operations[6:] {
+			op := operations[:6]
+			group := boundary.Group{Session: "s", Rank: int64(op[5] % 4)}
+			at := int64(op[2])
+			switch op[5] / 64 { // a wild time now and then
+			case 1:
+				at = math.MaxInt64 - at
+			case 2:
+				at = math.MinInt64 + at
+			}
+			switch op[0] % 6 {
+			case 0, 1:
+				in++
+				if x.Add(group, fuzzBoundary(op, at)).Outcome < outcomes {
+					out++
+				}
+			case 2:
+				x.Observe(group, at, false)
+			case 3:
+				x.Observe(group, at, true)
+			case 4:
+				x.Begin(group, boundary.Process{Host: "h", PID: int64(op[1] % 2)}, at)
+			case 5:
+				x.Sweep()
+			}
+			x.Active(nil, group, at, op[1]%2 == 0)
+			x.Throughout(nil, group, at-int64(op[3]), at)
+			x.Answered(group, at, 1)
+		}
+		require.Equal(t, in, out)
+		holdsTogether(t, x)
+	})
+}
+
+func fuzzBoundary(op []byte, at int64) *boundary.Boundary {
+	names := []string{"train", "step", "forward"}
+	depth := int(op[4]/8)%3 + 1
+	b := &boundary.Boundary{
+		Action: boundary.Action(op[0] % 2), Time: at, Sequence: int64(op[3]), ThreadID: int64(op[1] % 4),
+		ScopeID: fmt.Sprint(op[4] % 8), Path: boundary.NewPath(names[:depth]...),
+	}
+	if op[1] > 127 {
+		b.ParentScopeID = fmt.Sprint(op[1] % 8)
+	}
+	return b
+}
+
+// holdsTogether checks the invariants of the index.
+func holdsTogether(t require.TestingT, x *Index) {
+	held, open := 0, int64(0)
+	for _, g := range x.all() {
+		require.LessOrEqual(t, len(g.threads), x.options.MaxThreads)
+		inGroup := 0
+		for _, th := range g.threads {
+			inGroup += th.held()
+			open += int64(th.top().size())
+			again := &thread{repair: th.repair, base: th.base}
+			for i, e := range th.entries {
+				require.Equal(t, e.time, e.node.time)
+				if i > 0 {
+					require.Negative(t, th.entries[i-1].compare(e.node), "in order, each once")
+				}
+				fresh := *e.node
+				fresh.before, fresh.flags = nil, e.flags&isExit
+				again.entries = append(again.entries, entry{e.time, &fresh})
+				again.run(&fresh, i, again.before(i))
+				if i > 0 { // what stood before the first may have left the window
+					require.Equal(t, stackOf(fresh.after()), stackOf(e.after()), "entry %d", i)
+				}
+			}
+		}
+		require.Equal(t, g.held, inGroup)
+		held += inGroup
+	}
+	require.Equal(t, int64(held), x.Stats().Boundaries)
+	require.Equal(t, open, x.Stats().OpenScopes)
+	require.LessOrEqual(t, len(x.groups), x.options.MaxGroups)
+	require.LessOrEqual(t, len(x.processes), len(x.groups))
+}
+
+// stackOf lists the scopes of a stack, and checks its frames' heights.
+func stackOf(top *node) []string {
+	var scopes []string
+	for frame := top; frame != nil; frame = frame.before {
+		if frame.height != frame.before.size()+1 {
+			return []string{"wrong height"}
+		}
+		scopes = append(scopes, fmt.Sprintf("%s %s %d", frame.scopeID, frame.path.Label(), frame.time))
+	}
+	return scopes
+}

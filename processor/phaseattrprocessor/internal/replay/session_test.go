@@ -1,0 +1,159 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package replay
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+)
+
+// openSession returns an index in which train has been open since 0, and the time of
+// its newest event.
+func openSession(options Options) (*Index, int64) {
+	x, e := New(options), newEmitter(key)
+	e.enter(1, "train")
+	steps(e, 3)
+	for _, b := range e.out {
+		x.Add(key, b)
+	}
+	return x, e.now
+}
+
+var sessions = Options{Repair: true, Window: 10 * time.Minute, SessionTimeout: 15 * time.Minute}
+
+func TestStopEventEndsTheSession(t *testing.T) {
+	x, now := openSession(sessions)
+	assert.Equal(t, Behind, statusAt(x, now+1), "train is still open")
+	assert.Equal(t, "train", deepest(x, now+1))
+	x.Observe(key, now+10, true)
+	assert.Equal(t, "train", deepest(x, now+10))
+	assert.Equal(t, Ended, statusAt(x, now+11))
+	assert.Empty(t, deepest(x, now+11))
+
+	x.Observe(key, now+20, false)
+	assert.Equal(t, "train", deepest(x, now+20), "the session's end is its last event of any type")
+	assert.Equal(t, Ended, statusAt(x, now+21))
+}
+
+func TestSessionThatEntersAScopeAfterItsStopIsAlive(t *testing.T) {
+	x, now := openSession(sessions)
+	x.Observe(key, now+10, true)
+	x.Add(key, &boundary.Boundary{Time: now + 20, Sequence: 100, ThreadID: 1, ScopeID: "e", Path: boundary.NewPath("evaluate")})
+	assert.Equal(t, "evaluate", deepest(x, now+30))
+}
+
+func TestStopThatComesBeforeLateBoundaries(t *testing.T) {
+	x, e := New(sessions), newEmitter(key)
+	e.enter(1, "train")
+	steps(e, 3)
+	x.Observe(key, e.now, true)
+	for _, b := range e.out {
+		x.Add(key, b)
+	}
+	assert.Equal(t, Ended, statusAt(x, e.now+1))
+	assert.Equal(t, "train / step / forward", deepest(x, e.now-1))
+}
+
+func TestSilentSessionEndsAndIsForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x, now := openSession(sessions)
+		time.Sleep(15*time.Minute - time.Nanosecond)
+		x.Sweep()
+		assert.Equal(t, "train", deepest(x, now+1))
+		time.Sleep(time.Nanosecond)
+		x.Sweep()
+		assert.Equal(t, Unknown, statusAt(x, now+1), "its window has passed as well")
+		assert.Equal(t, Stats{Repaired: 0}, x.Stats())
+	})
+}
+
+func TestTimeoutIsMeasuredByArrival(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x, now := openSession(sessions) // event times of 1970
+		for range 10 {
+			time.Sleep(10 * time.Minute)
+			x.Observe(key, now, false)
+			x.Sweep()
+		}
+		assert.Equal(t, "train", deepest(x, now+1))
+	})
+}
+
+func TestEndedSessionAnswersForItsWindow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x, now := openSession(sessions)
+		x.Observe(key, now, true)
+		time.Sleep(10*time.Minute - time.Nanosecond)
+		x.Sweep()
+		assert.Equal(t, "train / step / forward", deepest(x, now-1))
+		time.Sleep(time.Nanosecond)
+		x.Sweep()
+		assert.Equal(t, Unknown, statusAt(x, now-1))
+	})
+}
+
+func TestSessionThatSpeaksAgainIsAlive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x, now := openSession(Options{Window: time.Hour, SessionTimeout: time.Minute})
+		time.Sleep(2 * time.Minute)
+		x.Sweep()
+		assert.Equal(t, Ended, statusAt(x, now+1))
+		x.Observe(key, now+1, false)
+		assert.Equal(t, Behind, statusAt(x, now+2))
+		assert.Equal(t, "train", deepest(x, now+2))
+	})
+}
+
+func TestNewSessionOfAProcessEndsTheOneBefore(t *testing.T) {
+	process := boundary.Process{Host: "node", PID: 1, Rank: 0}
+	newer := boundary.Group{Session: "newer"}
+	for name, tc := range map[string]struct {
+		process boundary.Process
+		ended   bool
+	}{
+		"same process":                   {process, true},
+		"same pid of another rank":       {boundary.Process{Host: "node", PID: 1, Rank: 1}, false},
+		"same pid on another host":       {boundary.Process{Host: "other", PID: 1}, false},
+		"process is not known":           {boundary.Process{}, false},
+		"another process":                {boundary.Process{Host: "node", PID: 2}, false},
+		"process known by its host only": {boundary.Process{Host: "node"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			x, now := openSession(sessions)
+			x.Begin(key, process, 0)
+			x.Begin(newer, tc.process, now+100)
+			x.Observe(newer, now+100, false)
+			assert.Equal(t, tc.ended, statusAt(x, now+200) == Ended)
+			assert.Equal(t, "train / step / forward", deepest(x, now-1), "it keeps its past")
+		})
+	}
+}
+
+func TestSessionThatOutlivesItsSuccessorsBeginIsAlive(t *testing.T) {
+	process := boundary.Process{Host: "node", PID: 1}
+	newer := boundary.Group{Session: "newer"}
+	x, now := openSession(sessions)
+	x.Begin(key, process, 0)
+	x.Begin(newer, process, now-10)
+	assert.Equal(t, Behind, statusAt(x, now+1), "both run in one process")
+	x.Begin(boundary.Group{Session: "newest"}, process, now+10)
+	assert.Equal(t, Behind, statusAt(x, now+1), "the newest follows the newer")
+}
+
+func TestSessionsWhoseFirstEventsComeInTheWrongOrder(t *testing.T) {
+	process := boundary.Process{Host: "node", PID: 1}
+	older := boundary.Group{Session: "older"}
+	x, now := openSession(sessions)
+	x.Begin(key, process, 100)
+	x.Begin(older, process, 0)
+	x.Observe(older, 0, false)
+	assert.Equal(t, Behind, statusAt(x, now+1), "the newer one stays")
+	_, status := x.Active(nil, older, 101, false)
+	assert.Equal(t, Ended, status)
+}
