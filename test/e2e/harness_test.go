@@ -151,8 +151,10 @@ func (c *collector) eventually(t *testing.T, what string, condition func() bool)
 	}
 }
 
+// client keeps as many connections as the tests have senders.
+var client = http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}, Timeout: patience}
+
 func get(url string) (status int, body []byte, err error) {
-	client := http.Client{Timeout: patience}
 	response, err := client.Get(url) //nolint:noctx // the client has a timeout
 	if err != nil {
 		return 0, nil, err

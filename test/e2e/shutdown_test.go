@@ -21,26 +21,27 @@ import (
 )
 
 // TestShutdownLosesNothing sends batches of all signals from many senders at once and
-// ends the collector. The batches are newer than all that is known of their run,
-// which goes on. Every record that was acknowledged must come out once.
+// ends the collector. The run goes on, and the batches are newer than its newest
+// event: they are held. Every record that was acknowledged must come out once.
 func TestShutdownLosesNothing(t *testing.T) {
-	const senders, batches = 8, 30
+	const senders, batches, unlimited = 8, 240, 1 << 20
 	for _, end := range []struct {
-		name string
-		// batches is how many each sender sends; 0 is until the collector is gone.
-		batches int
-		// after is the number of acknowledged batches after which SIGTERM is sent.
-		after int64
+		name                 string
+		gracePeriod, maxHeld string
+		// batches is how many are sent; the collector is told to end after so many
+		// acknowledgements.
+		batches, after int
 	}{
-		{"after the last batch", batches, senders * batches},
-		{"among the batches", 0, senders * batches},
+		{"after the last batch", "1h", "1000", batches, batches},
+		{"among the batches", "1h", "1000000", unlimited, batches},
+		{"while senders wait for room", "3s", "100", unlimited, 100},
 	} {
 		t.Run(end.name, func(t *testing.T) {
 			run := loadCapture(t, "single")
 			events := run.byTime()
 			events = events[:len(events)/2]
 			newest := events[len(events)-1]["timestamp_ns"].(int64)
-			c := start(t, nil)
+			c := start(t, []string{"GRACE_PERIOD=" + end.gracePeriod, "MAX_HELD_BATCHES=" + end.maxHeld}, "holding.yaml")
 			c.send(t, run.logs(t, events))
 
 			var done atomic.Int64
@@ -48,10 +49,9 @@ func TestShutdownLosesNothing(t *testing.T) {
 			sent := make([][]sentBatch, senders)
 			for i := range sent {
 				sending.Go(func() {
-					for n := 0; end.batches == 0 || n < end.batches; n++ {
-						id := int64(n*senders + i)
-						err := c.export(t.Context(), run.numbered(id, newest))
-						sent[i] = append(sent[i], sentBatch{id, err})
+					for id := i; id < end.batches; id += senders {
+						err := c.export(t.Context(), run.numbered(int64(id), newest))
+						sent[i] = append(sent[i], sentBatch{int64(id), err})
 						if err != nil {
 							return
 						}
@@ -59,7 +59,10 @@ func TestShutdownLosesNothing(t *testing.T) {
 					}
 				})
 			}
-			c.eventually(t, "acknowledgements", func() bool { return done.Load() >= end.after })
+			c.eventually(t, "acknowledgements", func() bool { return done.Load() >= int64(end.after) })
+			if end.gracePeriod == "1h" {
+				assert.Empty(t, c.numberedRecords(t), "records that should be held")
+			}
 			c.signal(t, syscall.SIGTERM)
 			c.waitForExit(t)
 			sending.Wait()
@@ -74,7 +77,7 @@ func TestShutdownLosesNothing(t *testing.T) {
 					}
 					delete(came, record)
 				}
-				if end.batches > 0 {
+				if end.batches == batches {
 					require.NoError(t, batch.err)
 				}
 			}
