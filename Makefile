@@ -27,7 +27,7 @@ help: ## List the targets
 .PHONY: run
 run: build ## Run the quickstart on the built collector
 	@echo "==> running the quickstart"
-	$(GO) run ./examples/quickstart -collector $(COLLECTOR)
+	@$(GO) build -o bin/quickstart-run ./examples/quickstart && exec bin/quickstart-run -collector $(COLLECTOR)
 
 .PHONY: test
 test: ## Run the tests with the race detector, in random order
@@ -86,7 +86,7 @@ fuzz: ## Run every fuzz test for FUZZTIME (default 1m)
 	@find . -path ./bin -prune -o -name '*_test.go' -print | sort | xargs grep -HoE '^func Fuzz[A-Za-z0-9_]+' | \
 	while IFS=: read -r file func; do \
 	  name=$${func#func }; echo "$$name in $$(dirname "$$file")"; \
-	  (cd "$$(dirname "$$file")" && $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) .) </dev/null || exit 1; done
+	  (cd "$$(dirname "$$file")" && $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x .) </dev/null || exit 1; done
 
 .PHONY: bench
 bench: ## Run the benchmarks (BENCH=pattern, BENCHTIME=1s)

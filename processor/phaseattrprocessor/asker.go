@@ -20,12 +20,14 @@ type asker struct {
 	spans  []replay.Span
 	counts answerCounts
 
-	// last is the question that was asked last, with its answer: the points of one
-	// scrape share their group and time. repeats is how often it was asked.
+	// last is the question that was asked last, if asked, with its answer: the points
+	// of one scrape share their group and time. records is how many it has answered.
 	last    question
-	answer  *policy.Attribution
+	asked   bool
+	answer  policy.Attribution
+	found   bool
 	status  replay.Status
-	repeats int64
+	records int64
 
 	// patient is true when a resource may be held until its groups' events have come
 	// as far as its records. early is set when one of its records came before them.
@@ -60,9 +62,9 @@ func (s *state) ask(patient bool, f func(*asker)) (answerCounts, []grace.Wait) {
 	a.settle()
 	counts := a.counts
 	// The next batch starts afresh, and this one's texts are not held on to.
-	clear(a.spans)
+	clear(a.spans[:cap(a.spans)])
 	clear(a.waits)
-	a.counts, a.last, a.answer = answerCounts{}, question{}, nil
+	a.counts, a.last, a.asked, a.answer = answerCounts{}, question{}, false, policy.Attribution{}
 	return counts, waits
 }
 
@@ -92,65 +94,78 @@ func (a *asker) during(attrs pcommon.Map, fields *boundary.Fields, from, to int6
 		return
 	}
 	a.count()
-	if a.answer != nil {
+	if a.found {
 		a.write(attrs)
 	}
 }
 
 // find answers a question.
 func (a *asker) find(q question) {
-	if a.repeats > 0 && q == a.last {
-		a.repeats++
+	if a.asked && q == a.last {
 		return
 	}
 	a.settle()
-	a.last, a.repeats = q, 1
+	a.last, a.asked = q, true
 	if q.from == q.to {
-		a.answer = a.point(q.to)
+		a.point(q.to)
 		return
 	}
 	a.spans, a.status = a.index.Throughout(a.spans[:0], q.group, q.from, q.to)
-	if answer, ok := a.policy.Attribute(a.spans, q.origin); ok {
-		a.answer = &answer
+	if a.decide() {
 		return
 	}
 	// No scope spans the interval: what was active at its two ends.
-	var start *policy.Attribution
-	if first := a.point(q.from); first != nil {
-		start = first.Clone()
+	a.point(q.from)
+	if a.status == replay.BeforeWindow {
+		return
 	}
-	a.answer = policy.Merge(start, a.point(q.to))
+	var ends [2]*policy.Attribution
+	if a.found {
+		ends[0] = a.answer.Clone()
+	}
+	a.point(q.to)
+	if a.found {
+		ends[1] = &a.answer
+	}
+	if merged := policy.Merge(ends[0], ends[1]); merged != nil {
+		a.answer, a.found = *merged, true
+	}
 }
 
 // point answers the question at hand at one moment.
-func (a *asker) point(at int64) *policy.Attribution {
-	whole := a.last.origin.ScopeID != "" || len(a.config.ScopeAttributes) > 0
-	a.spans, a.status = a.index.Active(a.spans[:0], a.last.group, at, whole)
-	answer, ok := a.policy.Attribute(a.spans, a.last.origin)
-	if !ok {
-		return nil
-	}
-	return &answer
+func (a *asker) point(at int64) {
+	a.spans, a.status = a.index.Active(a.spans[:0], a.last.group, at, a.last.origin.ScopeID != "")
+	a.decide()
 }
 
-// settle lets the index know how many records the last question was for.
+// decide makes an answer of the spans. It returns false when there is none.
+func (a *asker) decide() bool {
+	a.answer, a.found = a.policy.Attribute(a.spans, a.last.origin)
+	return a.found
+}
+
+// settle lets the index know how many records the last question has answered.
 func (a *asker) settle() {
-	if a.repeats > 0 && a.answer != nil {
-		a.index.Answered(a.last.group, a.last.to, a.repeats)
+	if a.records > 0 {
+		a.index.Answered(a.last.group, a.last.to, a.records)
 	}
-	a.repeats = 0
+	a.records = 0
 }
 
 func (a *asker) count() {
 	switch {
+	case a.found && a.answer.Resolution == policy.Unique:
+		a.counts[unique]++
+	case a.found:
+		a.counts[ambiguous]++
 	case a.status == replay.BeforeWindow:
 		a.counts[beforeWindow]++
-	case a.answer == nil:
-		a.counts[none]++
-	case a.answer.Resolution == policy.Unique:
-		a.counts[unique]++
+		return
 	default:
-		a.counts[ambiguous]++
+		a.counts[none]++
+	}
+	if a.status != replay.Unknown {
+		a.records++
 	}
 }
 
@@ -188,8 +203,8 @@ func (a *asker) write(attrs pcommon.Map) {
 			putText(attrs, key, a.answer.ThreadName)
 		}
 	}
-	if a.answer.HasScope {
-		a.writeScopeAttributes(attrs)
+	for _, attribute := range a.answer.Attributes {
+		_ = attrs.PutEmpty(attribute.Key).FromRaw(attribute.Value) // a string, an int64, a float64 or a bool
 	}
 }
 
@@ -199,27 +214,4 @@ func putText(attrs pcommon.Map, key, text string) {
 		return
 	}
 	attrs.PutStr(key, text)
-}
-
-// writeScopeAttributes puts the attributes of the answering scope, or of its nearest
-// ancestor that has them, on a record.
-func (a *asker) writeScopeAttributes(attrs pcommon.Map) {
-	for _, key := range a.config.ScopeAttributes {
-		depth := 0
-		var value any
-		for i := range a.spans {
-			span := &a.spans[i]
-			if span.ThreadID != a.answer.ThreadID || span.Path.Depth() <= depth {
-				continue
-			}
-			for _, attribute := range span.Attributes {
-				if attribute.Key == key {
-					depth, value = span.Path.Depth(), attribute.Value
-				}
-			}
-		}
-		if depth > 0 {
-			_ = attrs.PutEmpty(key).FromRaw(value) // a string, an int64, a float64 or a bool
-		}
-	}
 }

@@ -77,7 +77,7 @@ type Config struct {
 	MaxThreadsPerGroup int `mapstructure:"max_threads_per_group"`
 
 	// MaxOpenScopesPerThread bounds the open scopes of a thread. An enter past it is
-	// refused. Default: 128.
+	// refused. Default: 1024.
 	MaxOpenScopesPerThread int `mapstructure:"max_open_scopes_per_thread"`
 
 	// MaxBoundariesPerGroup bounds the boundaries kept of one group. Past it the oldest
@@ -113,7 +113,7 @@ const (
 	defaultMaxHeldBatches         = 1000
 	defaultMaxGroups              = 20_000
 	defaultMaxThreadsPerGroup     = 256
-	defaultMaxOpenScopesPerThread = 128
+	defaultMaxOpenScopesPerThread = 1024
 	defaultMaxBoundariesPerGroup  = 100_000
 	defaultMaxBoundaries          = 6_000_000
 	defaultMaxDepth               = 64
@@ -159,6 +159,9 @@ func (cfg *Config) Validate() error {
 		if slices.Contains(cfg.Attributes[:i], a) {
 			reject("attributes must name each attribute once (got %q twice)", a)
 		}
+		if err := oneOf(a, attributeNames()); err != nil {
+			reject("attributes %w", err)
+		}
 	}
 	for i, key := range cfg.ScopeAttributes {
 		switch {
@@ -168,6 +171,8 @@ func (cfg *Config) Validate() error {
 			reject("scope_attributes must name each key once (got %q twice)", key)
 		case slices.Contains(attributeNames(), Attribute(key)):
 			reject("scope_attributes must not name an attribute of the answer (got %q)", key)
+		case key == cfg.SessionAttribute || key == cfg.RankAttribute:
+			reject("scope_attributes must not name the attribute of the session or of the rank (got %q)", key)
 		}
 	}
 	for _, text := range []struct{ key, value string }{
@@ -177,6 +182,15 @@ func (cfg *Config) Validate() error {
 		if strings.TrimSpace(text.value) == "" {
 			reject("%s must not be blank (got %q)", text.key, text.value)
 		}
+	}
+	if cfg.SessionAttribute == cfg.RankAttribute {
+		reject("rank_attribute must not be the session_attribute (got %q)", cfg.RankAttribute)
+	}
+	if err := oneOf(cfg.Boundaries, boundaryModes()); err != nil {
+		reject("boundaries %w", err)
+	}
+	if err := oneOf(cfg.Cumulative, cumulativeModes()); err != nil {
+		reject("cumulative %w", err)
 	}
 	for _, span := range []struct {
 		key   string
@@ -248,7 +262,7 @@ func attributeNames() []Attribute {
 
 // UnmarshalText accepts the names of the attributes of an answer.
 func (a *Attribute) UnmarshalText(text []byte) error {
-	return unmarshalOneOf(a, "attributes", text, attributeNames())
+	return unmarshalOneOf(a, text, attributeNames())
 }
 
 // BoundaryMode says what becomes of boundary records.
@@ -261,9 +275,11 @@ const (
 	BoundariesDrop BoundaryMode = "drop"
 )
 
+func boundaryModes() []BoundaryMode { return []BoundaryMode{BoundariesKeep, BoundariesDrop} }
+
 // UnmarshalText accepts keep and drop.
 func (m *BoundaryMode) UnmarshalText(text []byte) error {
-	return unmarshalOneOf(m, "boundaries", text, []BoundaryMode{BoundariesKeep, BoundariesDrop})
+	return unmarshalOneOf(m, text, boundaryModes())
 }
 
 // CumulativeMode says what becomes of cumulative data points.
@@ -276,19 +292,30 @@ const (
 	CumulativeAnnotate CumulativeMode = "annotate"
 )
 
+func cumulativeModes() []CumulativeMode { return []CumulativeMode{CumulativeSkip, CumulativeAnnotate} }
+
 // UnmarshalText accepts skip and annotate.
 func (m *CumulativeMode) UnmarshalText(text []byte) error {
-	return unmarshalOneOf(m, "cumulative", text, []CumulativeMode{CumulativeSkip, CumulativeAnnotate})
+	return unmarshalOneOf(m, text, cumulativeModes())
 }
 
-func unmarshalOneOf[T ~string](field *T, key string, text []byte, allowed []T) error {
-	if !slices.Contains(allowed, T(text)) {
-		names := make([]string, len(allowed))
-		for i, name := range allowed {
-			names[i] = string(name)
-		}
-		return fmt.Errorf("%s must be one of %s (got %q)", key, strings.Join(names, ", "), text)
+// unmarshalOneOf sets a field to one of the values allowed. The caller of an
+// UnmarshalText names the key.
+func unmarshalOneOf[T ~string](field *T, text []byte, allowed []T) error {
+	if err := oneOf(T(text), allowed); err != nil {
+		return err
 	}
 	*field = T(text)
 	return nil
+}
+
+func oneOf[T ~string](value T, allowed []T) error {
+	if slices.Contains(allowed, value) {
+		return nil
+	}
+	names := make([]string, len(allowed))
+	for i, name := range allowed {
+		names[i] = string(name)
+	}
+	return fmt.Errorf("must be one of %s (got %q)", strings.Join(names, ", "), value)
 }

@@ -36,7 +36,7 @@ func TestDefaultConfigIsWhatItsFieldsSay(t *testing.T) {
 		MaxHeldBatches:         1000,
 		MaxGroups:              20_000,
 		MaxThreadsPerGroup:     256,
-		MaxOpenScopesPerThread: 128,
+		MaxOpenScopesPerThread: 1024,
 		MaxBoundariesPerGroup:  100_000,
 		MaxBoundaries:          6_000_000,
 		MaxDepth:               64,
@@ -117,11 +117,11 @@ func TestWrongConfigIsRejectedWithItsKeyAndValue(t *testing.T) {
 	for id, want := range map[string][]string{
 		"phase_attr/unknown_option": {"windw"},
 		"phase_attr/unknown_attribute": {
-			`attributes must be one of phase_resolution, phase_path, phase_source, phase_paths, phase_summary, ` +
+			`'attributes[1]' must be one of phase_resolution, phase_path, phase_source, phase_paths, phase_summary, ` +
 				`phase_label, phase_scope_id, phase_thread_id, phase_thread_name (got "phase")`,
 		},
-		"phase_attr/unknown_boundaries":            {`boundaries must be one of keep, drop (got "delete")`},
-		"phase_attr/unknown_cumulative":            {`cumulative must be one of skip, annotate (got "yes")`},
+		"phase_attr/unknown_boundaries":            {`'boundaries' must be one of keep, drop (got "delete")`},
+		"phase_attr/unknown_cumulative":            {`'cumulative' must be one of skip, annotate (got "yes")`},
 		"phase_attr/no_attributes":                 {"attributes must name at least one attribute (got [])"},
 		"phase_attr/attribute_twice":               {`attributes must name each attribute once (got "phase_path" twice)`},
 		"phase_attr/blank_scope_attribute":         {`scope_attributes must not name a blank key (got " ")`},
@@ -153,4 +153,16 @@ func TestWrongConfigIsRejectedWithItsKeyAndValue(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestScopeAttributesAreNotThoseOfTheGroup(t *testing.T) {
+	cfg := createDefaultConfig().(*Config)
+	cfg.ScopeAttributes = []string{"session_id"}
+	require.Error(t, cfg.Validate())
+	cfg = createDefaultConfig().(*Config)
+	cfg.RankAttribute = "session_id"
+	require.Error(t, cfg.Validate())
+	cfg = createDefaultConfig().(*Config)
+	cfg.Boundaries = "x"
+	require.Error(t, cfg.Validate())
 }

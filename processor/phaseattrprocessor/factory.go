@@ -49,18 +49,27 @@ func (f *factory) instance(set processor.Settings, cfg component.Config) (*insta
 	s, ok := f.states[config]
 	if !ok {
 		var err error
-		if s, err = newState(set, config, func() { f.forget(config) }); err != nil {
+		if s, err = newState(set, config); err != nil {
 			return nil, err
 		}
-		f.states[config] = s
 	}
-	return newInstance(set, s)
+	p, err := newInstance(set, s, func() { f.release(s) })
+	if err != nil {
+		return nil, err
+	}
+	s.instances++
+	f.states[config] = s
+	return p, nil
 }
 
-func (f *factory) forget(config *Config) {
+// release counts an instance of a state less, and lets go of the state with the last.
+func (f *factory) release(s *state) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	delete(f.states, config)
+	s.instances--
+	if s.instances == 0 {
+		delete(f.states, s.config)
+	}
 }
 
 func (f *factory) createLogs(

@@ -173,9 +173,12 @@ func TestFactoriesShareNothing(t *testing.T) {
 
 func TestShutdownMayComeWithoutAStartAndTwiceInAnyOrder(t *testing.T) {
 	for _, order := range [][3]int{{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}} {
-		p := newPipelines(t, NewFactory(), newConfig(t))
-		p.shutdown(t) // without a start
+		factory, cfg := NewFactory(), newConfig(t)
+		p := newPipelines(t, factory, cfg)
 		p.start(t)
+		unused := newPipelines(t, factory, cfg)
+		unused.shutdown(t) // without a start
+		require.Error(t, unused.logs.Start(t.Context(), componenttest.NewNopHost()))
 		for _, i := range order {
 			for range 2 {
 				require.NoError(t, p.components()[i].Shutdown(t.Context()))
@@ -308,4 +311,12 @@ func TestContextIsPassedOn(t *testing.T) {
 	cancel()
 	assert.Equal(t, slices.Repeat([]error{context.Canceled}, 3), consume())
 	assert.Equal(t, slices.Repeat([]any{"value"}, 6), seen)
+}
+
+func TestInstanceThatNeverStartedIsForgotten(t *testing.T) {
+	f := &factory{states: map[*Config]*state{}}
+	p, err := f.createLogs(t.Context(), metadatatest.NewSettings(componenttest.NewTelemetry()), newConfig(t), consumertest.NewNop())
+	require.NoError(t, err)
+	require.NoError(t, p.Shutdown(t.Context()))
+	assert.Empty(t, f.states)
 }

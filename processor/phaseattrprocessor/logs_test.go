@@ -15,9 +15,15 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/component/componenttest"
+	"go.opentelemetry.io/collector/consumer/consumertest"
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/pmetric"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/metadatatest"
 )
 
 // object is a JSON object: a record of a program, or the attributes of one.
@@ -524,4 +530,31 @@ func TestDataPointsOfCapturedRunsAreAnsweredAsTheirRecords(t *testing.T) {
 			assert.Positive(t, points)
 		})
 	}
+}
+
+func TestRefusedBoundaryIsNotDropped(t *testing.T) {
+	core, seen := observer.New(zap.WarnLevel)
+	tel := componenttest.NewTelemetry()
+	set := metadatatest.NewSettings(tel)
+	set.Logger = zap.New(core)
+	sink := new(consumertest.LogsSink)
+	p, err := NewFactory().CreateLogs(t.Context(), set, newConfig(t, func(c *Config) { c.Boundaries = BoundariesDrop; c.MaxGroups = 1 }), sink)
+	require.NoError(t, err)
+	require.NoError(t, p.Start(t.Context(), componenttest.NewNopHost()))
+	require.NoError(t, p.ConsumeLogs(t.Context(), records(t, (&program{session: "a"}).worker(1).enter(1, "x"), (&program{session: "b"}).worker(1).enter(1, "x"))))
+	require.NoError(t, p.Shutdown(t.Context()))
+	assert.Equal(t, 1, sink.LogRecordCount())
+	assert.Len(t, seen.FilterField(zap.String("reason", "max_groups")).All(), 1)
+}
+
+func TestEventNameGoesBeforeAResourcesEventType(t *testing.T) {
+	p := startPipelines(t)
+	run := &program{session: "run"}
+	e := run.worker(1).enter(1, "train")
+	delete(e, "event_type")
+	ld := records(t, e)
+	ld.ResourceLogs().At(0).ScopeLogs().At(0).LogRecords().At(0).SetEventName("phase_enter")
+	ld.ResourceLogs().At(0).Resource().Attributes().PutStr("event_type", "log")
+	p.passLogs(t, ld)
+	assert.Equal(t, "train", p.path(t, run, 2))
 }

@@ -23,13 +23,15 @@ type metricsProcessor struct {
 
 func newMetricsProcessor(p *instance, next processor.Metrics) processor.Metrics {
 	return &metricsProcessor{next, pipeline[pmetric.Metrics]{
-		instance: p,
-		signal:   signalMetrics,
-		newBatch: pmetric.NewMetrics,
-		records:  pmetric.Metrics.DataPointCount,
-		bytes:    new(pmetric.ProtoMarshaler).MetricsSize,
-		answer:   (*asker).metrics,
-		next:     next.ConsumeMetrics,
+		instance:  p,
+		signal:    signalMetrics,
+		newBatch:  pmetric.NewMetrics,
+		resources: func(batch pmetric.Metrics) int { return batch.ResourceMetrics().Len() },
+		records:   pmetric.Metrics.DataPointCount,
+		join:      func(from, to pmetric.Metrics) { from.ResourceMetrics().MoveAndAppendTo(to.ResourceMetrics()) },
+		bytes:     new(pmetric.ProtoMarshaler).MetricsSize,
+		answer:    (*asker).metrics,
+		next:      next.ConsumeMetrics,
 	}}
 }
 
@@ -116,6 +118,6 @@ func (a *asker) interval(attrs pcommon.Map, from, to pcommon.Timestamp, scope, r
 	if from == 0 || to == 0 || from > math.MaxInt64 || to > math.MaxInt64 {
 		return
 	}
-	fields := boundary.NewFields(attrs, scope, resource)
+	fields := boundary.NewFields(attrs, pcommon.Map{}, scope, resource)
 	a.during(attrs, &fields, int64(from), int64(to))
 }

@@ -268,3 +268,13 @@ func TestDataPointsWithoutATimeThatAnEventCanHaveStayAsTheyAre(t *testing.T) {
 		})
 	}
 }
+
+func TestIntervalFromBeforeTheWindow(t *testing.T) {
+	p := startPipelines(t)
+	run := &program{session: "run"}
+	w := run.worker(1)
+	p.passLogs(t, records(t, w.enter(1, "old"), w.exit(5), w.enter(10_000, "train"),
+		run.event("sample", 10_001), run.event("sample", 10_002), run.event("sample", 10_003)))
+	out := attributesOfMetrics(p.passMetrics(t, metricTypes(pmetric.AggregationTemporalityDelta)[0].point(timestamp(2), timestamp(10_002))))
+	assert.NotEqual(t, "unique", out[0]["phase_resolution"])
+}

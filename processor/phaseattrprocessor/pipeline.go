@@ -17,9 +17,12 @@ type pipeline[T any] struct {
 	signal signal
 	// newBatch returns an empty batch.
 	newBatch func() T
-	// records counts the records of a batch, bytes its size.
-	records func(T) int
-	bytes   func(T) int
+	// resources counts the resources of a batch, records its records, bytes its size.
+	resources func(T) int
+	records   func(T) int
+	bytes     func(T) int
+	// join moves all of a batch to the end of another.
+	join func(from, to T)
 	// answer answers the records of a batch, and moves the resources that a holds to
 	// held.
 	answer func(a *asker, batch, held T)
@@ -28,17 +31,18 @@ type pipeline[T any] struct {
 }
 
 func (p *pipeline[T]) consume(ctx context.Context, batch T) error {
-	before, held := p.records(batch), p.newBatch()
+	held := p.newBatch()
 	counts, waits := p.ask(p.queue != nil, func(a *asker) { p.answer(a, batch, held) })
 	p.tally.answered(ctx, p.signal, &counts)
 	if len(waits) > 0 {
 		release := func(ctx context.Context) { p.release(ctx, held) }
 		if err := p.queue.Hold(ctx, waits, int64(p.bytes(held)), release); err != nil {
-			return err // nothing has gone on, so the caller may send it all again
+			p.join(held, batch)
+			return err // nothing has gone on: the caller may send it all again
 		}
-	}
-	if before > 0 && p.records(batch) == 0 {
-		return nil
+		if p.resources(batch) == 0 {
+			return nil
+		}
 	}
 	return p.next(ctx, batch)
 }

@@ -36,19 +36,20 @@ type state struct {
 	gate   *grace.Gate
 	logger *zap.Logger
 	// askers are the askers that no batch is using.
-	askers sync.Pool
-	// release lets go of the state.
-	release func()
+	askers    sync.Pool
+	telemetry *metadata.TelemetryBuilder
+	// instances is how many have been made and not shut down. The factory guards it.
+	instances int
 
 	// mu guards what follows.
-	mu        sync.Mutex
-	users     int
-	telemetry *metadata.TelemetryBuilder
-	stop      chan struct{}
-	sweeper   sync.WaitGroup
+	mu sync.Mutex
+	// running is how many instances have been started and not shut down.
+	running int
+	stop    chan struct{}
+	sweeper sync.WaitGroup
 }
 
-func newState(set processor.Settings, config *Config, release func()) (*state, error) {
+func newState(set processor.Settings, config *Config) (*state, error) {
 	s := &state{
 		config: config,
 		reader: newReader(config),
@@ -62,8 +63,7 @@ func newState(set processor.Settings, config *Config, release func()) (*state, e
 			MaxBoundaries:  config.MaxBoundariesPerGroup,
 			MaxTotal:       config.MaxBoundaries,
 		}),
-		logger:  set.Logger,
-		release: release,
+		logger: set.Logger,
 	}
 	if _, err := newAsker(s); err != nil {
 		return nil, err
@@ -130,35 +130,33 @@ func withoutPipeline(set component.TelemetrySettings) component.TelemetrySetting
 	return set
 }
 
-// acquire counts a user. The first one starts what runs in the background.
-func (s *state) acquire() error {
+// started counts an instance that runs. The first one starts what runs in the
+// background.
+func (s *state) started() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.users++
-	if s.users > 1 {
-		return nil
+	if s.running == 0 {
+		if err := s.observe(); err != nil {
+			return err
+		}
+		stop := make(chan struct{})
+		s.stop = stop
+		s.sweeper.Go(func() { s.sweep(stop) })
 	}
-	if err := s.observe(); err != nil {
-		return err
-	}
-	stop := make(chan struct{})
-	s.stop = stop
-	s.sweeper.Go(func() { s.sweep(stop) })
+	s.running++
 	return nil
 }
 
-// free counts a user less. The last one stops what runs in the background.
-func (s *state) free() {
+// stopped counts an instance less. The last one stops what runs in the background.
+func (s *state) stopped() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.users--
-	if s.users > 0 {
-		return
+	s.running--
+	if s.running == 0 {
+		close(s.stop)
+		s.sweeper.Wait()
+		s.telemetry.Shutdown()
 	}
-	close(s.stop)
-	s.sweeper.Wait()
-	s.telemetry.Shutdown()
-	s.release()
 }
 
 // observe lets the metrics of what is shared be read off.
@@ -206,18 +204,20 @@ type instance struct {
 	tally *tally
 	// queue holds what is too early; nil when nothing is held.
 	queue *grace.Queue
+	// done lets the factory know that the instance has been shut down.
+	done func()
 
-	// life guards running.
-	life    sync.Mutex
-	running bool
+	// life guards what follows.
+	life      sync.Mutex
+	runs, end bool
 }
 
-func newInstance(set processor.Settings, s *state) (*instance, error) {
+func newInstance(set processor.Settings, s *state, done func()) (*instance, error) {
 	telemetry, err := metadata.NewTelemetryBuilder(set.TelemetrySettings)
 	if err != nil {
 		return nil, err
 	}
-	return &instance{state: s, tally: newTally(telemetry, set.Logger)}, nil
+	return &instance{state: s, tally: newTally(telemetry, set.Logger), done: done}, nil
 }
 
 func (p *instance) options() []processorhelper.Option {
@@ -231,16 +231,19 @@ func (p *instance) options() []processorhelper.Option {
 func (p *instance) start(context.Context, component.Host) error {
 	p.life.Lock()
 	defer p.life.Unlock()
-	if p.running {
+	if p.end {
+		return errors.New("the processor has been shut down")
+	}
+	if p.runs {
 		return nil
 	}
-	if err := p.acquire(); err != nil {
+	if err := p.started(); err != nil {
 		return err
 	}
 	if p.gate != nil {
 		p.queue = p.gate.NewQueue()
 	}
-	p.running = true
+	p.runs = true
 	return nil
 }
 
@@ -249,11 +252,15 @@ func (p *instance) start(context.Context, component.Host) error {
 func (p *instance) shutdown(ctx context.Context) error {
 	p.life.Lock()
 	defer p.life.Unlock()
-	if !p.running {
+	if p.end {
 		return nil
 	}
-	p.running = false
-	defer p.free()
+	p.end = true
+	defer p.done()
+	if !p.runs {
+		return nil
+	}
+	defer p.stopped()
 	if p.queue == nil {
 		return nil
 	}

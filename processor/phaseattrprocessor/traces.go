@@ -19,13 +19,15 @@ type tracesProcessor struct {
 
 func newTracesProcessor(p *instance, next processor.Traces) processor.Traces {
 	return &tracesProcessor{next, pipeline[ptrace.Traces]{
-		instance: p,
-		signal:   signalTraces,
-		newBatch: ptrace.NewTraces,
-		records:  ptrace.Traces.SpanCount,
-		bytes:    new(ptrace.ProtoMarshaler).TracesSize,
-		answer:   (*asker).traces,
-		next:     next.ConsumeTraces,
+		instance:  p,
+		signal:    signalTraces,
+		newBatch:  ptrace.NewTraces,
+		resources: func(batch ptrace.Traces) int { return batch.ResourceSpans().Len() },
+		records:   ptrace.Traces.SpanCount,
+		join:      func(from, to ptrace.Traces) { from.ResourceSpans().MoveAndAppendTo(to.ResourceSpans()) },
+		bytes:     new(ptrace.ProtoMarshaler).TracesSize,
+		answer:    (*asker).traces,
+		next:      next.ConsumeTraces,
 	}}
 }
 

@@ -17,23 +17,35 @@ import (
 type Fields struct {
 	places [4]pcommon.Map
 	n      int
+	// own is how many of the places are the record's own.
+	own int
 }
 
-// NewFields lists the places in order. A zero Map is left out.
-func NewFields(places ...pcommon.Map) Fields {
+// NewFields lists the places in order: the record's attributes and map body, and the
+// attributes of its scope and resource. A zero Map is left out.
+func NewFields(attributes, body, scope, resource pcommon.Map) Fields {
 	var f Fields
-	for _, place := range places {
-		if place != (pcommon.Map{}) && place.Len() > 0 && f.n < len(f.places) {
+	for i, place := range [...]pcommon.Map{attributes, body, scope, resource} {
+		if place != (pcommon.Map{}) && place.Len() > 0 {
 			f.places[f.n] = place
 			f.n++
+		}
+		if i == 1 {
+			f.own = f.n
 		}
 	}
 	return f
 }
 
 // Get returns the first value found under key.
-func (f *Fields) Get(key string) (pcommon.Value, bool) {
-	for i := range f.n {
+func (f *Fields) Get(key string) (pcommon.Value, bool) { return f.first(f.n, key) }
+
+// getOwn returns the first value found under key in the record itself.
+func (f *Fields) getOwn(key string) (pcommon.Value, bool) { return f.first(f.own, key) }
+
+// first returns the first value found under key in the first n places.
+func (f *Fields) first(n int, key string) (pcommon.Value, bool) {
+	for i := range n {
 		if v, ok := f.places[i].Get(key); ok {
 			return v, true
 		}

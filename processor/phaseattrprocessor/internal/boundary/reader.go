@@ -110,10 +110,11 @@ func LogFields(lr plog.LogRecord, scope, resource pcommon.Map) Fields {
 // Event reads a log record's event type and time.
 func (r *Reader) Event(lr plog.LogRecord, f *Fields) Event {
 	var e Event
-	if eventType, ok := text(f.Get(fieldEventType)); ok {
+	// The record's own event name goes before an event type of its scope or resource.
+	if eventType, ok := text(f.getOwn(fieldEventType)); ok {
 		e.Type = eventType
-	} else {
-		e.Type = lr.EventName()
+	} else if e.Type = lr.EventName(); e.Type == "" {
+		e.Type, _ = text(f.Get(fieldEventType))
 	}
 	e.Time, e.HasTime = r.time(f, lr.Timestamp(), lr.ObservedTimestamp())
 	return e
@@ -274,7 +275,7 @@ func (r *Reader) readPath(b *Boundary, s *scopeFields) Reason {
 	}
 	items := v.Slice()
 	parts := make([]string, 0, min(items.Len(), r.Limits.Depth))
-	bytes := 0
+	bytes := -len(labelSeparator) // none stands before the first part
 	for _, item := range items.All() {
 		part, ok := text(item, true)
 		if !ok || part == "" {

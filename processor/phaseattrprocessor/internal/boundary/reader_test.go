@@ -27,12 +27,12 @@ func newReader() *Reader {
 // of them as are given.
 func newFields(t *testing.T, places ...object) Fields {
 	t.Helper()
-	maps := make([]pcommon.Map, len(places))
+	var maps [4]pcommon.Map
 	for i, raw := range places {
 		maps[i] = pcommon.NewMap()
 		require.NoError(t, maps[i].FromRaw(raw))
 	}
-	return NewFields(maps...)
+	return NewFields(maps[0], maps[1], maps[2], maps[3])
 }
 
 // forward is the phase_scope of a well-formed enter.
@@ -378,12 +378,12 @@ func TestFieldsAreLookedForInAttributesBodyScopeAndResource(t *testing.T) {
 func TestFieldsLeaveOutPlacesThatAreNotThere(t *testing.T) {
 	m := pcommon.NewMap()
 	m.PutStr("key", "value")
-	fields := NewFields(pcommon.Map{}, pcommon.NewMap(), m, pcommon.Map{}, m, m, m, m)
+	fields := NewFields(pcommon.Map{}, pcommon.NewMap(), m, pcommon.Map{})
 	v, ok := fields.Get("key")
 	require.True(t, ok)
 	assert.Equal(t, "value", v.Str())
 
-	fields = NewFields()
+	fields = NewFields(pcommon.Map{}, pcommon.Map{}, pcommon.Map{}, pcommon.Map{})
 	_, ok = fields.Get("key")
 	assert.False(t, ok)
 }

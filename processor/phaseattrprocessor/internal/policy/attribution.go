@@ -8,6 +8,8 @@ package policy
 import (
 	"slices"
 	"strings"
+
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
 // The values of Attribution.Resolution and Attribution.Source.
@@ -39,6 +41,8 @@ type Attribution struct {
 	ThreadID   int64
 	ThreadName string
 	HasScope   bool
+	// Attributes are those of the answering scope.
+	Attributes []boundary.Attribute
 	// Summary is the likely phase of an ambiguous attribution.
 	Summary Summary
 }

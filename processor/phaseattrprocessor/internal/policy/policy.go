@@ -18,12 +18,14 @@ const DeepestPerThread = "deepest_per_thread"
 // each goroutine needs its own.
 type Policy struct {
 	matches []match
-	paths   []string
+	// byThread says where in matches a thread is, ofSpan where that of each span is.
+	byThread map[int64]int
+	ofSpan   []int
+	paths    []string
 }
 
 // match is what the active spans of one thread come to.
 type match struct {
-	thread int64
 	// best is the latest of the deepest spans.
 	best *replay.Span
 	// ambiguous is true when the deepest spans have different labels.
@@ -35,7 +37,7 @@ func New(strategy string) (*Policy, error) {
 	if strategy != DeepestPerThread {
 		return nil, fmt.Errorf("unknown attribution strategy %q (want %q)", strategy, DeepestPerThread)
 	}
-	return &Policy{}, nil
+	return &Policy{byThread: map[int64]int{}}, nil
 }
 
 // Attribute decides what the active spans say. It returns false when there are
@@ -90,12 +92,14 @@ func latestOf(spans []replay.Span, origin boundary.Origin) *replay.Span {
 
 // match finds each thread's deepest spans.
 func (p *Policy) match(spans []replay.Span) {
-	p.matches = p.matches[:0]
+	p.matches, p.ofSpan = p.matches[:0], p.ofSpan[:0]
+	clear(p.byThread)
 	for i := range spans {
 		span := &spans[i]
-		at := slices.IndexFunc(p.matches, func(m match) bool { return m.thread == span.ThreadID })
-		if at < 0 {
-			p.matches = append(p.matches, match{thread: span.ThreadID, best: span})
+		at, known := p.find(spans, i)
+		p.ofSpan = append(p.ofSpan, at)
+		if !known {
+			p.matches = append(p.matches, match{best: span})
 			continue
 		}
 		m := &p.matches[at]
@@ -111,12 +115,26 @@ func (p *Policy) match(spans []replay.Span) {
 	}
 }
 
+// find returns where in matches the thread of span i is, or is to be. The spans of a
+// thread mostly stand together.
+func (p *Policy) find(spans []replay.Span, i int) (at int, known bool) {
+	if i > 0 && spans[i].ThreadID == spans[i-1].ThreadID {
+		return p.ofSpan[i-1], true
+	}
+	if at, known = p.byThread[spans[i].ThreadID]; !known {
+		at = len(p.matches)
+		p.byThread[spans[i].ThreadID] = at
+	}
+	return at, known
+}
+
 func (p *Policy) unique(span *replay.Span, source string) Attribution {
 	label := span.Path.Label()
 	p.paths = append(p.paths[:0], label)
 	return Attribution{
 		Resolution: Unique, Source: source, Path: label, HasPath: true, Paths: p.paths,
 		ScopeID: span.ScopeID, ThreadID: span.ThreadID, ThreadName: span.ThreadName, HasScope: true,
+		Attributes: span.Attributes,
 	}
 }
 
@@ -128,10 +146,8 @@ func (p *Policy) ambiguous(spans []replay.Span) Attribution {
 		if span.Later(latest) {
 			latest = span
 		}
-		for _, m := range p.matches {
-			if m.thread == span.ThreadID && span.Path.Depth() == m.best.Path.Depth() {
-				p.paths = append(p.paths, span.Path.Label())
-			}
+		if span.Path.Depth() == p.matches[p.ofSpan[i]].best.Path.Depth() {
+			p.paths = append(p.paths, span.Path.Label())
 		}
 	}
 	slices.Sort(p.paths)

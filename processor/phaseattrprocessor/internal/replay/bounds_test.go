@@ -4,7 +4,7 @@
 package replay
 
 import (
-	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -115,7 +115,7 @@ func TestBoundaryFromFarAheadGoesFirst(t *testing.T) {
 		x.Add(key, b)
 	}
 	for i := range int64(5) {
-		x.Add(key, &boundary.Boundary{Time: int64(i) * int64(1000*time.Hour), Sequence: i, ThreadID: i, ScopeID: fmt.Sprint(i), Path: boundary.NewPath("wild")})
+		x.Add(key, &boundary.Boundary{Time: i * int64(1000*time.Hour), Sequence: i, ThreadID: i, ScopeID: strconv.FormatInt(i, 10), Path: boundary.NewPath("wild")})
 	}
 	assert.Equal(t, "train / step / forward", deepest(x, int64(time.Second)), "the oldest real one is still there")
 }

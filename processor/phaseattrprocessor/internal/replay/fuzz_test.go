@@ -6,6 +6,7 @@ package replay
 import (
 	"fmt"
 	"math"
+	"strconv"
 	"testing"
 	"time"
 
@@ -71,10 +72,10 @@ func fuzzBoundary(op []byte, at int64) *boundary.Boundary {
 	depth := int(op[4]/8)%3 + 1
 	b := &boundary.Boundary{
 		Action: boundary.Action(op[0] % 2), Time: at, Sequence: int64(op[3]), ThreadID: int64(op[1] % 4),
-		ScopeID: fmt.Sprint(op[4] % 8), Path: boundary.NewPath(names[:depth]...),
+		ScopeID: strconv.Itoa(int(op[4] % 8)), Path: boundary.NewPath(names[:depth]...),
 	}
 	if op[1] > 127 {
-		b.ParentScopeID = fmt.Sprint(op[1] % 8)
+		b.ParentScopeID = strconv.Itoa(int(op[1] % 8))
 	}
 	return b
 }

@@ -26,7 +26,7 @@ func (t *thread) mend(n *node, i int, stack *node) *node {
 func (t *thread) expected(n *node, i int, stack *node) *node {
 	if n.is(isExit) {
 		if scope := stack.find(n.scopeID); scope != nil {
-			return scope
+			return t.withParent(n, i, scope)
 		}
 	}
 	if parent := stack.parentOf(n); parent != nil {
@@ -41,10 +41,23 @@ func (t *thread) expected(n *node, i int, stack *node) *node {
 	for ancestor != nil && (ancestor.path.Depth() >= n.path.Depth()-1 || !ancestor.path.Contains(n.path)) {
 		ancestor = ancestor.before
 	}
-	if n.is(isExit) || n.parentID == "" {
+	if n.parentID == "" {
 		return t.lostEnter(n, i, stack, ancestor)
 	}
-	return t.phantom(n, i, ancestor, n.parentID, n.path.Parent(), ancestor == stack && t.oneLost(n, i))
+	since := ancestor == stack && !n.is(isExit) && t.oneLost(n, i)
+	return t.phantom(n, i, ancestor, n.parentID, n.path.Parent(), since)
+}
+
+// withParent returns the frame that exit n closes. When the frame's enter was lost, it
+// is only now that its parent is known: the frame is then put upon it.
+func (t *thread) withParent(n *node, i int, scope *node) *node {
+	if !scope.is(phantom) || n.parentID == "" || scope.before.find(n.parentID) != nil {
+		return scope
+	}
+	upon := *scope
+	upon.time = n.time // until then it was where it was
+	upon.push(t.phantom(n, i, scope.before, n.parentID, n.path.Parent(), false))
+	return &upon
 }
 
 // parentOf returns the frame that n says it was opened in: by its scope ID, or, when
@@ -80,7 +93,11 @@ func (t *thread) oneLost(n *node, i int) bool {
 // the last boundary, not soon before the next one.
 func (t *thread) phantom(n *node, i int, below *node, scopeID string, path boundary.Path, since bool) *node {
 	frame := &node{
-		seq: n.seq - 1, time: n.time, scopeID: scopeID, path: path, detail: n.detail, flags: phantom,
+		seq: n.seq - 1, time: n.time, scopeID: scopeID, path: path, flags: phantom,
+		detail: &detail{threadName: n.detail.threadName},
+	}
+	if scopeID == n.scopeID {
+		frame.detail = n.detail // an exit tells the attributes of its own scope
 	}
 	if since {
 		n.set(retroactive, true)

@@ -5,6 +5,7 @@ package replay
 
 import (
 	"cmp"
+	"slices"
 	"strings"
 
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
@@ -51,6 +52,8 @@ const (
 	retroactive
 	// counted: the mending of this boundary has been counted.
 	counted
+	// attributed: this frame has attributes, or one below it.
+	attributed
 )
 
 func (n *node) is(f flags) bool { return n.flags&f != 0 }
@@ -78,6 +81,7 @@ func (n *node) after() *node {
 func (n *node) push(below *node) {
 	n.before = below
 	n.height = below.size() + 1
+	n.set(attributed, len(n.detail.attributes) > 0 || below != nil && below.is(attributed))
 	n.set(plain, below == nil || below.is(plain) && n.path.Depth() > below.path.Depth() && n.later(below))
 }
 
@@ -121,8 +125,25 @@ func (n *node) span(g boundary.Group, threadID int64) Span {
 	return Span{
 		Group: g, ThreadID: threadID, ThreadName: n.detail.threadName,
 		ScopeID: n.scopeID, Path: n.path, Start: n.time, Sequence: n.seq,
-		Attributes: n.detail.attributes,
+		Attributes: n.attributes(),
 	}
+}
+
+// attributes are the frame's own and, where it lacks a key, those of the nearest
+// frame below that has it.
+func (n *node) attributes() []boundary.Attribute {
+	if !n.is(attributed) {
+		return nil
+	}
+	all := n.detail.attributes
+	for frame := n.before; frame != nil && frame.is(attributed); frame = frame.before {
+		for _, inherited := range frame.detail.attributes {
+			if !slices.ContainsFunc(all, func(own boundary.Attribute) bool { return own.Key == inherited.Key }) {
+				all = append(slices.Clip(all), inherited)
+			}
+		}
+	}
+	return all
 }
 
 // compare orders the boundaries of a thread: by time, sequence and scope ID, an

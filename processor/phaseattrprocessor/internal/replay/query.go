@@ -84,8 +84,9 @@ func union(stack *node, standing []entry) []*node {
 	return frames
 }
 
-// Throughout appends the spans that were active from one moment to another without
-// a break.
+// Throughout appends the spans that were active from one moment to a later one
+// without a break: what is active at the end and began by the start. The status is
+// that of the end.
 func (x *Index) Throughout(dst []Span, key boundary.Group, from, to int64) ([]Span, Status) {
 	g := x.group(key)
 	if g == nil {
@@ -93,19 +94,14 @@ func (x *Index) Throughout(dst []Span, key boundary.Group, from, to int64) ([]Sp
 	}
 	g.mu.RLock()
 	defer g.mu.RUnlock()
-	if status := g.status(from); !status.answers() {
-		return dst, status
-	}
 	status := g.status(to)
 	if !status.answers() {
 		return dst, status
 	}
 	for _, t := range g.threads {
-		first, standing := t.at(from)
-		last, _ := t.at(to)
-		begun := union(first, standing)
-		for frame := last; frame != nil; frame = frame.before {
-			if slices.Contains(begun, frame) {
+		stack, _ := t.at(to)
+		for frame := stack; frame != nil; frame = frame.before {
+			if frame.time <= from {
 				dst = append(dst, frame.span(g.key, t.id))
 			}
 		}

@@ -76,14 +76,17 @@ func TestLostBoundarySpoilsAtMostItsOwnScope(t *testing.T) {
 		"enter of a step: its first child shows that it was open since the boundary before": {
 			lost: []int64{8}, want: map[int64]string{75: step, 85: step, 95: forward, 105: step, 135: "train"},
 		},
-		"enter of a step and of its first child: the parent is known by the next child": {
-			lost: []int64{8, 9}, want: map[int64]string{75: "train", 105: "train", 115: backward, 125: step, 135: "train"},
+		"enter of a step and of its first child: the child's exit names its parent": {
+			lost: []int64{8, 9}, want: map[int64]string{75: "train", 95: "train", 105: step, 115: backward, 125: step, 135: "train"},
 		},
 		"exit of a step and enter of the next: the next child shows another step": {
 			lost: []int64{7, 8}, want: map[int64]string{65: step, 75: step, 85: step, 95: forward, 105: step, 135: "train"},
 		},
 		"enter of the root": {
 			lost: []int64{1}, want: map[int64]string{25: step, 35: forward, 75: "train", 85: step},
+		},
+		"all before the middle of a step": {
+			lost: []int64{1, 2, 3, 4, 5}, want: map[int64]string{55: "", 65: step, 75: "train", 85: step, 95: forward, 135: "train"},
 		},
 		"all exits of a branch": {
 			lost: []int64{4, 6, 7}, want: map[int64]string{75: backward, 85: step, 95: forward, 135: "train"},
@@ -152,7 +155,8 @@ func TestMalformedRunsAreMended(t *testing.T) {
 	}{
 		"exits only": {
 			run:  []*boundary.Boundary{exit(10, "a", "", "train"), exit(20, "b", "", "train"), exit(30, "c", "a", "train", "step")},
-			want: map[int64]string{5: "", 15: "", 25: "", 35: ""},
+			want: map[int64]string{5: "", 15: "", 25: "", 35: "train"},
+			open: 1, // the parent that the last one names
 		},
 		"enters only": {
 			run: []*boundary.Boundary{

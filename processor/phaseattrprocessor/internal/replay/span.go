@@ -29,7 +29,8 @@ type Span struct {
 	// SyntheticEnd is true when no exit was seen: the span ends where its session
 	// did, or where a later boundary shows that it must have ended.
 	SyntheticEnd bool
-	// Attributes are the scope's own.
+	// Attributes are the scope's own and, where it lacks a key, those of its nearest
+	// ancestor that has it.
 	Attributes []boundary.Attribute
 }
 
@@ -42,9 +43,9 @@ func (s *Span) Later(than *Span) bool {
 	return s.ScopeID > than.ScopeID
 }
 
-// SortSpans orders spans by session, rank, start, end, sequence and scope ID.
+// SortSpans orders spans by session, rank, start, end, sequence, scope ID and thread.
 func SortSpans(spans []Span) {
-	slices.SortFunc(spans, func(a, b Span) int {
+	slices.SortStableFunc(spans, func(a, b Span) int {
 		return cmp.Or(
 			strings.Compare(a.Group.Session, b.Group.Session),
 			cmp.Compare(a.Group.Rank, b.Group.Rank),
@@ -52,6 +53,7 @@ func SortSpans(spans []Span) {
 			cmp.Compare(a.End, b.End),
 			cmp.Compare(a.Sequence, b.Sequence),
 			strings.Compare(a.ScopeID, b.ScopeID),
+			cmp.Compare(a.ThreadID, b.ThreadID),
 		)
 	})
 }

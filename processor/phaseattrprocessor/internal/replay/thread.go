@@ -255,7 +255,9 @@ func (t *thread) spans(dst []Span, g boundary.Group, end int64) []Span {
 	for _, e := range t.entries {
 		// What the boundary did not find was closed just before it.
 		for frame := stack; frame != nil && e.before.frame(frame.height) != frame; frame = frame.before {
-			emit(frame, max(last, e.time-1), true)
+			if e.time > frame.time || !e.is(pops) || frame.scopeID != e.scopeID {
+				emit(frame, max(last, e.time-1), true)
+			}
 		}
 		if e.is(isExit) && e.is(pops) {
 			emit(e.before, e.time, false)
