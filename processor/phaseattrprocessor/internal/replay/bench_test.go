@@ -4,8 +4,10 @@
 package replay
 
 import (
+	"cmp"
 	"fmt"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -29,51 +31,49 @@ func loop(group boundary.Group, boundaries int) []*boundary.Boundary {
 	return e.out[:boundaries]
 }
 
-// BenchmarkAdd takes in boundaries in order, and late by a number of boundaries: the
-// last one of each so many comes first, and the rest replays it.
+// BenchmarkAdd takes in a run in order, and with every hundredth boundary late by a
+// number of others.
 func BenchmarkAdd(b *testing.B) {
-	const window = 24_000
-	run := loop(key, 2*window)
+	run := loop(key, 24_000)
 	for _, late := range []int{0, 1, 10, 100, 1000, 10_000} {
 		b.Run(fmt.Sprintf("late_by=%d", late), func(b *testing.B) {
+			arrivals := delayed(run, late)
 			b.ReportAllocs()
-			x := New(Options{Repair: true, Window: window * 25 * time.Millisecond})
-			added, next := 0, 0
 			for b.Loop() {
-				if next == len(run) {
-					b.StopTimer()
-					x = New(Options{Repair: true, Window: window * 25 * time.Millisecond})
-					next = 0
-					b.StartTimer()
+				x := New(Options{Repair: true, Window: 10 * time.Minute})
+				for _, boundary := range arrivals {
+					x.Add(key, boundary)
 				}
-				if late > 0 && next%window == window/2 {
-					// One boundary stays behind and is added after the others.
-					b.StopTimer()
-					held := run[next]
-					for i := range late {
-						x.Add(key, run[next+1+i])
-					}
-					next += late + 1
-					b.StartTimer()
-					x.Add(key, held)
-					added++
-					continue
+				if x.Stats().Boundaries != int64(len(run)) {
+					b.Fatal("not all were taken in")
 				}
-				if late > 0 {
-					b.StopTimer()
-				}
-				x.Add(key, run[next])
-				next++
-				if late > 0 {
-					b.StartTimer()
-				}
-				added++
 			}
-			if added == 0 {
-				b.Fatal("nothing was added")
-			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(run)), "ns/boundary")
 		})
 	}
+}
+
+// delayed moves every hundredth boundary back by a number of places, or to the end.
+func delayed(run []*boundary.Boundary, late int) []*boundary.Boundary {
+	if late == 0 {
+		return run
+	}
+	place := func(i int) int {
+		if i%100 == 0 {
+			return min(i+late, len(run))
+		}
+		return i
+	}
+	order := make([]int, len(run))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(i, j int) int { return cmp.Compare(place(i), place(j)) })
+	arrivals := make([]*boundary.Boundary, len(run))
+	for i, from := range order {
+		arrivals[i] = run[from]
+	}
+	return arrivals
 }
 
 // BenchmarkActive asks what was active at recent moments, with a writer beside it.
