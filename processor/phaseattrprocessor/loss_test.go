@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/pdata/pcommon"
 
@@ -37,28 +38,48 @@ type runEvent struct {
 // without loss. The records come one by one in the order of their times, and only
 // what has arrived counts. The answers compared are the resolution and the path.
 func BenchmarkLoss(b *testing.B) {
-	runs := map[string][]runEvent{"generated": generatedRun()}
-	names := []string{"single", "threads", "bursty", "crash", "rank0", "rank1"}
-	for _, name := range names {
-		runs[name] = capturedRun(b, name)
-	}
-	for _, name := range append(names, "generated") {
-		run := runs[name]
+	for name, run := range lossRuns(b) {
 		for _, loss := range []float64{0.001, 0.01, 0.05} {
 			for _, repair := range []bool{true, false} {
 				b.Run(fmt.Sprintf("%s/loss=%g%%/repair=%t", name, 100*loss, repair), func(b *testing.B) {
 					share := 0.0
 					for b.Loop() {
-						share = 0
-						for seed := range uint64(lossSeeds) {
-							share += answeredRight(run, loss, repair, rand.New(rand.NewPCG(seed, 0)))
-						}
+						share = shareAnsweredRight(run, loss, repair)
 					}
-					b.ReportMetric(100*share/lossSeeds, "%right")
+					b.ReportMetric(100*share, "%right")
 				})
 			}
 		}
 	}
+}
+
+// TestLossSpoilsLittle holds the repair to what the README says of it.
+func TestLossSpoilsLittle(t *testing.T) {
+	for name, run := range lossRuns(t) {
+		for loss, least := range map[float64]float64{0.001: 0.994, 0.01: 0.98} {
+			share := shareAnsweredRight(run, loss, true)
+			assert.GreaterOrEqual(t, share, least, "%s with %g%% lost", name, 100*loss)
+		}
+	}
+}
+
+// lossRuns are the runs that lose boundaries.
+func lossRuns(tb testing.TB) map[string][]runEvent {
+	tb.Helper()
+	runs := map[string][]runEvent{"generated": generatedRun()}
+	for _, name := range captureNames {
+		runs[name] = capturedRun(tb, name)
+	}
+	return runs
+}
+
+// shareAnsweredRight is the mean over all seeds.
+func shareAnsweredRight(run []runEvent, loss float64, repair bool) float64 {
+	share := 0.0
+	for seed := range uint64(lossSeeds) {
+		share += answeredRight(run, loss, repair, rand.New(rand.NewPCG(seed, 0)))
+	}
+	return share / lossSeeds
 }
 
 // answeredRight is the share of the records that arrive, boundaries among them, that
