@@ -72,10 +72,8 @@ var floods = map[string]struct {
 // with little memory to spend.
 func TestFloodsDoNotHurtTheLiveGroup(t *testing.T) {
 	defer debug.SetMemoryLimit(debug.SetMemoryLimit(floodMemory))
-	cfg := defaultConfig()
-	cfg.GracePeriod = 0
-	r := newRig(t, cfg)
-	r.events(t, 10, "train")
+	p := startPipelines(t)
+	p.events(t, 10, "train")
 	for name, flood := range floods {
 		t.Run(name, func(t *testing.T) {
 			runtime.GC()
@@ -94,8 +92,8 @@ func TestFloodsDoNotHurtTheLiveGroup(t *testing.T) {
 					scope, _ := record.Attributes().Get("phase_scope")
 					flood.record(i, scope.Map())
 				}
-				require.NoError(t, r.logs.ConsumeLogs(t.Context(), ld))
-				r.gotLogs.Reset()
+				require.NoError(t, p.logs.ConsumeLogs(t.Context(), ld))
+				p.logsSink.Reset()
 				var memory runtime.MemStats
 				runtime.ReadMemStats(&memory)
 				peak = max(peak, memory.HeapInuse)
@@ -103,12 +101,12 @@ func TestFloodsDoNotHurtTheLiveGroup(t *testing.T) {
 			t.Logf("flood: %s, %d records, peak heap %d MiB", name, flood.records, peak>>20)
 			assert.Less(t, peak, uint64(floodMemory))
 
-			r.gotMetric.Reset()
+			p.metricsSink.Reset()
 			md := pmetric.NewMetrics()
 			gauge(md, "s", 10)
-			require.NoError(t, r.metrics.ConsumeMetrics(t.Context(), md))
-			assert.Equal(t, []any{"train"}, r.phases()["s"], "the live group is still answered right")
+			require.NoError(t, p.metrics.ConsumeMetrics(t.Context(), md))
+			assert.Equal(t, []any{"train"}, p.phases()["s"], "the live group is still answered right")
 		})
 	}
-	r.shutdown(t)
+	p.shutdown(t)
 }

@@ -18,7 +18,6 @@ import (
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/pdata/ptrace"
-	"go.opentelemetry.io/collector/processor"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata/metricdatatest"
@@ -26,41 +25,8 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/metadatatest"
 )
 
-// rig is one component ID in three pipelines, started.
-type rig struct {
-	logs      processor.Logs
-	metrics   processor.Metrics
-	traces    processor.Traces
-	gotLogs   consumertest.LogsSink
-	gotMetric consumertest.MetricsSink
-	gotTraces consumertest.TracesSink
-	telemetry *componenttest.Telemetry
-}
-
-func newRig(t *testing.T, cfg *Config) *rig {
-	t.Helper()
-	r := &rig{telemetry: componenttest.NewTelemetry()}
-	factory, set := NewFactory(), metadatatest.NewSettings(r.telemetry)
-	var err error
-	r.logs, err = factory.CreateLogs(t.Context(), set, cfg, &r.gotLogs)
-	require.NoError(t, err)
-	r.metrics, err = factory.CreateMetrics(t.Context(), set, cfg, &r.gotMetric)
-	require.NoError(t, err)
-	r.traces, err = factory.CreateTraces(t.Context(), set, cfg, &r.gotTraces)
-	require.NoError(t, err)
-	host := componenttest.NewNopHost()
-	require.NoError(t, r.logs.Start(t.Context(), host))
-	require.NoError(t, r.metrics.Start(t.Context(), host))
-	require.NoError(t, r.traces.Start(t.Context(), host))
-	return r
-}
-
-func (r *rig) shutdown(t *testing.T) {
-	t.Helper()
-	require.NoError(t, r.metrics.Shutdown(t.Context()))
-	require.NoError(t, r.traces.Shutdown(t.Context()))
-	require.NoError(t, r.logs.Shutdown(t.Context()))
-}
+// withGrace sets the grace period that is the default.
+func withGrace(cfg *Config) { cfg.GracePeriod = defaultGracePeriod }
 
 // event is a log record of session s; name is empty for a sample, else a phase that
 // is entered.
@@ -83,11 +49,11 @@ func event(ld plog.Logs, at int64, name string) {
 	scope.PutInt("sequence", at)
 }
 
-func (r *rig) events(t *testing.T, at int64, name string) {
+func (p *pipelines) events(t *testing.T, at int64, name string) {
 	t.Helper()
 	ld := plog.NewLogs()
 	event(ld, at, name)
-	require.NoError(t, r.logs.ConsumeLogs(t.Context(), ld))
+	require.NoError(t, p.logs.ConsumeLogs(t.Context(), ld))
 }
 
 // gauge adds a data point of a session to a batch, in a resource of its own.
@@ -99,9 +65,9 @@ func gauge(md pmetric.Metrics, session string, at int64) {
 }
 
 // phases lists the phase_path of every data point that has come out, by session.
-func (r *rig) phases() map[string][]any {
+func (p *pipelines) phases() map[string][]any {
 	phases := map[string][]any{}
-	for _, md := range r.gotMetric.AllMetrics() {
+	for _, md := range p.metricsSink.AllMetrics() {
 		for _, resource := range md.ResourceMetrics().All() {
 			session, _ := resource.Resource().Attributes().Get("session_id")
 			for _, dp := range resource.ScopeMetrics().At(0).Metrics().At(0).Gauge().DataPoints().All() {
@@ -112,28 +78,26 @@ func (r *rig) phases() map[string][]any {
 	return phases
 }
 
-func defaultConfig() *Config { return createDefaultConfig().(*Config) }
-
 func TestMetricsThatComeBeforeTheirBoundariesAreHeld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, defaultConfig())
-		r.events(t, 10, "train")
+		p := startPipelines(t, withGrace)
+		p.events(t, 10, "train")
 		md := pmetric.NewMetrics()
 		gauge(md, "s", 100)
 		gauge(md, "unknown", 100)
 		gauge(md, "s", 10)
-		require.NoError(t, r.metrics.ConsumeMetrics(t.Context(), md))
-		assert.Equal(t, map[string][]any{"s": {"train"}, "unknown": {nil}}, r.phases(), "what need not wait goes on at once")
+		require.NoError(t, p.metrics.ConsumeMetrics(t.Context(), md))
+		assert.Equal(t, map[string][]any{"s": {"train"}, "unknown": {nil}}, p.phases(), "what need not wait goes on at once")
 
 		time.Sleep(2 * time.Second)
-		r.events(t, 90, "evaluate")
+		p.events(t, 90, "evaluate")
 		synctest.Wait()
-		assert.Len(t, r.phases()["s"], 1, "the stream has not come so far")
-		r.events(t, 100, "")
+		assert.Len(t, p.phases()["s"], 1, "the stream has not come so far")
+		p.events(t, 100, "")
 		synctest.Wait()
-		assert.Equal(t, []any{"train", "evaluate"}, r.phases()["s"])
-		r.shutdown(t)
-		metadatatest.AssertEqualProcessorPhaseAttrAnswers(t, r.telemetry, []metricdata.DataPoint[int64]{
+		assert.Equal(t, []any{"train", "evaluate"}, p.phases()["s"])
+		p.shutdown(t)
+		metadatatest.AssertEqualProcessorPhaseAttrAnswers(t, p.telemetry, []metricdata.DataPoint[int64]{
 			answers("logs", "unique", 3), answers("metrics", "unique", 2), answers("metrics", "none", 1),
 		}, metricdatatest.IgnoreTimestamp())
 	})
@@ -148,152 +112,144 @@ func answers(signal, resolution string, n int64) metricdata.DataPoint[int64] {
 
 func TestWithoutGracePeriodMetricsAreAnsweredAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		cfg := defaultConfig()
-		cfg.GracePeriod = 0
-		r := newRig(t, cfg)
-		r.events(t, 10, "train")
+		p := startPipelines(t)
+		p.events(t, 10, "train")
 		md := pmetric.NewMetrics()
 		gauge(md, "s", 100)
-		require.NoError(t, r.metrics.ConsumeMetrics(t.Context(), md))
-		r.events(t, 90, "evaluate")
-		assert.Equal(t, []any{"train"}, r.phases()["s"], "which is wrong, as the late boundary shows")
-		r.shutdown(t)
-		metadatatest.AssertEqualProcessorPhaseAttrOutdatedAnswers(t, r.telemetry,
+		require.NoError(t, p.metrics.ConsumeMetrics(t.Context(), md))
+		p.events(t, 90, "evaluate")
+		assert.Equal(t, []any{"train"}, p.phases()["s"], "which is wrong, as the late boundary shows")
+		p.shutdown(t)
+		metadatatest.AssertEqualProcessorPhaseAttrOutdatedAnswers(t, p.telemetry,
 			[]metricdata.DataPoint[int64]{{Value: 1}}, metricdatatest.IgnoreTimestamp())
 	})
 }
 
 func TestGracePeriodRunsOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, defaultConfig())
-		r.events(t, 10, "train")
+		p := startPipelines(t, withGrace)
+		p.events(t, 10, "train")
 		md := pmetric.NewMetrics()
 		gauge(md, "s", 100)
-		require.NoError(t, r.metrics.ConsumeMetrics(t.Context(), md))
+		require.NoError(t, p.metrics.ConsumeMetrics(t.Context(), md))
 		time.Sleep(defaultGracePeriod)
 		synctest.Wait()
-		assert.Equal(t, []any{"train"}, r.phases()["s"])
-		metadatatest.AssertEqualProcessorPhaseAttrGraceExpired(t, r.telemetry,
+		assert.Equal(t, []any{"train"}, p.phases()["s"])
+		metadatatest.AssertEqualProcessorPhaseAttrGraceExpired(t, p.telemetry,
 			[]metricdata.DataPoint[int64]{{Value: 1}}, metricdatatest.IgnoreTimestamp())
-		metadatatest.AssertEqualProcessorPhaseAttrHoldDuration(t, r.telemetry,
+		metadatatest.AssertEqualProcessorPhaseAttrHoldDuration(t, p.telemetry,
 			[]metricdata.HistogramDataPoint[float64]{{}}, metricdatatest.IgnoreTimestamp(), metricdatatest.IgnoreValue())
-		r.shutdown(t)
+		p.shutdown(t)
 	})
 }
 
 func TestEndedSessionIsNotWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, defaultConfig())
+		p := startPipelines(t, withGrace)
 		ld := plog.NewLogs()
 		event(ld, 10, "train")
 		event(ld, 20, "")
 		ld.ResourceLogs().At(1).ScopeLogs().At(0).LogRecords().At(0).SetEventName("stop")
-		require.NoError(t, r.logs.ConsumeLogs(t.Context(), ld))
+		require.NoError(t, p.logs.ConsumeLogs(t.Context(), ld))
 		md := pmetric.NewMetrics()
 		gauge(md, "s", 100)
-		require.NoError(t, r.metrics.ConsumeMetrics(t.Context(), md))
-		assert.Equal(t, []any{nil}, r.phases()["s"])
-		r.shutdown(t)
+		require.NoError(t, p.metrics.ConsumeMetrics(t.Context(), md))
+		assert.Equal(t, []any{nil}, p.phases()["s"])
+		p.shutdown(t)
 	})
 }
 
 func TestLogsAndSpansAreHeldToo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, defaultConfig())
-		r.events(t, 10, "train")
+		p := startPipelines(t, withGrace)
+		p.events(t, 10, "train")
 		ld := plog.NewLogs()
 		event(ld, 100, "")
 		ld.ResourceLogs().At(0).ScopeLogs().At(0).LogRecords().At(0).SetEventName("") // a log line of the program
-		require.NoError(t, r.logs.ConsumeLogs(t.Context(), ld))
+		require.NoError(t, p.logs.ConsumeLogs(t.Context(), ld))
 		td := ptrace.NewTraces()
 		span := td.ResourceSpans().AppendEmpty().ScopeSpans().AppendEmpty().Spans().AppendEmpty()
 		span.SetStartTimestamp(95)
 		span.SetEndTimestamp(100)
 		span.Attributes().PutStr("session_id", "s")
-		require.NoError(t, r.traces.ConsumeTraces(t.Context(), td))
+		require.NoError(t, p.traces.ConsumeTraces(t.Context(), td))
 		synctest.Wait()
-		assert.Equal(t, 1, r.gotLogs.LogRecordCount())
-		assert.Zero(t, r.gotTraces.SpanCount())
+		assert.Equal(t, 1, p.logsSink.LogRecordCount())
+		assert.Zero(t, p.tracesSink.SpanCount())
 
 		ld = plog.NewLogs()
 		event(ld, 90, "evaluate")
 		event(ld, 100, "")
-		require.NoError(t, r.logs.ConsumeLogs(t.Context(), ld))
+		require.NoError(t, p.logs.ConsumeLogs(t.Context(), ld))
 		synctest.Wait()
-		require.Equal(t, 4, r.gotLogs.LogRecordCount())
-		line := r.gotLogs.AllLogs()[2].ResourceLogs().At(0).ScopeLogs().At(0).LogRecords().At(0)
+		require.Equal(t, 4, p.logsSink.LogRecordCount())
+		line := p.logsSink.AllLogs()[2].ResourceLogs().At(0).ScopeLogs().At(0).LogRecords().At(0)
 		assert.Equal(t, "evaluate", line.Attributes().AsRaw()["phase_path"])
-		require.Equal(t, 1, r.gotTraces.SpanCount())
-		span = r.gotTraces.AllTraces()[0].ResourceSpans().At(0).ScopeSpans().At(0).Spans().At(0)
+		require.Equal(t, 1, p.tracesSink.SpanCount())
+		span = p.tracesSink.AllTraces()[0].ResourceSpans().At(0).ScopeSpans().At(0).Spans().At(0)
 		assert.Equal(t, "evaluate", span.Attributes().AsRaw()["phase_path"])
-		r.shutdown(t)
+		p.shutdown(t)
 	})
 }
 
 func TestShutdownPassesOnWhatIsHeld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, defaultConfig())
-		r.events(t, 10, "train")
+		p := startPipelines(t, withGrace)
+		p.events(t, 10, "train")
 		for range 10 {
 			md := pmetric.NewMetrics()
 			gauge(md, "s", 100)
-			require.NoError(t, r.metrics.ConsumeMetrics(t.Context(), md))
+			require.NoError(t, p.metrics.ConsumeMetrics(t.Context(), md))
 		}
 		synctest.Wait()
-		assert.Zero(t, r.gotMetric.DataPointCount())
+		assert.Zero(t, p.metricsSink.DataPointCount())
 		start := time.Now()
-		require.NoError(t, r.metrics.Shutdown(t.Context()))
-		assert.Equal(t, 10, r.gotMetric.DataPointCount())
+		require.NoError(t, p.metrics.Shutdown(t.Context()))
+		assert.Equal(t, 10, p.metricsSink.DataPointCount())
 		assert.Zero(t, time.Since(start))
-		r.shutdown(t)
+		p.shutdown(t)
 	})
 }
 
 func TestWhatTheNextComponentRefusesIsCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, defaultConfig())
-		cfg := defaultConfig()
-		factory, set := NewFactory(), metadatatest.NewSettings(r.telemetry)
-		logs, err := factory.CreateLogs(t.Context(), set, cfg, consumertest.NewNop())
+		factory, cfg := NewFactory(), newConfig(t, withGrace)
+		p := newPipelines(t, factory, cfg)
+		p.start(t)
+		refused, err := factory.CreateMetrics(t.Context(), metadatatest.NewSettings(p.telemetry), cfg,
+			consumertest.NewErr(errors.New("full")))
 		require.NoError(t, err)
-		metrics, err := factory.CreateMetrics(t.Context(), set, cfg, consumertest.NewErr(errors.New("full")))
-		require.NoError(t, err)
-		require.NoError(t, logs.Start(t.Context(), componenttest.NewNopHost()))
-		require.NoError(t, metrics.Start(t.Context(), componenttest.NewNopHost()))
-		ld := plog.NewLogs()
-		event(ld, 10, "train")
-		require.NoError(t, logs.ConsumeLogs(t.Context(), ld))
+		require.NoError(t, refused.Start(t.Context(), componenttest.NewNopHost()))
+		p.events(t, 10, "train")
 		md := pmetric.NewMetrics()
 		gauge(md, "s", 100)
 		gauge(md, "s", 200)
-		require.NoError(t, metrics.ConsumeMetrics(t.Context(), md))
-		require.NoError(t, metrics.Shutdown(t.Context()))
-		require.NoError(t, logs.Shutdown(t.Context()))
-		metadatatest.AssertEqualProcessorPhaseAttrLostRecords(t, r.telemetry,
-			[]metricdata.DataPoint[int64]{{Attributes: attribute.NewSet(attribute.String("signal", "metrics")), Value: 2}}, metricdatatest.IgnoreTimestamp())
-		r.shutdown(t)
+		require.NoError(t, refused.ConsumeMetrics(t.Context(), md))
+		require.NoError(t, refused.Shutdown(t.Context()))
+		metadatatest.AssertEqualProcessorPhaseAttrLostRecords(t, p.telemetry, []metricdata.DataPoint[int64]{
+			{Attributes: attribute.NewSet(attribute.String("signal", "metrics")), Value: 2},
+		}, metricdatatest.IgnoreTimestamp())
+		p.shutdown(t)
 	})
 }
 
 func TestCallerThatGivesUpAtAFullGateMaySendAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		cfg := defaultConfig()
-		cfg.MaxHeldBatches = 1
-		r := newRig(t, cfg)
-		r.events(t, 10, "train")
+		p := startPipelines(t, withGrace, func(cfg *Config) { cfg.MaxHeldBatches = 1 })
+		p.events(t, 10, "train")
 		batch := func() pmetric.Metrics {
 			md := pmetric.NewMetrics()
 			gauge(md, "s", 100)
 			gauge(md, "unknown", 100)
 			return md
 		}
-		require.NoError(t, r.metrics.ConsumeMetrics(t.Context(), batch()))
+		require.NoError(t, p.metrics.ConsumeMetrics(t.Context(), batch()))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		require.ErrorIs(t, r.metrics.ConsumeMetrics(ctx, batch()), context.DeadlineExceeded)
-		assert.Len(t, r.phases()["unknown"], 1, "nothing of the refused batch has gone on")
-		r.shutdown(t)
-		assert.Len(t, r.phases()["s"], 1)
+		require.ErrorIs(t, p.metrics.ConsumeMetrics(ctx, batch()), context.DeadlineExceeded)
+		assert.Len(t, p.phases()["unknown"], 1, "nothing of the refused batch has gone on")
+		p.shutdown(t)
+		assert.Len(t, p.phases()["s"], 1)
 	})
 }
 

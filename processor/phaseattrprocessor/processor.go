@@ -167,7 +167,7 @@ func (s *state) observe() error {
 		heldBytes = s.gate.HeldBytes
 	}
 	var errs []error
-	for _, gauge := range []struct {
+	for _, instrument := range []struct {
 		register func(metric.Int64Callback) error
 		value    func() int64
 	}{
@@ -177,8 +177,8 @@ func (s *state) observe() error {
 		{b.RegisterProcessorPhaseAttrRepairsCallback, func() int64 { return s.index.Stats().Repaired }},
 		{b.RegisterProcessorPhaseAttrHeldBytesCallback, heldBytes},
 	} {
-		errs = append(errs, gauge.register(func(_ context.Context, o metric.Int64Observer) error {
-			o.Observe(gauge.value())
+		errs = append(errs, instrument.register(func(_ context.Context, o metric.Int64Observer) error {
+			o.Observe(instrument.value())
 			return nil
 		}))
 	}

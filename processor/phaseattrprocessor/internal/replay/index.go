@@ -6,6 +6,7 @@ package replay
 import (
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -175,6 +176,7 @@ func (x *Index) groupFor(key boundary.Group) *group {
 	if full(len(x.groups), x.options.MaxGroups) {
 		return nil
 	}
+	key.Session = strings.Clone(key.Session) // it may be part of a larger text
 	g := newGroup(key, &x.options, &x.stats)
 	x.groups[key] = g
 	return g
