@@ -8,11 +8,14 @@ package e2e
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/pmetric"
 )
 
 // TestReloadTakesTheNewConfiguration changes the configuration file and sends SIGHUP,
@@ -60,6 +63,57 @@ func TestReloadTakesTheNewConfiguration(t *testing.T) {
 	got.add(answersOfMetrics(t, c.metrics(t, "metrics")))
 	compare(t, "logs and metrics", want, got)
 	nothingElse(t, "logs and metrics", got)
+}
+
+// TestReloadLosesNothing reloads while batches of all signals are held: they come out,
+// each record once, with the answer that is known by then. The collector that comes
+// after knows nothing of the run, and learns it anew.
+func TestReloadLosesNothing(t *testing.T) {
+	const batches = 240
+	run := loadCapture(t, "single")
+	first, newest, known := run.firstHalf(t)
+	c := start(t, []string{"GRACE_PERIOD=1h", "MAX_HELD_BATCHES=1000"}, "holding.yaml")
+	for reload := range 2 {
+		c.send(t, run.logs(t, first))
+		from, to := int64(reload)*batches, int64(reload+1)*batches
+		for id := from; id < to; id++ {
+			c.send(t, run.numbered(id, newest))
+		}
+		assert.Len(t, c.numberedRecords(t), int(from*batchSize), "records that should be held are not")
+		c.signal(t, syscall.SIGHUP)
+		c.waitUntilReady(t, reload+2)
+		assert.Len(t, c.numberedRecords(t), int(to*batchSize), "records that came by the end of the reload")
+	}
+	c.send(t, run.numbered(2*batches, newest)) // of a run that is not known: not held
+	c.eventually(t, "the last batch", func() bool { return len(c.numberedRecords(t)) > 2*batches*batchSize })
+	c.send(t, run.logs(t, run.events))
+	for _, md := range run.metrics(t) {
+		c.send(t, md)
+	}
+	c.stop(t)
+
+	came := c.numberedRecords(t)
+	assert.Len(t, came, (2*batches+1)*batchSize)
+	for record, given := range came {
+		want := known
+		if record >= 2*batches*batchSize {
+			want = answer{}
+		}
+		assert.Equal(t, []answer{want}, given, "record %d", record)
+	}
+	got := answersOfMetrics(t, slices.DeleteFunc(c.metrics(t, "metrics"), isNumbered))
+	compare(t, "metrics of the run", run.expectedOfMetrics(t), got)
+	nothingElse(t, "metrics of the run", got)
+}
+
+// isNumbered tells whether a batch holds numbered records.
+func isNumbered(md pmetric.Metrics) bool {
+	numbered := false
+	eachDataPoint([]pmetric.Metrics{md}, func(_ pcommon.Map, _ pmetric.Metric, dp pmetric.NumberDataPoint) {
+		_, has := dp.Attributes().Get("record")
+		numbered = numbered || has
+	})
+	return numbered
 }
 
 // addSource adds what the reference says that its answers rest on.
