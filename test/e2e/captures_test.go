@@ -13,10 +13,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"text/tabwriter"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/plog"
 )
 
 // How records came into the collector, as the table says it.
@@ -24,6 +28,7 @@ const (
 	throughFile  = "file"
 	throughOTLP  = "OTLP"
 	throughMixed = "OTLP, shuffled"
+	afterSingles = "OTLP, after the last record"
 )
 
 // TestCapturesAreAnsweredLikeTheReference sends the recorded runs, their metrics and
@@ -71,6 +76,73 @@ func TestCapturesAreAnsweredLikeTheReference(t *testing.T) {
 			c.compareCaptures(t, &table, way.through, throughOTLP, captures)
 		})
 	}
+	table.log(t)
+}
+
+// TestCapturesRecordByRecord sends each record of the recorded runs in a request of its
+// own, some of them twice, those of all runs among each other in any order, by several
+// senders at once. What is asked once all are in is answered like the reference does.
+func TestCapturesRecordByRecord(t *testing.T) {
+	const senders, everyNthTwice = 4, 5
+	captures := loadCaptures(t)
+	type record struct {
+		run   *capture
+		event map[string]any
+	}
+	var records []record
+	for _, run := range captures {
+		for i, event := range run.events {
+			records = append(records, record{run, event})
+			if i%everyNthTwice == 0 {
+				records = append(records, record{run, event})
+			}
+		}
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	random.Shuffle(len(records), func(i, j int) { records[i], records[j] = records[j], records[i] })
+
+	c := start(t, nil)
+	sent := map[key]int{}
+	var sending sync.WaitGroup
+	for i := range senders {
+		sending.Go(func() {
+			for n := i; n < len(records); n += senders {
+				one := records[n]
+				assert.NoError(t, c.export(t.Context(), one.run.logs(t, []map[string]any{one.event})))
+			}
+		})
+	}
+	for _, one := range records {
+		at := one.event["timestamp_ns"].(int64)
+		sent[key{session: one.run.session, from: at, to: at}]++
+	}
+	sending.Wait()
+	for _, run := range captures {
+		for _, md := range run.metrics(t) {
+			c.send(t, md)
+		}
+		td, _, _ := run.traces(t)
+		c.send(t, td)
+	}
+	c.stop(t)
+
+	came := map[key]int{}
+	eachLogRecord(c.logs(t, "logs"), func(_ pcommon.Map, record plog.LogRecord) {
+		at := number(record.Attributes(), "timestamp_ns")
+		came[key{session: text(record.Attributes(), "session_id"), from: at, to: at}]++
+	})
+	assert.Equal(t, sent, came, "how often each log record came")
+
+	var table report
+	metrics, spans := answersOfMetrics(t, c.metrics(t, "metrics")), answersOfTraces(t, c.traces(t, "traces"))
+	for _, run := range captures {
+		_, want, _ := run.traces(t)
+		table.compare(t, run.name, "metrics", afterSingles, run.expectedOfMetrics(t), metrics)
+		table.compare(t, run.name, "spans", afterSingles, want, spans)
+	}
+	nothingElse(t, "metrics", metrics)
+	nothingElse(t, "spans", spans)
+	t.Logf("%d log records went in and came out, %d of them twice", len(records), len(records)-len(sent))
 	table.log(t)
 }
 
