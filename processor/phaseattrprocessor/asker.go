@@ -44,7 +44,10 @@ type question struct {
 }
 
 func newAsker(s *state) (*asker, error) {
-	p, err := policy.New(policy.DeepestPerThread)
+	p, err := policy.New(policy.DeepestPerThread, policy.Threads{
+		Prefer: s.config.Threads.Prefer,
+		Ignore: s.config.Threads.Ignore,
+	})
 	return &asker{state: s, policy: p, waits: map[boundary.Group]int64{}}, err
 }
 

@@ -12,6 +12,8 @@ import (
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/confmap"
+
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/policy"
 )
 
 // Config is what a user can set.
@@ -38,6 +40,10 @@ type Config struct {
 	// that every boundary names. Without it, one lost exit leaves a thread wrong until
 	// its session ends. Default: true.
 	Repair bool `mapstructure:"repair"`
+
+	// Threads says which threads answer where several are in phases. Default: all, so
+	// that the answer is ambiguous.
+	Threads ThreadsConfig `mapstructure:"threads"`
 
 	// SessionAttribute is the attribute that holds the session ID, in boundary records
 	// and in telemetry. Default: session_id.
@@ -98,6 +104,20 @@ type Config struct {
 	// MaxTextBytes bounds the length of a session ID, a scope ID, a thread name and a
 	// phase name. A boundary past it is refused. Default: 256.
 	MaxTextBytes int `mapstructure:"max_text_bytes"`
+
+	// prevent unkeyed literal initialization
+	_ struct{}
+}
+
+// ThreadsConfig chooses threads by patterns of their names: * stands for any text, ?
+// for one character, [a-z] for a range.
+type ThreadsConfig struct {
+	// Prefer lists the threads that answer alone, the first one that is in a phase.
+	// Default: none.
+	Prefer []string `mapstructure:"prefer"`
+
+	// Ignore lists the threads that do not answer. Default: none.
+	Ignore []string `mapstructure:"ignore"`
 
 	// prevent unkeyed literal initialization
 	_ struct{}
@@ -173,6 +193,16 @@ func (cfg *Config) Validate() error {
 			reject("scope_attributes must not name an attribute of the answer (got %q)", key)
 		case key == cfg.SessionAttribute || key == cfg.RankAttribute:
 			reject("scope_attributes must not name the attribute of the session or of the rank (got %q)", key)
+		}
+	}
+	for key, patterns := range map[string][]string{
+		"threads::prefer": cfg.Threads.Prefer,
+		"threads::ignore": cfg.Threads.Ignore,
+	} {
+		for _, pattern := range patterns {
+			if err := policy.CheckPattern(pattern); err != nil {
+				reject("%s must list patterns of thread names (%w)", key, err)
+			}
 		}
 	}
 	for _, text := range []struct{ key, value string }{

@@ -5,10 +5,12 @@ package phaseattrprocessor
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -26,7 +28,7 @@ const rootREADME = "../../README.md"
 // TestOptionsTableIsThatOfTheCode holds the options table of the root README to
 // Config: a row for each option, and no other; its type, and its default as YAML.
 func TestOptionsTableIsThatOfTheCode(t *testing.T) {
-	options := configOptions()
+	options := configOptions(reflect.TypeFor[Config](), "", nil)
 	rows := optionsTable(t)
 
 	var want, got []string
@@ -57,13 +59,21 @@ func TestOptionsTableIsThatOfTheCode(t *testing.T) {
 	}
 }
 
-// configOptions are the fields of Config by their YAML key.
-func configOptions() map[string]reflect.StructField {
+// configOptions are the fields of a configuration by their YAML keys, those of a part
+// of it after the part's own key.
+func configOptions(typ reflect.Type, key string, index []int) map[string]reflect.StructField {
 	options := map[string]reflect.StructField{}
-	for _, field := range reflect.VisibleFields(reflect.TypeFor[Config]()) {
-		if name, _, _ := strings.Cut(field.Tag.Get("mapstructure"), ","); name != "" && name != "-" {
-			options[name] = field
+	for _, field := range reflect.VisibleFields(typ) {
+		name, _, _ := strings.Cut(field.Tag.Get("mapstructure"), ",")
+		if name == "" || name == "-" {
+			continue
 		}
+		field.Index = slices.Concat(index, field.Index)
+		if field.Type.Kind() == reflect.Struct {
+			maps.Copy(options, configOptions(field.Type, key+name+confmap.KeyDelimiter, field.Index))
+			continue
+		}
+		options[key+name] = field
 	}
 	return options
 }

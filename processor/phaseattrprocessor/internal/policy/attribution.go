@@ -21,7 +21,8 @@ const (
 
 	// SourceExact: the record named the scope that it came from.
 	SourceExact = "exact"
-	// SourceThreadLocal: the record named the thread that it came from.
+	// SourceThreadLocal: the record named the thread that it came from, or a preferred
+	// thread was in the phase.
 	SourceThreadLocal = "thread_local"
 	// SourceHeuristic: the phase follows from what was active.
 	SourceHeuristic = "heuristic"

@@ -17,6 +17,8 @@ const DeepestPerThread = "deepest_per_thread"
 // Policy decides attributions. It keeps room to do so without allocating, so that
 // each goroutine needs its own.
 type Policy struct {
+	threads Threads
+	chosen  []replay.Span
 	matches []match
 	// byThread says where in matches a thread is, ofSpan where that of each span is.
 	byThread map[int64]int
@@ -33,15 +35,17 @@ type match struct {
 }
 
 // New returns a policy for a strategy. Any name but DeepestPerThread is an error.
-func New(strategy string) (*Policy, error) {
+// With no threads named, all answer.
+func New(strategy string, threads Threads) (*Policy, error) {
 	if strategy != DeepestPerThread {
 		return nil, fmt.Errorf("unknown attribution strategy %q (want %q)", strategy, DeepestPerThread)
 	}
-	return &Policy{byThread: map[int64]int{}}, nil
+	return &Policy{threads: threads, byThread: map[int64]int{}}, nil
 }
 
 // Attribute decides what the active spans say. It returns false when there are
-// none. The attribution's Paths are good until the next call.
+// none, or none of a thread that answers. A record that names its scope or thread
+// has its answer, whatever thread that is. The attribution's Paths are good until the next call.
 func (p *Policy) Attribute(spans []replay.Span, origin boundary.Origin) (Attribution, bool) {
 	if len(spans) == 0 {
 		return Attribution{}, false
@@ -52,9 +56,19 @@ func (p *Policy) Attribute(spans []replay.Span, origin boundary.Origin) (Attribu
 	if span := latestOf(spans, origin); span != nil {
 		return p.unique(span, SourceThreadLocal), true
 	}
+	source := SourceHeuristic
+	if len(p.threads.Prefer)+len(p.threads.Ignore) > 0 {
+		var preferred bool
+		if p.chosen, preferred = p.threads.choose(p.chosen, spans); len(p.chosen) == 0 {
+			return Attribution{}, false
+		}
+		if spans = p.chosen; preferred {
+			source = SourceThreadLocal
+		}
+	}
 	p.match(spans)
 	if len(p.matches) == 1 && !p.matches[0].ambiguous {
-		return p.unique(p.matches[0].best, SourceHeuristic), true
+		return p.unique(p.matches[0].best, source), true
 	}
 	return p.ambiguous(spans), true
 }

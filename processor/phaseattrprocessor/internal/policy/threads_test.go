@@ -1,0 +1,95 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/replay"
+)
+
+func TestThreadsThatAnswer(t *testing.T) {
+	on := func(id int64, name string, path ...string) replay.Span {
+		return replay.Span{ThreadID: id, ThreadName: name, ScopeID: name, Sequence: id, Path: boundary.NewPath(path...)}
+	}
+	main := on(1, "MainThread", "train", "step")
+	loader0, loader1 := on(2, "loader-0", "prefetch"), on(3, "loader-1", "prefetch")
+	for name, tc := range map[string]struct {
+		threads Threads
+		spans   []replay.Span
+		origin  boundary.Origin
+		want    Attribution // what is compared: resolution, source, path
+	}{
+		"preferred among others": {
+			threads: Threads{Prefer: []string{"MainThread"}},
+			spans:   []replay.Span{loader0, main, loader1},
+			want:    Attribution{Resolution: Unique, Source: SourceThreadLocal, Path: "train / step"},
+		},
+		"preferred and alone": {
+			threads: Threads{Prefer: []string{"MainThread"}},
+			spans:   []replay.Span{main},
+			want:    Attribution{Resolution: Unique, Source: SourceThreadLocal, Path: "train / step"},
+		},
+		"preferred, but in no phase": {
+			threads: Threads{Prefer: []string{"MainThread"}},
+			spans:   []replay.Span{loader0, loader1},
+			want:    Attribution{Resolution: Ambiguous},
+		},
+		"the first preference that is in a phase": {
+			threads: Threads{Prefer: []string{"trainer", "loader-1", "MainThread"}},
+			spans:   []replay.Span{main, loader0, loader1},
+			want:    Attribution{Resolution: Unique, Source: SourceThreadLocal, Path: "prefetch"},
+		},
+		"a preference for several threads": {
+			threads: Threads{Prefer: []string{"loader-*"}},
+			spans:   []replay.Span{main, loader0, loader1},
+			want:    Attribution{Resolution: Ambiguous},
+		},
+		"ignored": {
+			threads: Threads{Ignore: []string{"loader-?"}},
+			spans:   []replay.Span{loader0, main, loader1},
+			want:    Attribution{Resolution: Unique, Source: SourceHeuristic, Path: "train / step"},
+		},
+		"all ignored": {
+			threads: Threads{Ignore: []string{"*"}},
+			spans:   []replay.Span{loader0, main},
+		},
+		"preferred and ignored": {
+			threads: Threads{Prefer: []string{"loader-*"}, Ignore: []string{"loader-0"}},
+			spans:   []replay.Span{loader0, main, loader1},
+			want:    Attribution{Resolution: Unique, Source: SourceThreadLocal, Path: "prefetch"},
+		},
+		"ignored, but named by the record": {
+			threads: Threads{Prefer: []string{"MainThread"}, Ignore: []string{"loader-*"}},
+			spans:   []replay.Span{loader0, main},
+			origin:  boundary.Origin{ThreadID: 2, HasThread: true},
+			want:    Attribution{Resolution: Unique, Source: SourceThreadLocal, Path: "prefetch"},
+		},
+		"ignored, but its scope is named by the record": {
+			threads: Threads{Prefer: []string{"MainThread"}, Ignore: []string{"loader-*"}},
+			spans:   []replay.Span{loader0, main},
+			origin:  boundary.Origin{ScopeID: "loader-0"},
+			want:    Attribution{Resolution: Unique, Source: SourceExact, Path: "prefetch"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, err := New(DeepestPerThread, tc.threads)
+			require.NoError(t, err)
+			for range 2 { // the room of one answer is used for the next
+				got, found := p.Attribute(tc.spans, tc.origin)
+				assert.Equal(t, tc.want.Resolution != "", found)
+				assert.Equal(t, tc.want, Attribution{Resolution: got.Resolution, Source: got.Source, Path: got.Path})
+			}
+		})
+	}
+}
+
+func TestPatternsAreChecked(t *testing.T) {
+	require.NoError(t, CheckPattern("loader-[0-9]*"))
+	require.ErrorContains(t, CheckPattern("loader-["), `syntax error in pattern: "loader-["`)
+}
