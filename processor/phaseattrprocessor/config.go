@@ -71,7 +71,7 @@ type Config struct {
 	MaxHeldBytes int `mapstructure:"max_held_bytes"`
 
 	// MaxHeldBatches bounds the batches that are held at a time. Past it callers wait.
-	// Default: 1000.
+	// Default: 10000.
 	MaxHeldBatches int `mapstructure:"max_held_batches"`
 
 	// MaxGroups bounds the groups (session and rank). A new group past it is refused.
@@ -130,7 +130,7 @@ const (
 	defaultSessionTimeout         = 15 * time.Minute
 	defaultGracePeriod            = 3 * time.Second
 	defaultMaxHeldBytes           = 64 << 20
-	defaultMaxHeldBatches         = 1000
+	defaultMaxHeldBatches         = 10_000
 	defaultMaxGroups              = 20_000
 	defaultMaxThreadsPerGroup     = 256
 	defaultMaxOpenScopesPerThread = 1024

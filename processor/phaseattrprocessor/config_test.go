@@ -33,7 +33,7 @@ func TestDefaultConfigIsWhatItsFieldsSay(t *testing.T) {
 		SessionTimeout:         15 * time.Minute,
 		GracePeriod:            3 * time.Second,
 		MaxHeldBytes:           64 << 20,
-		MaxHeldBatches:         1000,
+		MaxHeldBatches:         10_000,
 		MaxGroups:              20_000,
 		MaxThreadsPerGroup:     256,
 		MaxOpenScopesPerThread: 1024,

@@ -32,7 +32,7 @@ type entry struct {
 // false when the boundary is there already.
 func (t *thread) add(b *boundary.Boundary) bool {
 	n := t.newNode(b)
-	// Scan from the newest: what is late is mostly a little late.
+	// Most come in order, behind the newest.
 	at := len(t.entries)
 	if at > 0 && t.entries[at-1].compare(n) >= 0 {
 		var found bool
