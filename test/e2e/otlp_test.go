@@ -6,8 +6,10 @@
 package e2e
 
 import (
+	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -77,19 +79,30 @@ func (c *collector) send(t *testing.T, batch any) {
 // there yet, and its last line may be cut off.
 func read[T any](t *testing.T, file string, unmarshal func([]byte) (T, error)) []T {
 	t.Helper()
-	content, err := os.ReadFile(file)
-	if !os.IsNotExist(err) {
-		require.NoError(t, err)
-	}
 	var batches []T
-	for line := range bytes.Lines(content) {
-		if bytes.HasSuffix(line, []byte("\n")) {
-			batch, err := unmarshal(line)
-			require.NoError(t, err, "in %s", file)
-			batches = append(batches, batch)
-		}
-	}
+	stream(t, file, unmarshal, func(batch T) { batches = append(batches, batch) })
 	return batches
+}
+
+// stream is read for a file of any size.
+func stream[T any](t *testing.T, file string, unmarshal func([]byte) (T, error), do func(T)) {
+	t.Helper()
+	content, err := os.Open(file)
+	if os.IsNotExist(err) {
+		return
+	}
+	require.NoError(t, err)
+	defer content.Close()
+	for lines := bufio.NewReader(content); ; {
+		line, err := lines.ReadBytes('\n')
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		require.NoError(t, err)
+		batch, err := unmarshal(line)
+		require.NoError(t, err, "in %s", file)
+		do(batch)
+	}
 }
 
 func (c *collector) logs(t *testing.T, exporter string) []plog.Logs {

@@ -1,0 +1,482 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+)
+
+const (
+	millisecond = int64(1_000_000)
+
+	// stepsPerSession is how many training steps a session has.
+	stepsPerSession = 40
+	// sampling is how often a program samples its memory, for its log and for a gauge.
+	sampling = 10 * millisecond
+
+	lostShare    = 0.001 // of the boundaries
+	doubledShare = 0.001 // of all records
+	originShare  = 0.2   // of the samples: those that name a thread
+
+	// Of the log records and batches of a session whose network is bad, so many come so
+	// many places too late, at most.
+	lateRecords, lateRecordsBy = 0.005, 40
+	lateBatches, lateBatchesBy = 0.02, 4
+	// Of the batches of metrics, so many come so many requests too early or too late.
+	earlyMetrics, earlyMetricsBy = 0.3, 3
+	lateMetrics, lateMetricsBy   = 0.1, 10
+
+	maxRecordsPerRequest = 8
+)
+
+// emitter is a training program that is started again and again, in the same process
+// of the same host and with the same rank: a main thread, and helpers that prefetch.
+type emitter struct {
+	id       int
+	helpers  int
+	random   *rand.Rand
+	now      int64 // event time
+	records  int64 // how many there have been
+	sessions []*session
+	requests []*request
+	answers  map[string]answer // those that have been given, by their text
+}
+
+func newEmitter(id int) *emitter {
+	return &emitter{
+		id: id, helpers: id % 3, now: 1_800_000_000_000 * millisecond,
+		random: rand.New(rand.NewPCG(uint64(id), 1)), answers: map[string]answer{},
+	}
+}
+
+// session is one run of an emitter.
+type session struct {
+	of *emitter
+	id string
+	// events and points are its log records and data points in the order of their times.
+	events, points []*item
+	// lost is how many of its boundaries are never sent, doubled how many of its log
+	// records and data points are sent twice.
+	lost                         int
+	doubledEvents, doubledPoints int
+	// cut is true if a reload fell into it.
+	cut bool
+}
+
+// item is a log record or a data point.
+type item struct {
+	id     int64
+	at     int64
+	event  string // the event type of a log record
+	phase  *phase // of a boundary
+	origin int64  // the thread that it names, or 0
+	lost   bool
+	// right is the answer that it should get, from what the program itself knows.
+	right answer
+}
+
+// phase is one entered phase.
+type phase struct {
+	name     string
+	id       string
+	parent   *phase
+	path     []string
+	thread   *script
+	sequence int64 // of its latest boundary
+}
+
+// request is a batch of one session's log records or data points.
+type request struct {
+	of      *session
+	number  int64 // among those of the emitter
+	metrics bool
+	items   []*item
+	// held is true if some of its data points come before an event of their time.
+	held bool
+	// settled is true if no boundary that will come is missing, as far as the events have
+	// come, when the items are answered.
+	settled bool
+
+	tries int
+	acked bool
+	came  []int // how often each item came out
+}
+
+// script is what a thread does, in the order of time.
+type script struct {
+	thread  int64
+	name    string
+	now     int64
+	actions []action
+}
+
+type action struct {
+	at    int64
+	enter string // empty for an exit
+}
+
+func (s *script) pass(random *rand.Rand, from, to int64) { s.now += from + random.Int64N(to-from) }
+
+func (s *script) in(name string, do func()) {
+	s.actions = append(s.actions, action{s.now, name})
+	do()
+	s.actions = append(s.actions, action{at: s.now})
+}
+
+// scripts has what the threads of the program do in a session.
+func (e *emitter) scripts() []*script {
+	pass := func(s *script, from, to int64) { s.pass(e.random, from, to) }
+	thread := func(n int) int64 { return int64(1000*(e.id+1) + n) }
+	train := &script{thread: thread(0), name: "MainThread", now: e.now}
+	pass(train, millisecond, 30*millisecond)
+	train.in("train", func() {
+		for range stepsPerSession {
+			pass(train, 1000, millisecond)
+			train.in("step", func() {
+				for _, name := range []string{"load_batch", "forward", "backward", "optimizer_step"} {
+					pass(train, 1000, millisecond)
+					train.in(name, func() { pass(train, 2*millisecond, 25*millisecond) })
+				}
+				pass(train, 1000, millisecond)
+			})
+		}
+	})
+	pass(train, millisecond, 30*millisecond)
+
+	scripts := []*script{train}
+	for n := range e.helpers {
+		helper := &script{thread: thread(n + 1), name: fmt.Sprintf("prefetch-%d", n), now: e.now}
+		pass(helper, millisecond, 100*millisecond)
+		for helper.now < train.now-100*millisecond {
+			helper.in("prefetch", func() {
+				pass(helper, 1000, 5*millisecond)
+				helper.in("decode", func() { pass(helper, millisecond, 15*millisecond) })
+			})
+			pass(helper, 10*millisecond, 100*millisecond)
+		}
+		scripts = append(scripts, helper)
+	}
+	return scripts
+}
+
+// run makes up a session: its records with the right answers, and the requests that
+// they come in.
+func (e *emitter) run() (*session, []*request) {
+	s := &session{of: e, id: fmt.Sprintf("job-%d-run-%d", e.id/2, len(e.sessions))} // of two ranks
+	scripts := e.scripts()
+	end := scripts[0].now
+
+	type moment struct {
+		item
+		thread *script
+		action action
+	}
+	moments := []moment{{item: item{at: e.now, event: "start"}}, {item: item{at: end, event: "stop"}}}
+	for _, thread := range scripts {
+		for _, action := range thread.actions {
+			event := "phase_exit"
+			if action.enter != "" {
+				event = "phase_enter"
+			}
+			moments = append(moments, moment{item{at: action.at, event: event}, thread, action})
+		}
+	}
+	for _, event := range []string{"sample", ""} {
+		for at := e.now + e.random.Int64N(sampling); at < end; at += sampling/2 + e.random.Int64N(sampling) {
+			sample := item{at: at, event: event}
+			if e.random.Float64() < originShare {
+				sample.origin = scripts[e.random.IntN(len(scripts))].thread
+			}
+			moments = append(moments, moment{item: sample})
+		}
+	}
+	slices.SortStableFunc(moments, func(a, b moment) int { return cmp.Compare(a.at, b.at) })
+
+	stacks := map[int64]*phase{} // the innermost phase of each thread
+	last, sequence := int64(0), int64(0)
+	for _, m := range moments {
+		it := m.item
+		it.id = e.records
+		e.records++
+		it.at = max(it.at, last+1) // no two at the same time
+		last = it.at
+		left := (*phase)(nil)
+		if m.thread != nil {
+			sequence++
+			if m.action.enter != "" {
+				entered := phase{name: m.action.enter, id: fmt.Sprintf("%s:%d", s.id, sequence), thread: m.thread, parent: stacks[m.thread.thread]}
+				if entered.parent != nil {
+					entered.path = slices.Clone(entered.parent.path)
+				}
+				entered.path = append(entered.path, entered.name)
+				stacks[m.thread.thread] = &entered
+			} else {
+				left = stacks[m.thread.thread]
+			}
+			boundary := *stacks[m.thread.thread]
+			boundary.sequence = sequence
+			it.phase = &boundary
+			if it.lost = e.random.Float64() < lostShare; it.lost {
+				s.lost++
+			}
+		}
+		it.right = e.rightAnswer(stacks, it.origin)
+		if left != nil { // at the moment of its exit a phase is still active
+			stacks[m.thread.thread] = left.parent
+			if left.parent == nil {
+				delete(stacks, m.thread.thread)
+			}
+		}
+		if it.event == "" {
+			s.points = append(s.points, &it)
+		} else {
+			s.events = append(s.events, &it)
+		}
+	}
+	e.now = last + 1000*millisecond
+	e.sessions = append(e.sessions, s)
+	return s, e.plan(s)
+}
+
+// rightAnswer is the answer from what the threads are in.
+func (e *emitter) rightAnswer(stacks map[int64]*phase, origin int64) answer {
+	if named := stacks[origin]; named != nil {
+		stacks = map[int64]*phase{origin: named}
+	}
+	var labels []string
+	for _, innermost := range stacks {
+		labels = append(labels, strings.Join(innermost.path, " / "))
+	}
+	threads := len(labels)
+	slices.Sort(labels)
+	paths, _ := json.Marshal(slices.Compact(labels)) // texts can be written
+	text := fmt.Sprint(threads, string(paths))
+	if known, ok := e.answers[text]; ok {
+		return known
+	}
+	right := answer{}
+	if threads > 0 {
+		right["phase_resolution"], right["phase_paths"] = "ambiguous", string(paths)
+	}
+	if threads == 1 {
+		right["phase_resolution"], right["phase_path"] = "unique", labels[0]
+	}
+	e.answers[text] = right
+	return right
+}
+
+// late moves some of what is in order to later places, each by no more than a number
+// of places.
+func late[T any](random *rand.Rand, inOrder []T, share float64, by int) []T {
+	type placed struct {
+		place float64
+		what  T
+	}
+	moved := make([]placed, len(inOrder))
+	for i, what := range inOrder {
+		moved[i] = placed{float64(i), what}
+		if random.Float64() < share {
+			moved[i].place += 1.5 + float64(random.IntN(by))
+		}
+	}
+	slices.SortStableFunc(moved, func(a, b placed) int { return cmp.Compare(a.place, b.place) })
+	for i := range moved {
+		inOrder[i] = moved[i].what
+	}
+	return inOrder
+}
+
+// chunks cuts items into batches of any size. Some items are in two of them.
+func (e *emitter) chunks(s *session, items []*item, metrics bool) []*request {
+	var requests []*request
+	var again []*item
+	doubled := &s.doubledEvents
+	if metrics {
+		doubled = &s.doubledPoints
+	}
+	for len(items) > 0 {
+		n := min(1+e.random.IntN(maxRecordsPerRequest), len(items))
+		r := &request{of: s, metrics: metrics, items: slices.Concat(again, items[:n])}
+		again = nil
+		for _, it := range items[:n] {
+			if e.random.Float64() < doubledShare {
+				again = append(again, it)
+				*doubled++
+			}
+		}
+		requests = append(requests, r)
+		items = items[n:]
+	}
+	if len(again) > 0 {
+		requests = append(requests, &request{of: s, metrics: metrics, items: again})
+	}
+	return requests
+}
+
+// plan puts the requests of a session in the order that they are sent in.
+func (e *emitter) plan(s *session) []*request {
+	sent := slices.DeleteFunc(slices.Clone(s.events), func(it *item) bool { return it.lost })
+	badNetwork := len(e.sessions)%3 != 0
+	if badNetwork {
+		sent = late(e.random, sent, lateRecords, lateRecordsBy)
+	}
+	logs := e.chunks(s, sent, false)
+	if badNetwork {
+		logs = late(e.random, logs, lateBatches, lateBatchesBy)
+	}
+
+	type placed struct {
+		place float64
+		*request
+	}
+	var plan []placed
+	reached := make([]int64, len(logs)) // the newest event after each batch
+	newest := int64(0)
+	for i, r := range logs {
+		newest = max(newest, r.newest())
+		reached[i] = newest
+		plan = append(plan, placed{float64(i), r})
+	}
+	for _, r := range e.chunks(s, s.points, true) {
+		at, _ := slices.BinarySearch(reached, r.newest())
+		place := float64(at) + 0.5
+		switch chance := e.random.Float64(); {
+		case chance < earlyMetrics:
+			place -= float64(1 + e.random.IntN(earlyMetricsBy))
+		case chance < earlyMetrics+lateMetrics:
+			place += float64(1 + e.random.IntN(lateMetricsBy))
+		}
+		plan = append(plan, placed{max(place, 0.5), r}) // a session that is not known has no answers
+	}
+	slices.SortStableFunc(plan, func(a, b placed) int { return cmp.Compare(a.place, b.place) })
+	requests := make([]*request, len(plan))
+	for i, p := range plan {
+		requests[i] = p.request
+		p.number = int64(len(e.requests) + i)
+		p.came = make([]int, len(p.items))
+	}
+	s.settle(requests)
+	e.requests = append(e.requests, requests...)
+	return requests
+}
+
+func (r *request) newest() int64 {
+	newest := int64(0)
+	for _, it := range r.items {
+		newest = max(newest, it.at)
+	}
+	return newest
+}
+
+// settle finds out what has come when each request is answered.
+func (s *session) settle(requests []*request) {
+	arrival := map[*item]int{}
+	for i, r := range requests {
+		for _, it := range r.items {
+			if _, twice := arrival[it]; !twice {
+				arrival[it] = i
+			}
+		}
+	}
+	reached := make([]int64, len(requests)) // the newest event after each request
+	whole := make([]bool, len(requests))    // whether no boundary before that one is on its way
+	newest, lastArrival, next := int64(0), 0, 0
+	for i, r := range requests {
+		if !r.metrics {
+			newest = max(newest, r.newest())
+		}
+		for ; next < len(s.events) && s.events[next].at <= newest; next++ {
+			if it := s.events[next]; it.phase != nil && !it.lost {
+				lastArrival = max(lastArrival, arrival[it])
+			}
+		}
+		reached[i], whole[i] = newest, lastArrival <= i
+	}
+	for i, r := range requests {
+		if r.held = r.newest() > reached[i]; !r.held {
+			r.settled = whole[i]
+			continue
+		}
+		// It may be answered at any moment from then on.
+		answered, _ := slices.BinarySearch(reached, r.newest())
+		r.settled = !slices.Contains(whole[answered:], false)
+	}
+}
+
+// batch is the request's content.
+func (r *request) batch() any {
+	if r.metrics {
+		md := pmetric.NewMetrics()
+		resource := md.ResourceMetrics().AppendEmpty()
+		r.describe(resource.Resource())
+		metric := resource.ScopeMetrics().AppendEmpty().Metrics().AppendEmpty()
+		metric.SetName("memory")
+		points := metric.SetEmptyGauge().DataPoints()
+		for _, it := range r.items {
+			dp := points.AppendEmpty()
+			dp.SetTimestamp(pcommon.Timestamp(it.at))
+			it.describe(dp.Attributes())
+		}
+		return md
+	}
+	ld := plog.NewLogs()
+	resource := ld.ResourceLogs().AppendEmpty()
+	r.describe(resource.Resource())
+	records := resource.ScopeLogs().AppendEmpty().LogRecords()
+	for _, it := range r.items {
+		record := records.AppendEmpty()
+		record.SetTimestamp(pcommon.Timestamp(it.at))
+		record.SetEventName(it.event)
+		it.describe(record.Attributes())
+		if it.phase != nil {
+			it.phase.describe(strings.TrimPrefix(it.event, "phase_"), record.Attributes())
+		}
+	}
+	return ld
+}
+
+func (r *request) describe(resource pcommon.Resource) {
+	e := r.of.of
+	resource.Attributes().PutStr("session_id", r.of.id)
+	resource.Attributes().PutInt("rank", int64(e.id%2))
+	resource.Attributes().PutStr("host.name", "node")
+	resource.Attributes().PutInt("process.pid", int64(100+e.id))
+	resource.Attributes().PutInt("emitter", int64(e.id))
+	resource.Attributes().PutInt("request", r.number)
+}
+
+func (it *item) describe(attributes pcommon.Map) {
+	attributes.PutInt("record", it.id)
+	if it.origin != 0 {
+		attributes.PutInt("origin_thread_id", it.origin)
+	}
+}
+
+func (p *phase) describe(action string, attributes pcommon.Map) {
+	scope := attributes.PutEmptyMap("metadata").PutEmptyMap("phase_scope")
+	scope.PutStr("action", action)
+	scope.PutStr("name", p.name)
+	scope.PutStr("scope_id", p.id)
+	scope.PutInt("sequence", p.sequence)
+	scope.PutInt("thread_id", p.thread.thread)
+	scope.PutStr("thread_name", p.thread.name)
+	if p.parent != nil {
+		scope.PutStr("parent_scope_id", p.parent.id)
+	}
+	path := scope.PutEmptySlice("path")
+	for _, name := range p.path {
+		path.AppendEmpty().SetStr(name)
+	}
+}
