@@ -16,9 +16,11 @@ import (
 // writes the answers. It keeps what one question allocates for the next.
 type asker struct {
 	*state
-	policy *policy.Policy
-	spans  []replay.Span
-	counts answerCounts
+	// policy is the one of the batch's signal: whole for logs and traces, stored for
+	// metrics, whose paths are to be few.
+	policy, whole, stored *policy.Policy
+	spans                 []replay.Span
+	account               account
 
 	// last is the question that was asked last, if asked, with its answer: the points
 	// of one scrape share their group and time. records is how many it has answered.
@@ -28,6 +30,8 @@ type asker struct {
 	found   bool
 	status  replay.Status
 	records int64
+	// other is true when a path of the answer was one too many to be stored.
+	other bool
 
 	// patient is true when a resource may be held until its groups' events have come
 	// as far as its records. early is set when one of its records came before them.
@@ -44,41 +48,47 @@ type question struct {
 }
 
 func newAsker(s *state) (*asker, error) {
-	p, err := policy.New(policy.DeepestPerThread, policy.Threads{
-		Prefer: s.config.Threads.Prefer,
-		Ignore: s.config.Threads.Ignore,
-	})
-	return &asker{state: s, policy: p, waits: map[boundary.Group]int64{}}, err
+	options := policy.Options{Threads: policy.Threads{Prefer: s.config.Threads.Prefer, Ignore: s.config.Threads.Ignore}}
+	whole, err := policy.New(policy.DeepestPerThread, options)
+	if err != nil {
+		return nil, err
+	}
+	options.Depth = s.config.MaxPathDepth
+	stored, err := policy.New(policy.DeepestPerThread, options)
+	return &asker{state: s, whole: whole, stored: stored, waits: map[boundary.Group]int64{}}, err
 }
 
 // ask lets f ask about the records of one batch. It returns how they were answered,
 // and, if patient, what the resources that f held have to wait for.
-func (s *state) ask(patient bool, f func(*asker)) (answerCounts, []grace.Wait) {
+func (s *state) ask(about signal, patient bool, f func(*asker)) (account, []grace.Wait) {
 	a := s.askers.Get().(*asker)
 	defer s.askers.Put(a)
-	a.patient = patient
+	a.policy, a.patient = a.whole, patient
+	if about == signalMetrics {
+		a.policy = a.stored
+	}
 	f(a)
 	waits := make([]grace.Wait, 0, len(a.waits))
 	for group, until := range a.waits {
 		waits = append(waits, grace.Wait{Group: group, Until: until})
 	}
 	a.settle()
-	counts := a.counts
+	done := a.account
 	// The next batch starts afresh, and this one's texts are not held on to.
 	clear(a.spans[:cap(a.spans)])
 	clear(a.waits)
-	a.counts, a.last, a.asked, a.answer = answerCounts{}, question{}, false, policy.Attribution{}
-	return counts, waits
+	a.account, a.last, a.asked, a.answer = account{}, question{}, false, policy.Attribution{}
+	return done, waits
 }
 
 // holds lets walk ask about the records of one resource. It returns true when the
 // resource has to wait; what was counted of it is then taken back.
 func (a *asker) holds(walk func()) bool {
-	counts := a.counts
+	before := a.account
 	a.early = false
 	walk()
 	if a.early {
-		a.counts = counts
+		a.account = before
 	}
 	return a.early
 }
@@ -109,6 +119,15 @@ func (a *asker) find(q question) {
 	}
 	a.settle()
 	a.last, a.asked = q, true
+	a.look(q)
+	if a.found && a.policy == a.stored {
+		a.other = a.paths.bind(&a.answer)
+	}
+}
+
+// look looks up what was active.
+func (a *asker) look(q question) {
+	a.other = false
 	if q.from == q.to {
 		a.point(q.to)
 		return
@@ -158,17 +177,20 @@ func (a *asker) settle() {
 func (a *asker) count() {
 	switch {
 	case a.found && a.answer.Resolution == policy.Unique:
-		a.counts[unique]++
+		a.account.answers[unique]++
 	case a.found:
-		a.counts[ambiguous]++
+		a.account.answers[ambiguous]++
 	case a.status == replay.BeforeWindow:
-		a.counts[beforeWindow]++
+		a.account.answers[beforeWindow]++
 		return
 	default:
-		a.counts[none]++
+		a.account.answers[none]++
 	}
 	if a.status != replay.Unknown {
 		a.records++
+	}
+	if a.other {
+		a.account.others++
 	}
 }
 

@@ -45,6 +45,17 @@ type Config struct {
 	// that the answer is ambiguous.
 	Threads ThreadsConfig `mapstructure:"threads"`
 
+	// Metrics chooses the metrics whose data points are answered. Default: all.
+	Metrics MetricsConfig `mapstructure:"metrics"`
+
+	// MaxPathDepth cuts the paths on data points to so many parts, so that fewer series
+	// are stored. Logs and spans keep them whole. 0 cuts nothing. Default: 0.
+	MaxPathDepth int `mapstructure:"max_path_depth"`
+
+	// MaxPaths bounds the different paths that are written on data points. Past it a
+	// data point gets the path "other". Default: 1000.
+	MaxPaths int `mapstructure:"max_paths"`
+
 	// SessionAttribute is the attribute that holds the session ID, in boundary records
 	// and in telemetry. Default: session_id.
 	SessionAttribute string `mapstructure:"session_attribute"`
@@ -123,6 +134,25 @@ type ThreadsConfig struct {
 	_ struct{}
 }
 
+// MetricsConfig chooses metrics by patterns of their names, like those of threads.
+type MetricsConfig struct {
+	// Include lists the metrics that are answered. Default: all.
+	Include []string `mapstructure:"include"`
+
+	// Exclude lists the metrics that are not, even if included. Default: none.
+	Exclude []string `mapstructure:"exclude"`
+
+	// prevent unkeyed literal initialization
+	_ struct{}
+}
+
+// includes tells whether a metric's data points are answered.
+func (cfg *MetricsConfig) includes(name string) bool {
+	matches := func(pattern string) bool { return policy.Matches(pattern, name) }
+	return (len(cfg.Include) == 0 || slices.ContainsFunc(cfg.Include, matches)) &&
+		!slices.ContainsFunc(cfg.Exclude, matches)
+}
+
 const (
 	defaultSessionAttribute       = "session_id"
 	defaultRankAttribute          = "rank"
@@ -131,6 +161,7 @@ const (
 	defaultGracePeriod            = 3 * time.Second
 	defaultMaxHeldBytes           = 64 << 20
 	defaultMaxHeldBatches         = 10_000
+	defaultMaxPaths               = 1000
 	defaultMaxGroups              = 20_000
 	defaultMaxThreadsPerGroup     = 256
 	defaultMaxOpenScopesPerThread = 1024
@@ -154,6 +185,7 @@ func createDefaultConfig() component.Config {
 		GracePeriod:            defaultGracePeriod,
 		MaxHeldBytes:           defaultMaxHeldBytes,
 		MaxHeldBatches:         defaultMaxHeldBatches,
+		MaxPaths:               defaultMaxPaths,
 		MaxGroups:              defaultMaxGroups,
 		MaxThreadsPerGroup:     defaultMaxThreadsPerGroup,
 		MaxOpenScopesPerThread: defaultMaxOpenScopesPerThread,
@@ -196,12 +228,14 @@ func (cfg *Config) Validate() error {
 		}
 	}
 	for key, patterns := range map[string][]string{
-		"threads::prefer": cfg.Threads.Prefer,
-		"threads::ignore": cfg.Threads.Ignore,
+		"threads::prefer":  cfg.Threads.Prefer,
+		"threads::ignore":  cfg.Threads.Ignore,
+		"metrics::include": cfg.Metrics.Include,
+		"metrics::exclude": cfg.Metrics.Exclude,
 	} {
 		for _, pattern := range patterns {
 			if err := policy.CheckPattern(pattern); err != nil {
-				reject("%s must list patterns of thread names (%w)", key, err)
+				reject("%s must list patterns of names (%w)", key, err)
 			}
 		}
 	}
@@ -236,10 +270,14 @@ func (cfg *Config) Validate() error {
 	if cfg.GracePeriod < 0 {
 		reject("grace_period must not be negative (got %s)", cfg.GracePeriod)
 	}
+	if cfg.MaxPathDepth < 0 {
+		reject("max_path_depth must not be negative (got %d)", cfg.MaxPathDepth)
+	}
 	for _, bound := range []struct {
 		key   string
 		value int
 	}{
+		{"max_paths", cfg.MaxPaths},
 		{"max_held_bytes", cfg.MaxHeldBytes},
 		{"max_held_batches", cfg.MaxHeldBatches},
 		{"max_groups", cfg.MaxGroups},

@@ -145,7 +145,7 @@ func (c *conformanceCase) replay(t *testing.T) int {
 	reader := newReader(createDefaultConfig().(*Config))
 	reader.Exact = true
 	index := replay.New(replay.Options{})
-	decide, err := policy.New(policy.DeepestPerThread, policy.Threads{})
+	decide, err := policy.New(policy.DeepestPerThread, policy.Options{})
 	require.NoError(t, err)
 
 	groups := map[boundary.Group]bool{}

@@ -114,7 +114,7 @@ func (e *runEvent) takeIn(index *replay.Index) {
 
 // answer is what the index says at the event's time, as text.
 func (e *runEvent) answer(index *replay.Index) string {
-	decide, err := policy.New(policy.DeepestPerThread, policy.Threads{})
+	decide, err := policy.New(policy.DeepestPerThread, policy.Options{})
 	if err != nil {
 		return err.Error()
 	}

@@ -59,6 +59,9 @@ func (a *asker) metrics(md, held pmetric.Metrics) {
 }
 
 func (a *asker) metric(metric pmetric.Metric, scope, resource pcommon.Map) {
+	if !a.config.Metrics.includes(metric.Name()) {
+		return
+	}
 	//exhaustive:enforce
 	switch metric.Type() {
 	case pmetric.MetricTypeGauge:

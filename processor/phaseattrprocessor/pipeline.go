@@ -32,8 +32,8 @@ type pipeline[T any] struct {
 
 func (p *pipeline[T]) consume(ctx context.Context, batch T) error {
 	held := p.newBatch()
-	counts, waits := p.ask(p.queue != nil, func(a *asker) { p.answer(a, batch, held) })
-	p.tally.answered(ctx, p.signal, &counts)
+	done, waits := p.ask(p.signal, p.queue != nil, func(a *asker) { p.answer(a, batch, held) })
+	p.tally.answered(ctx, p.signal, &done)
 	if len(waits) > 0 {
 		release := func(ctx context.Context) { p.release(ctx, held) }
 		if err := p.queue.Hold(ctx, waits, int64(p.bytes(held)), release); err != nil {
@@ -50,8 +50,8 @@ func (p *pipeline[T]) consume(ctx context.Context, batch T) error {
 // release answers what was held from what is known by now, and passes it on. There
 // is no caller left to take an error.
 func (p *pipeline[T]) release(ctx context.Context, held T) {
-	counts, _ := p.ask(false, func(a *asker) { p.answer(a, held, held) })
-	p.tally.answered(ctx, p.signal, &counts)
+	done, _ := p.ask(p.signal, false, func(a *asker) { p.answer(a, held, held) })
+	p.tally.answered(ctx, p.signal, &done)
 	records := p.records(held)
 	if err := p.next(ctx, held); err != nil {
 		p.tally.lost(ctx, p.signal, records)

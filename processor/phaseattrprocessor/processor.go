@@ -35,6 +35,8 @@ type state struct {
 	// gate is where batches wait for their boundaries; nil when they do not.
 	gate   *grace.Gate
 	logger *zap.Logger
+	// paths are those written on data points.
+	paths *pathBook
 	// askers are the askers that no batch is using.
 	askers    sync.Pool
 	telemetry *metadata.TelemetryBuilder
@@ -64,6 +66,7 @@ func newState(set processor.Settings, config *Config) (*state, error) {
 			MaxTotal:       config.MaxBoundaries,
 		}),
 		logger: set.Logger,
+		paths:  newPathBook(config.MaxPaths),
 	}
 	if _, err := newAsker(s); err != nil {
 		return nil, err
@@ -176,6 +179,7 @@ func (s *state) observe() error {
 		{b.RegisterProcessorPhaseAttrBoundariesHeldCallback, func() int64 { return s.index.Stats().Boundaries }},
 		{b.RegisterProcessorPhaseAttrRepairsCallback, func() int64 { return s.index.Stats().Repaired }},
 		{b.RegisterProcessorPhaseAttrHeldBytesCallback, heldBytes},
+		{b.RegisterProcessorPhaseAttrPathsCallback, s.paths.len},
 	} {
 		errs = append(errs, instrument.register(func(_ context.Context, o metric.Int64Observer) error {
 			o.Observe(instrument.value())

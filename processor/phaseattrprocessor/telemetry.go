@@ -53,8 +53,12 @@ func (r resolution) String() string {
 	return [resolutions]string{policy.Unique, policy.Ambiguous, "none", "before_window"}[r]
 }
 
-// answerCounts are the answers of one batch by resolution.
-type answerCounts [resolutions]int64
+// account is how the records of one batch were answered.
+type account struct {
+	answers [resolutions]int64
+	// others counts the data points that got otherPath.
+	others int64
+}
 
 // tally counts what one pipeline's instance does. Its attribute sets are made once.
 type tally struct {
@@ -144,11 +148,14 @@ func (t *tally) rejected(ctx context.Context, reason string) {
 }
 
 // answered counts the answers that one batch was given.
-func (t *tally) answered(ctx context.Context, s signal, counts *answerCounts) {
-	for r, n := range counts {
+func (t *tally) answered(ctx context.Context, s signal, done *account) {
+	for r, n := range done.answers {
 		if n > 0 {
 			t.telemetry.ProcessorPhaseAttrAnswers.Add(ctx, n, t.answers[s][r])
 		}
+	}
+	if done.others > 0 {
+		t.telemetry.ProcessorPhaseAttrOtherPaths.Add(ctx, done.others)
 	}
 }
 

@@ -68,12 +68,20 @@ func (p Path) Parts() []string {
 
 // Parent is the path without its last part.
 func (p Path) Parent() Path {
-	text := p.text()
-	n := len(text.ends)/4 - 1
-	if n < 1 {
+	if p.Depth() < 2 {
 		return Path{}
 	}
-	return Path{handle: unique.Make(pathText{label: text.label[:text.end(n-1)], ends: text.ends[:4*n]})}
+	return p.Cut(p.Depth() - 1)
+}
+
+// Cut is the path's first parts, as many as depth; all of them when depth is 0 or
+// there are no more.
+func (p Path) Cut(depth int) Path {
+	text := p.text()
+	if depth <= 0 || depth >= len(text.ends)/4 {
+		return p
+	}
+	return Path{handle: unique.Make(pathText{label: text.label[:text.end(depth-1)], ends: text.ends[:4*depth]})}
 }
 
 // Contains tells whether p is a proper prefix of other: whether a scope at other

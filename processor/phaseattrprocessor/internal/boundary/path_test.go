@@ -75,3 +75,13 @@ func TestPathContainsWhatLiesProperlyInside(t *testing.T) {
 		})
 	}
 }
+
+func TestPathIsCut(t *testing.T) {
+	path := NewPath("train", "a / b", "forward")
+	assert.Equal(t, path, path.Cut(0))
+	assert.Equal(t, path, path.Cut(3))
+	assert.Equal(t, path, path.Cut(4))
+	assert.Equal(t, NewPath("train", "a / b"), path.Cut(2))
+	assert.Equal(t, NewPath("train"), path.Cut(1))
+	assert.Equal(t, Path{}, Path{}.Cut(1))
+}

@@ -38,7 +38,9 @@ type TelemetryBuilder struct {
 	ProcessorPhaseAttrHoldDuration     metric.Float64Histogram
 	ProcessorPhaseAttrLostRecords      metric.Int64Counter
 	ProcessorPhaseAttrOpenScopes       metric.Int64ObservableGauge
+	ProcessorPhaseAttrOtherPaths       metric.Int64Counter
 	ProcessorPhaseAttrOutdatedAnswers  metric.Int64Counter
+	ProcessorPhaseAttrPaths            metric.Int64ObservableGauge
 	ProcessorPhaseAttrRepairs          metric.Int64ObservableCounter
 }
 
@@ -104,6 +106,21 @@ func (builder *TelemetryBuilder) RegisterProcessorPhaseAttrOpenScopesCallback(cb
 		cb(ctx, &observerInt64{inst: builder.ProcessorPhaseAttrOpenScopes, obs: o})
 		return nil
 	}, builder.ProcessorPhaseAttrOpenScopes)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterProcessorPhaseAttrPathsCallback sets callback for observable ProcessorPhaseAttrPaths metric.
+func (builder *TelemetryBuilder) RegisterProcessorPhaseAttrPathsCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.ProcessorPhaseAttrPaths, obs: o})
+		return nil
+	}, builder.ProcessorPhaseAttrPaths)
 	if err != nil {
 		return err
 	}
@@ -218,10 +235,22 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		metric.WithUnit("{scope}"),
 	)
 	errs = errors.Join(errs, err)
+	builder.ProcessorPhaseAttrOtherPaths, err = builder.meter.Int64Counter(
+		"otelcol_processor_phase_attr_other_paths",
+		metric.WithDescription("Data points whose path is other, because max_paths different ones had been written. [Development]"),
+		metric.WithUnit("{data_point}"),
+	)
+	errs = errors.Join(errs, err)
 	builder.ProcessorPhaseAttrOutdatedAnswers, err = builder.meter.Int64Counter(
 		"otelcol_processor_phase_attr_outdated_answers",
 		metric.WithDescription("Recent answers that a late boundary would have changed, counted when it arrives. [Development]"),
 		metric.WithUnit("{answer}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ProcessorPhaseAttrPaths, err = builder.meter.Int64ObservableGauge(
+		"otelcol_processor_phase_attr_paths",
+		metric.WithDescription("Different paths that have been written on data points. [Development]"),
+		metric.WithUnit("{path}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.ProcessorPhaseAttrRepairs, err = builder.meter.Int64ObservableCounter(

@@ -37,6 +37,10 @@ func TestSetupTelemetry(t *testing.T) {
 		observer.Observe(1)
 		return nil
 	}))
+	require.NoError(t, tb.RegisterProcessorPhaseAttrPathsCallback(func(_ context.Context, observer metric.Int64Observer) error {
+		observer.Observe(1)
+		return nil
+	}))
 	require.NoError(t, tb.RegisterProcessorPhaseAttrRepairsCallback(func(_ context.Context, observer metric.Int64Observer) error {
 		observer.Observe(1)
 		return nil
@@ -47,6 +51,7 @@ func TestSetupTelemetry(t *testing.T) {
 	tb.ProcessorPhaseAttrGraceExpired.Add(context.Background(), 1)
 	tb.ProcessorPhaseAttrHoldDuration.Record(context.Background(), 1)
 	tb.ProcessorPhaseAttrLostRecords.Add(context.Background(), 1)
+	tb.ProcessorPhaseAttrOtherPaths.Add(context.Background(), 1)
 	tb.ProcessorPhaseAttrOutdatedAnswers.Add(context.Background(), 1)
 	AssertEqualProcessorPhaseAttrAnswers(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
@@ -78,7 +83,13 @@ func TestSetupTelemetry(t *testing.T) {
 	AssertEqualProcessorPhaseAttrOpenScopes(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
+	AssertEqualProcessorPhaseAttrOtherPaths(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
 	AssertEqualProcessorPhaseAttrOutdatedAnswers(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualProcessorPhaseAttrPaths(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualProcessorPhaseAttrRepairs(t, testTel,

@@ -17,7 +17,7 @@ const DeepestPerThread = "deepest_per_thread"
 // Policy decides attributions. It keeps room to do so without allocating, so that
 // each goroutine needs its own.
 type Policy struct {
-	threads Threads
+	options Options
 	chosen  []replay.Span
 	matches []match
 	// byThread says where in matches a thread is, ofSpan where that of each span is.
@@ -34,13 +34,20 @@ type match struct {
 	ambiguous bool
 }
 
+// Options are what a policy does beyond its strategy.
+type Options struct {
+	// Threads are the threads that answer; with none named, all do.
+	Threads Threads
+	// Depth cuts the paths of the answers to so many parts. 0 leaves them whole.
+	Depth int
+}
+
 // New returns a policy for a strategy. Any name but DeepestPerThread is an error.
-// With no threads named, all answer.
-func New(strategy string, threads Threads) (*Policy, error) {
+func New(strategy string, options Options) (*Policy, error) {
 	if strategy != DeepestPerThread {
 		return nil, fmt.Errorf("unknown attribution strategy %q (want %q)", strategy, DeepestPerThread)
 	}
-	return &Policy{threads: threads, byThread: map[int64]int{}}, nil
+	return &Policy{options: options, byThread: map[int64]int{}}, nil
 }
 
 // Attribute decides what the active spans say. It returns false when there are
@@ -57,9 +64,9 @@ func (p *Policy) Attribute(spans []replay.Span, origin boundary.Origin) (Attribu
 		return p.unique(span, SourceThreadLocal), true
 	}
 	source := SourceHeuristic
-	if len(p.threads.Prefer)+len(p.threads.Ignore) > 0 {
+	if threads := &p.options.Threads; len(threads.Prefer)+len(threads.Ignore) > 0 {
 		var preferred bool
-		if p.chosen, preferred = p.threads.choose(p.chosen, spans); len(p.chosen) == 0 {
+		if p.chosen, preferred = threads.choose(p.chosen, spans); len(p.chosen) == 0 {
 			return Attribution{}, false
 		}
 		if spans = p.chosen; preferred {
@@ -121,7 +128,7 @@ func (p *Policy) match(spans []replay.Span) {
 		case depth > deepest:
 			m.best, m.ambiguous = span, false
 		case depth == deepest:
-			m.ambiguous = m.ambiguous || span.Path != m.best.Path && span.Path.Label() != m.best.Path.Label()
+			m.ambiguous = m.ambiguous || span.Path != m.best.Path && p.label(span) != p.label(m.best)
 			if span.Later(m.best) {
 				m.best = span
 			}
@@ -142,8 +149,11 @@ func (p *Policy) find(spans []replay.Span, i int) (at int, known bool) {
 	return at, known
 }
 
+// label is what the answers call the phase of a span.
+func (p *Policy) label(span *replay.Span) string { return span.Path.Cut(p.options.Depth).Label() }
+
 func (p *Policy) unique(span *replay.Span, source string) Attribution {
-	label := span.Path.Label()
+	label := p.label(span)
 	p.paths = append(p.paths[:0], label)
 	return Attribution{
 		Resolution: Unique, Source: source, Path: label, HasPath: true, Paths: p.paths,
@@ -161,14 +171,14 @@ func (p *Policy) ambiguous(spans []replay.Span) Attribution {
 			latest = span
 		}
 		if span.Path.Depth() == p.matches[p.ofSpan[i]].best.Path.Depth() {
-			p.paths = append(p.paths, span.Path.Label())
+			p.paths = append(p.paths, p.label(span))
 		}
 	}
 	slices.Sort(p.paths)
 	p.paths = slices.Compact(p.paths)
 	a := Attribution{Resolution: Ambiguous, Paths: p.paths}
 	if len(p.paths) > 1 {
-		a.Summary = Summary{Path: latest.Path.Label(), Source: SourceHeuristic}
+		a.Summary = Summary{Path: p.label(latest), Source: SourceHeuristic}
 	}
 	return a
 }

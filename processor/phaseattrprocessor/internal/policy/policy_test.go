@@ -115,7 +115,7 @@ func TestAttributeDecidesWhatTheActiveSpansSay(t *testing.T) {
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			p, err := New(DeepestPerThread, Threads{})
+			p, err := New(DeepestPerThread, Options{})
 			require.NoError(t, err)
 			for range 2 { // the second time with what the first one left behind
 				got, ok := p.Attribute(tc.spans, tc.origin)
@@ -130,14 +130,14 @@ func TestAttributeDecidesWhatTheActiveSpansSay(t *testing.T) {
 
 func TestNewRefusesOtherStrategies(t *testing.T) {
 	for _, name := range []string{"", "deepest", "Deepest_Per_Thread"} {
-		_, err := New(name, Threads{})
+		_, err := New(name, Options{})
 		require.ErrorContains(t, err, DeepestPerThread)
 		assert.ErrorContains(t, err, `"`+name+`"`)
 	}
 }
 
 func TestCloneOutlivesTheNextAnswer(t *testing.T) {
-	p, err := New(DeepestPerThread, Threads{})
+	p, err := New(DeepestPerThread, Options{})
 	require.NoError(t, err)
 	first, _ := p.Attribute([]replay.Span{span(1, 1, "first")}, boundary.Origin{})
 	clone := first.Clone()

@@ -11,8 +11,7 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/replay"
 )
 
-// Threads says which threads answer for a program, by patterns of their names as
-// path.Match has them.
+// Threads says which threads answer for a program, by patterns of their names.
 type Threads struct {
 	// Prefer lists the threads that answer alone, the first one that is in a phase.
 	Prefer []string
@@ -34,7 +33,7 @@ func (t *Threads) choose(room, spans []replay.Span) (chosen []replay.Span, prefe
 	room = room[:0]
 	for _, pattern := range t.Prefer {
 		for i := range spans {
-			if matches(pattern, spans[i].ThreadName) && !t.ignores(spans[i].ThreadName) {
+			if Matches(pattern, spans[i].ThreadName) && !t.ignores(spans[i].ThreadName) {
 				room = append(room, spans[i])
 			}
 		}
@@ -51,10 +50,12 @@ func (t *Threads) choose(room, spans []replay.Span) (chosen []replay.Span, prefe
 }
 
 func (t *Threads) ignores(name string) bool {
-	return slices.ContainsFunc(t.Ignore, func(pattern string) bool { return matches(pattern, name) })
+	return slices.ContainsFunc(t.Ignore, func(pattern string) bool { return Matches(pattern, name) })
 }
 
-func matches(pattern, name string) bool {
+// Matches tells whether a name has a pattern, as path.Match has it. What is no
+// pattern matches nothing.
+func Matches(pattern, name string) bool {
 	matched, err := path.Match(pattern, name)
 	return matched && err == nil
 }

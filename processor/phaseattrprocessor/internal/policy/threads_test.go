@@ -78,7 +78,7 @@ func TestThreadsThatAnswer(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p, err := New(DeepestPerThread, tc.threads)
+			p, err := New(DeepestPerThread, Options{Threads: tc.threads})
 			require.NoError(t, err)
 			for range 2 { // the room of one answer is used for the next
 				got, found := p.Attribute(tc.spans, tc.origin)
