@@ -6,6 +6,7 @@ package phaseattrprocessor
 import (
 	"go.opentelemetry.io/collector/pdata/pcommon"
 
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/association"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/grace"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/policy"
@@ -30,6 +31,9 @@ type asker struct {
 	found   bool
 	status  replay.Status
 	records int64
+	// finder finds the groups of a record; from and to are its interval.
+	finder   association.Finder
+	from, to int64
 	// other is true when a path of the answer was one too many to be stored.
 	other bool
 
@@ -45,6 +49,8 @@ type question struct {
 	group    boundary.Group
 	from, to int64
 	origin   boundary.Origin
+	// representative is true when the group stands for others.
+	representative bool
 }
 
 func newAsker(s *state) (*asker, error) {
@@ -55,7 +61,14 @@ func newAsker(s *state) (*asker, error) {
 	}
 	options.Depth = s.config.MaxPathDepth
 	stored, err := policy.New(policy.DeepestPerThread, options)
-	return &asker{state: s, whole: whole, stored: stored, waits: map[boundary.Group]int64{}}, err
+	a := &asker{state: s, whole: whole, stored: stored, waits: map[boundary.Group]int64{}}
+	a.finder = association.Finder{
+		Association: s.association,
+		Named:       s.reader.Named,
+		Live:        func(group boundary.Group) bool { return s.index.Live(group, a.from, a.to) },
+		Tried:       func(rule int, outcome association.Outcome) { a.account.tried[rule][outcome]++ },
+	}
+	return a, err
 }
 
 // ask lets f ask about the records of one batch. It returns how they were answered,
@@ -94,17 +107,36 @@ func (a *asker) holds(walk func()) bool {
 }
 
 // during writes to attrs what was active from one moment to another. A record that
-// names no group stays as it is.
+// belongs to no group stays as it is.
 func (a *asker) during(attrs pcommon.Map, fields *boundary.Fields, from, to int64) {
-	group, reason := a.reader.Group(fields)
-	if reason != boundary.OK {
+	a.from, a.to = min(from, to), to
+	groups, representative := a.finder.Find(fields)
+	if len(groups) == 0 {
 		return
 	}
-	a.find(question{group: group, from: min(from, to), to: to, origin: a.reader.Origin(fields)})
-	if a.status == replay.Behind && a.patient {
+	origin := a.reader.Origin(fields)
+	var early bool
+	var merged *policy.Attribution
+	for _, group := range groups {
+		a.find(question{group: group, from: a.from, to: a.to, origin: origin, representative: representative})
+		if a.status == replay.Behind && a.patient {
+			early = true
+			a.waits[group] = max(a.waits[group], to)
+		}
+		if len(groups) > 1 && a.found {
+			merged = policy.Merge(merged, a.answer.Clone())
+		}
+	}
+	if early {
 		a.early = true
-		a.waits[group] = max(a.waits[group], to)
 		return
+	}
+	if len(groups) > 1 {
+		a.settle()
+		a.asked, a.found = false, merged != nil // the answer is not the last question's
+		if a.found {
+			a.answer = *merged
+		}
 	}
 	a.count()
 	if a.found {
@@ -120,6 +152,9 @@ func (a *asker) find(q question) {
 	a.settle()
 	a.last, a.asked = q, true
 	a.look(q)
+	if a.found && q.representative && a.answer.Source != "" {
+		a.answer.Source = policy.SourceRepresentative
+	}
 	if a.found && a.policy == a.stored {
 		a.other = a.paths.bind(&a.answer)
 	}

@@ -64,6 +64,15 @@ type Config struct {
 	// rank 0. Default: rank.
 	RankAttribute string `mapstructure:"rank_attribute"`
 
+	// Association lists the rules by which telemetry finds its group; the first one that
+	// names a live group counts. Default: session and rank, then host and pid, then
+	// host and device.
+	Association []AssociationRule `mapstructure:"association"`
+
+	// DeviceMap says whose devices are whose, on hosts where CUDA_VISIBLE_DEVICES or MIG
+	// renumbers them. Default: none.
+	DeviceMap []DeviceMapping `mapstructure:"device_map"`
+
 	// Window is how much event time is kept behind the newest event of each group.
 	// Scopes that are still open stay, however old. Default: 10m.
 	Window time.Duration `mapstructure:"window"`
@@ -293,7 +302,7 @@ func (cfg *Config) Validate() error {
 			reject("%s must be positive (got %d)", bound.key, bound.value)
 		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, cfg.validateAssociation())...)
 }
 
 // Attribute is the name of an attribute that an answer can be written to.

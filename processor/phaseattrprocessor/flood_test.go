@@ -89,6 +89,8 @@ func TestFloodsDoNotHurtTheLiveGroup(t *testing.T) {
 					event(ld, int64(i), "flood")
 					record := ld.ResourceLogs().At(ld.ResourceLogs().Len() - 1).ScopeLogs().At(0).LogRecords().At(0)
 					record.Attributes().PutStr("session_id", session)
+					record.Attributes().PutStr("host", session)
+					record.Attributes().PutInt("pid", 1)
 					scope, _ := record.Attributes().Get("phase_scope")
 					flood.record(i, scope.Map())
 				}

@@ -92,7 +92,7 @@ func (p *instance) takeInEvent(
 		return boundary.Group{}, false
 	}
 	if !p.index.Has(group) {
-		p.index.Begin(group, p.reader.Process(fields, group), event.Time)
+		p.begin(group, event, fields)
 	}
 	if !event.IsBoundary() {
 		p.index.Observe(group, event.Time, event.Stop())
@@ -107,6 +107,23 @@ func (p *instance) takeInEvent(
 	receipt := p.index.Add(group, &b)
 	p.tally.placed(ctx, receipt)
 	return group, receipt.Outcome == replay.Accepted || receipt.Outcome == replay.Duplicate
+}
+
+// begin introduces a group by its first event.
+func (p *instance) begin(group boundary.Group, event *boundary.Event, fields *boundary.Fields) {
+	var seats []string
+	if seat := p.reader.Process(fields, group).Seat(); seat != "" {
+		seats = append(seats, seat)
+	}
+	places := p.association.Places(fields)
+	for _, place := range places {
+		if place.Exclusive {
+			seats = append(seats, place.String())
+		}
+	}
+	if p.index.Begin(group, seats, event.Time) {
+		p.association.Join(group, places)
+	}
 }
 
 // logs answers the records of a batch at their times.

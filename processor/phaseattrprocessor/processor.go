@@ -16,6 +16,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	"go.uber.org/zap"
 
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/association"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/grace"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/metadata"
@@ -32,6 +33,8 @@ type state struct {
 	config *Config
 	reader *boundary.Reader
 	index  *replay.Index
+	// association knows the groups of telemetry that does not name them.
+	association *association.Association
 	// gate is where batches wait for their boundaries; nil when they do not.
 	gate   *grace.Gate
 	logger *zap.Logger
@@ -65,8 +68,9 @@ func newState(set processor.Settings, config *Config) (*state, error) {
 			MaxBoundaries:  config.MaxBoundariesPerGroup,
 			MaxTotal:       config.MaxBoundaries,
 		}),
-		logger: set.Logger,
-		paths:  newPathBook(config.MaxPaths),
+		association: newAssociation(config),
+		logger:      set.Logger,
+		paths:       newPathBook(config.MaxPaths),
 	}
 	if _, err := newAsker(s); err != nil {
 		return nil, err
@@ -197,7 +201,9 @@ func (s *state) sweep(stop <-chan struct{}) {
 		case <-stop:
 			return
 		case <-ticker.C:
-			s.index.Sweep()
+			for _, group := range s.index.Sweep() {
+				s.association.Leave(group, s.index.Has)
+			}
 		}
 	}
 }

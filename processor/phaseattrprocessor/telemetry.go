@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/time/rate"
 
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/association"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/metadata"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/policy"
@@ -58,6 +59,8 @@ type account struct {
 	answers [resolutions]int64
 	// others counts the data points that got otherPath.
 	others int64
+	// tried counts what the association rules came to.
+	tried [maxRules][association.Outcomes]int64
 }
 
 // tally counts what one pipeline's instance does. Its attribute sets are made once.
@@ -70,6 +73,8 @@ type tally struct {
 	refused map[string]*refusal
 	answers [signals][resolutions]metric.MeasurementOption
 	signals [signals]metric.MeasurementOption
+	// associations has an entry per rule and outcome.
+	associations [maxRules][association.Outcomes]metric.MeasurementOption
 }
 
 // refusal is a reason for which boundaries are rejected.
@@ -93,6 +98,11 @@ func newTally(telemetry *metadata.TelemetryBuilder, logger *zap.Logger) *tally {
 		t.refused[reason] = &refusal{
 			attributes: set(attribute.String("outcome", "rejected"), attribute.String("reason", reason)),
 			warning:    rate.Sometimes{First: 1, Interval: warnEvery},
+		}
+	}
+	for rule := range maxRules {
+		for outcome := range association.Outcomes {
+			t.associations[rule][outcome] = set(attribute.Int("rule", rule), attribute.Stringer("outcome", outcome))
 		}
 	}
 	for s := range signals {
@@ -152,6 +162,13 @@ func (t *tally) answered(ctx context.Context, s signal, done *account) {
 	for r, n := range done.answers {
 		if n > 0 {
 			t.telemetry.ProcessorPhaseAttrAnswers.Add(ctx, n, t.answers[s][r])
+		}
+	}
+	for rule := range done.tried {
+		for outcome, n := range done.tried[rule] {
+			if n > 0 {
+				t.telemetry.ProcessorPhaseAttrAssociations.Add(ctx, n, t.associations[rule][outcome])
+			}
 		}
 	}
 	if done.others > 0 {

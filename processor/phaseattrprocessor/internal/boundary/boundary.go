@@ -5,6 +5,8 @@
 // Boundary, or the reason why it is none.
 package boundary
 
+import "fmt"
+
 // Group names one process of a training run: its boundaries are replayed
 // together, and apart from those of every other group.
 type Group struct {
@@ -19,8 +21,13 @@ type Process struct {
 	Rank int64
 }
 
-// Known tells whether the process is named.
-func (p Process) Known() bool { return p.Host != "" }
+// Seat names the process; empty when it is not known.
+func (p Process) Seat() string {
+	if p.Host == "" {
+		return ""
+	}
+	return fmt.Sprintf("process\x00%s\x00%d\x00%d", p.Host, p.PID, p.Rank)
+}
 
 // Action says whether a boundary opens or closes a scope.
 type Action uint8

@@ -40,6 +40,18 @@ func NewFields(attributes, body, scope, resource pcommon.Map) Fields {
 // Get returns the first value found under key.
 func (f *Fields) Get(key string) (pcommon.Value, bool) { return f.first(f.n, key) }
 
+// GetAny returns the first value found under one of the names, place by place.
+func (f *Fields) GetAny(names []string) (pcommon.Value, bool) {
+	for i := range f.n {
+		for _, name := range names {
+			if v, ok := f.places[i].Get(name); ok {
+				return v, true
+			}
+		}
+	}
+	return pcommon.Value{}, false
+}
+
 // getOwn returns the first value found under key in the record itself.
 func (f *Fields) getOwn(key string) (pcommon.Value, bool) { return f.first(f.own, key) }
 

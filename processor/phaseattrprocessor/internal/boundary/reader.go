@@ -64,15 +64,14 @@ func (r *Reader) Group(f *Fields) (Group, Reason) {
 	if len(session) > r.Limits.TextBytes {
 		return Group{}, TooLong
 	}
-	rank, ok := r.rank(f)
+	rank, ok := r.rank(f.Get(r.RankKey))
 	if !ok {
 		return Group{}, BadRank
 	}
 	return Group{Session: session, Rank: rank}, OK
 }
 
-func (r *Reader) rank(f *Fields) (int64, bool) {
-	v, found := f.Get(r.RankKey)
+func (r *Reader) rank(v pcommon.Value, found bool) (int64, bool) {
 	if !found {
 		return 0, true
 	}
@@ -80,6 +79,36 @@ func (r *Reader) rank(f *Fields) (int64, bool) {
 		return decimal(v.Str())
 	}
 	return integer(v, true, r.Exact)
+}
+
+// Named is what a record says itself of the group that it belongs to.
+type Named struct {
+	Group      Group
+	hasSession bool
+	hasRank    bool
+	badRank    bool
+}
+
+// Named reads the session and the rank that a record names under one of some names.
+func (r *Reader) Named(f *Fields, session, rank []string) Named {
+	var n Named
+	id, ok := text(f.GetAny(session))
+	if n.hasSession = ok && len(id) <= r.Limits.TextBytes; n.hasSession {
+		n.Group.Session = id
+	}
+	v, found := f.GetAny(rank)
+	n.Group.Rank, ok = r.rank(v, found)
+	n.hasRank, n.badRank = found, !ok
+	return n
+}
+
+// Whole tells whether the record names a group: a session and, unless it is 0, a
+// rank.
+func (n *Named) Whole() bool { return n.hasSession && !n.badRank }
+
+// Allows tells whether a group is not at odds with what the record names.
+func (n *Named) Allows(g Group) bool {
+	return (!n.hasSession || g.Session == n.Group.Session) && (!n.hasRank || !n.badRank && g.Rank == n.Group.Rank)
 }
 
 // Event is what a log record says about its group.

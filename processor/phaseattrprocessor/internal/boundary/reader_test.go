@@ -546,7 +546,7 @@ func TestProcessIsTheHostAndTheProcessIDOfARank(t *testing.T) {
 			fields := newFields(t, tc.fields)
 			process := newReader().Process(&fields, Group{"run", 3})
 			assert.Equal(t, tc.want, process)
-			assert.Equal(t, tc.want != Process{}, process.Known())
+			assert.Equal(t, tc.want != Process{}, process.Seat() != "")
 		})
 	}
 }

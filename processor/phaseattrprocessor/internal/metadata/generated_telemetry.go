@@ -29,6 +29,7 @@ type TelemetryBuilder struct {
 	mu                                 sync.Mutex
 	registrations                      []metric.Registration
 	ProcessorPhaseAttrAnswers          metric.Int64Counter
+	ProcessorPhaseAttrAssociations     metric.Int64Counter
 	ProcessorPhaseAttrBoundaries       metric.Int64Counter
 	ProcessorPhaseAttrBoundariesHeld   metric.Int64ObservableGauge
 	ProcessorPhaseAttrBoundaryLateness metric.Float64Histogram
@@ -177,6 +178,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_processor_phase_attr_answers",
 		metric.WithDescription("Log records, data points and spans of a group that were looked up, by signal and resolution. [Development]"),
 		metric.WithUnit("{answer}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ProcessorPhaseAttrAssociations, err = builder.meter.Int64Counter(
+		"otelcol_processor_phase_attr_associations",
+		metric.WithDescription("Records that an association rule was tried for, by rule and outcome. [Development]"),
+		metric.WithUnit("{record}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.ProcessorPhaseAttrBoundaries, err = builder.meter.Int64Counter(

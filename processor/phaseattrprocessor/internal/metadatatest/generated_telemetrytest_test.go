@@ -46,6 +46,7 @@ func TestSetupTelemetry(t *testing.T) {
 		return nil
 	}))
 	tb.ProcessorPhaseAttrAnswers.Add(context.Background(), 1)
+	tb.ProcessorPhaseAttrAssociations.Add(context.Background(), 1)
 	tb.ProcessorPhaseAttrBoundaries.Add(context.Background(), 1)
 	tb.ProcessorPhaseAttrBoundaryLateness.Record(context.Background(), 1)
 	tb.ProcessorPhaseAttrGraceExpired.Add(context.Background(), 1)
@@ -54,6 +55,9 @@ func TestSetupTelemetry(t *testing.T) {
 	tb.ProcessorPhaseAttrOtherPaths.Add(context.Background(), 1)
 	tb.ProcessorPhaseAttrOutdatedAnswers.Add(context.Background(), 1)
 	AssertEqualProcessorPhaseAttrAnswers(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualProcessorPhaseAttrAssociations(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualProcessorPhaseAttrBoundaries(t, testTel,

@@ -24,6 +24,8 @@ const (
 	// SourceThreadLocal: the record named the thread that it came from, or a preferred
 	// thread was in the phase.
 	SourceThreadLocal = "thread_local"
+	// SourceRepresentative: the phase of one group stands for those of others.
+	SourceRepresentative = "representative"
 	// SourceHeuristic: the phase follows from what was active.
 	SourceHeuristic = "heuristic"
 )

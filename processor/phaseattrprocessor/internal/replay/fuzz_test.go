@@ -54,7 +54,7 @@ func FuzzIndex(f *testing.F) {
 			case 3:
 				x.Observe(group, at, true)
 			case 4:
-				x.Begin(group, boundary.Process{Host: "h", PID: int64(op[1] % 2)}, at)
+				x.Begin(group, []string{strconv.Itoa(int(op[1] % 2))}, at)
 			case 5:
 				x.Sweep()
 			}
@@ -110,7 +110,7 @@ func holdsTogether(t require.TestingT, x *Index) {
 	require.Equal(t, int64(held), x.Stats().Boundaries)
 	require.Equal(t, open, x.Stats().OpenScopes)
 	require.LessOrEqual(t, len(x.groups), x.options.MaxGroups)
-	require.LessOrEqual(t, len(x.processes), len(x.groups))
+	require.LessOrEqual(t, len(x.seats), len(x.groups))
 }
 
 // stackOf lists the scopes of a stack, and checks its frames' heights.

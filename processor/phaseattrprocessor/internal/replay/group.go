@@ -40,8 +40,10 @@ type group struct {
 	arrived time.Duration
 	// silent is true when no event has come for the session timeout.
 	silent bool
-	// process is what the group runs in, if known.
-	process boundary.Process
+	// seats are what the group has alone, began is when its first event was.
+	seats []string
+	began int64
+	begun bool
 	// succeeded is when another session of the same process began; never before.
 	succeeded int64
 	// forgotten is true once the index has let go of the group.
@@ -110,6 +112,7 @@ func (g *group) add(b *boundary.Boundary, arrived time.Duration) Receipt {
 // seen takes note of any event's time and arrival.
 func (g *group) seen(at int64, arrived time.Duration, fresh bool) {
 	g.arrived, g.silent = arrived, false
+	g.began = min(g.began, at)
 	if at > g.succeeded {
 		g.succeeded = never
 	}
@@ -232,12 +235,13 @@ func (g *group) ended() bool {
 	return g.silent || g.succeeded != never || g.stopped != never && g.stopped >= g.lastEnter
 }
 
-// introduce says which process the group is of. Only the first time counts.
-func (g *group) introduce(process boundary.Process) bool {
-	if g.process.Known() {
+// introduce says which seats the group has, and when it began. Only the first time
+// counts.
+func (g *group) introduce(seats []string, at int64) bool {
+	if g.begun {
 		return false
 	}
-	g.process = process
+	g.seats, g.began, g.begun = seats, at, true
 	return true
 }
 

@@ -47,17 +47,17 @@ type Index struct {
 	// mu guards what follows.
 	mu     sync.RWMutex
 	groups map[boundary.Group]*group
-	// processes names the newest session of each process.
-	processes map[boundary.Process]tenant
+	// seats names the newest session in each seat.
+	seats map[string]tenant
 }
 
 // New makes an empty index.
 func New(options Options) *Index {
 	return &Index{
-		options:   options,
-		started:   time.Now(),
-		groups:    map[boundary.Group]*group{},
-		processes: map[boundary.Process]tenant{},
+		options: options,
+		started: time.Now(),
+		groups:  map[boundary.Group]*group{},
+		seats:   map[string]tenant{},
 	}
 }
 
@@ -101,43 +101,46 @@ func (x *Index) Answered(key boundary.Group, at, records int64) {
 // Has tells whether an event of the group has come.
 func (x *Index) Has(key boundary.Group) bool { return x.group(key) != nil }
 
-// Begin introduces a group whose first event, at a moment, comes from a process. An
-// earlier session of that process is over from then on, whether it said so or not:
-// a rank that is used again inherits no phase.
-func (x *Index) Begin(key boundary.Group, process boundary.Process, at int64) {
+// Begin introduces a group whose first event comes at a moment, with its seats: what
+// one session has at a time, a process or a device. An earlier session in one of
+// them is over from then on, whether it said so or not: who comes after it inherits
+// no phase. Begin returns false when there is no room for the group, or it has been
+// introduced.
+func (x *Index) Begin(key boundary.Group, seats []string, at int64) bool {
 	introduced := false
-	if !process.Known() || !x.update(key, func(g *group) { introduced = g.introduce(process) }) || !introduced {
-		return
+	if !x.update(key, func(g *group) { introduced = g.introduce(seats, at) }) || !introduced {
+		return false
 	}
-	other, used := x.newestOf(process, key, at)
-	if !used {
-		return
+	for _, seat := range seats {
+		if earlier, taken := x.sit(seat, key, at); taken {
+			if g := x.group(earlier.key); g != nil {
+				g.update(func() { g.succeed(earlier.began) })
+			}
+		}
 	}
-	if g := x.group(other.key); g != nil {
-		g.update(func() { g.succeed(other.began) })
-	}
+	return true
 }
 
-// tenant is a session of a process and the time of its first event.
+// tenant is a session in a seat, and when it began.
 type tenant struct {
 	key   boundary.Group
 	began int64
 }
 
-// newestOf enters a session into the book of processes. It returns the session of
-// the same process that came before, and when its successor began.
-func (x *Index) newestOf(process boundary.Process, key boundary.Group, at int64) (tenant, bool) {
+// sit gives a session its seat. It returns the session that had it before, and when
+// its successor began.
+func (x *Index) sit(seat string, key boundary.Group, at int64) (tenant, bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	newest, used := x.processes[process]
+	newest, taken := x.seats[seat]
 	switch {
-	case !used || newest.key == key:
-		x.processes[process] = tenant{key, at}
+	case !taken || newest.key == key:
+		x.seats[seat] = tenant{key, at}
 		return tenant{}, false
 	case at < newest.began: // its first event came late
 		return tenant{key, newest.began}, true
 	default:
-		x.processes[process] = tenant{key, at}
+		x.seats[seat] = tenant{key, at}
 		return tenant{newest.key, at}, true
 	}
 }
@@ -183,16 +186,18 @@ func (x *Index) groupFor(key boundary.Group) *group {
 }
 
 // Sweep ends the sessions that have been silent for the session timeout and forgets
-// the groups that ended a window ago. It is to be called now and then.
-func (x *Index) Sweep() {
+// the groups that ended a window ago, which it returns. It is to be called now and
+// then.
+func (x *Index) Sweep() (forgotten []boundary.Group) {
 	now := time.Since(x.started)
 	for _, g := range x.all() {
 		expired := false
 		g.update(func() { expired = g.expire(now) })
-		if expired {
-			x.forget(g)
+		if expired && x.forget(g) {
+			forgotten = append(forgotten, g.key)
 		}
 	}
+	return forgotten
 }
 
 // EndAll ends all sessions at their newest event, as when a finished recording has
@@ -210,18 +215,22 @@ func (x *Index) all() []*group {
 }
 
 // forget lets go of a group, unless an event has come in the meantime.
-func (x *Index) forget(g *group) {
+func (x *Index) forget(g *group) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if len(g.threads) == 0 && g.ended() {
-		g.forgotten = true
-		delete(x.groups, g.key)
-		if x.processes[g.process].key == g.key {
-			delete(x.processes, g.process)
+	if len(g.threads) > 0 || !g.ended() {
+		return false
+	}
+	g.forgotten = true
+	delete(x.groups, g.key)
+	for _, seat := range g.seats {
+		if x.seats[seat].key == g.key {
+			delete(x.seats, seat)
 		}
 	}
+	return true
 }
 
 // Stats is what the index holds.

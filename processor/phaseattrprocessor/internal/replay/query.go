@@ -109,6 +109,18 @@ func (x *Index) Throughout(dst []Span, key boundary.Group, from, to int64) ([]Sp
 	return dst, status
 }
 
+// Live tells whether a group can have been alive between two moments: it had begun,
+// and not ended before both.
+func (x *Index) Live(key boundary.Group, from, to int64) bool {
+	g := x.group(key)
+	if g == nil {
+		return false
+	}
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return g.began <= to && (g.status(to) != Ended || g.status(from) != Ended)
+}
+
 // Reached tells whether there is nothing to wait for before a question about a
 // moment is answered: the group's events have come that far, or no more will come.
 func (x *Index) Reached(key boundary.Group, at int64) bool {

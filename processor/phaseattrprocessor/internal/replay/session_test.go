@@ -126,8 +126,8 @@ func TestNewSessionOfAProcessEndsTheOneBefore(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			x, now := openSession(sessions)
-			x.Begin(key, process, 0)
-			x.Begin(newer, tc.process, now+100)
+			x.Begin(key, seats(process), 0)
+			x.Begin(newer, seats(tc.process), now+100)
 			x.Observe(newer, now+100, false)
 			assert.Equal(t, tc.ended, statusAt(x, now+200) == Ended)
 			assert.Equal(t, "train / step / forward", deepest(x, now-1), "it keeps its past")
@@ -139,10 +139,10 @@ func TestSessionThatOutlivesItsSuccessorsBeginIsAlive(t *testing.T) {
 	process := boundary.Process{Host: "node", PID: 1}
 	newer := boundary.Group{Session: "newer"}
 	x, now := openSession(sessions)
-	x.Begin(key, process, 0)
-	x.Begin(newer, process, now-10)
+	x.Begin(key, seats(process), 0)
+	x.Begin(newer, seats(process), now-10)
 	assert.Equal(t, Behind, statusAt(x, now+1), "both run in one process")
-	x.Begin(boundary.Group{Session: "newest"}, process, now+10)
+	x.Begin(boundary.Group{Session: "newest"}, seats(process), now+10)
 	assert.Equal(t, Behind, statusAt(x, now+1), "the newest follows the newer")
 }
 
@@ -150,10 +150,17 @@ func TestSessionsWhoseFirstEventsComeInTheWrongOrder(t *testing.T) {
 	process := boundary.Process{Host: "node", PID: 1}
 	older := boundary.Group{Session: "older"}
 	x, now := openSession(sessions)
-	x.Begin(key, process, 100)
-	x.Begin(older, process, 0)
+	x.Begin(key, seats(process), 100)
+	x.Begin(older, seats(process), 0)
 	x.Observe(older, 0, false)
 	assert.Equal(t, Behind, statusAt(x, now+1), "the newer one stays")
 	_, status := x.Active(nil, older, 101, false)
 	assert.Equal(t, Ended, status)
+}
+
+func seats(process boundary.Process) []string {
+	if process.Seat() == "" {
+		return nil
+	}
+	return []string{process.Seat()}
 }

@@ -1,0 +1,152 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package phaseattrprocessor
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/confmap"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata/metricdatatest"
+
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/metadatatest"
+)
+
+// on is where a program runs: what its records say of it.
+func on(host string, pid, device int64) object {
+	return object{"host": host, "pid": pid, "device_id": device, "local_rank": device, "job_id": "job"}
+}
+
+// runsOn sends the events of a program that enters a phase and runs on.
+func (p *pipelines) runsOn(t *testing.T, place object, at float64, session string, rank int64, phase string) {
+	t.Helper()
+	run := &program{session: session, rank: rank}
+	p.passLogs(t, records(t, with(run.worker(1).enter(at, phase), place), with(run.event("sample", at+1), place)))
+}
+
+// gpu is a gauge as dcgm-exporter has it.
+func gpu(host, index string, at float64) pmetric.Metrics {
+	md := pmetric.NewMetrics()
+	resource := md.ResourceMetrics().AppendEmpty()
+	metric := resource.ScopeMetrics().AppendEmpty().Metrics().AppendEmpty()
+	metric.SetName("DCGM_FI_DEV_GPU_UTIL")
+	dp := metric.SetEmptyGauge().DataPoints().AppendEmpty()
+	dp.SetTimestamp(timestamp(at))
+	for name, value := range map[string]string{
+		"gpu": index, "UUID": "GPU-" + host + index, "device": "nvidia" + index, "Hostname": host, "modelName": "NVIDIA H200",
+	} {
+		dp.Attributes().PutStr(name, value)
+	}
+	return md
+}
+
+// ofGPU is what a GPU's data point gets.
+func (p *pipelines) ofGPU(t *testing.T, host, index string, at float64) (resolution, path any) {
+	t.Helper()
+	got := attributesOfMetrics(p.passMetrics(t, gpu(host, index, at)))[0]
+	return got["phase_resolution"], got["phase_path"]
+}
+
+func TestMetricsOfADeviceGetThePhaseOfItsRank(t *testing.T) {
+	p := startPipelines(t)
+	p.runsOn(t, on("node", 10, 0), 1, "a", 0, "forward")
+	p.runsOn(t, on("node", 11, 1), 1, "b", 1, "backward")
+	p.runsOn(t, on("far", 10, 0), 1, "c", 2, "checkpoint")
+	for device, want := range map[[2]string]any{
+		{"node", "0"}: "forward", {"node", "1"}: "backward", {"far", "0"}: "checkpoint", {"far", "1"}: nil, {"other", "0"}: nil,
+	} {
+		_, path := p.ofGPU(t, device[0], device[1], 2)
+		assert.Equal(t, want, path, device)
+	}
+	_, path := p.ofGPU(t, "node", "0", 0.5)
+	assert.Nil(t, path, "before the session began")
+}
+
+func TestTwoProcessesOnOneDeviceAreAmbiguous(t *testing.T) {
+	p := startPipelines(t)
+	p.runsOn(t, on("node", 10, 0), 1, "a", 0, "forward")
+	p.runsOn(t, on("node", 11, 0), 1, "b", 1, "backward")
+	p.passLogs(t, records(t, (&program{session: "a"}).event("sample", 3))) // the first one is still alive
+	resolution, path := p.ofGPU(t, "node", "0", 2)
+	assert.Equal(t, "ambiguous", resolution)
+	assert.Nil(t, path)
+	metadatatest.AssertEqualProcessorPhaseAttrAssociations(t, p.telemetry, []metricdata.DataPoint[int64]{
+		tried(0, "matched", 5), tried(0, "missing_key", 1), tried(1, "missing_key", 1), tried(2, "several", 1),
+	}, metricdatatest.IgnoreTimestamp())
+}
+
+func tried(rule int, outcome string, n int64) metricdata.DataPoint[int64] {
+	return metricdata.DataPoint[int64]{
+		Attributes: attribute.NewSet(attribute.Int("rule", rule), attribute.String("outcome", outcome)), Value: n,
+	}
+}
+
+func TestDeviceThatChangesHands(t *testing.T) {
+	p := startPipelines(t)
+	p.runsOn(t, on("node", 10, 0), 1, "first", 0, "train") // and is gone, without a stop
+	p.runsOn(t, on("node", 11, 0), 2.5, "second", 0, "evaluate")
+	for at, want := range map[float64]any{0.5: nil, 1.5: "train", 2: "train", 2.2: nil, 2.5: "evaluate", 3: "evaluate"} {
+		_, path := p.ofGPU(t, "node", "0", at)
+		assert.Equal(t, want, path, "at %g", at)
+	}
+}
+
+func TestRepresentativeRankAnswersForItsJob(t *testing.T) {
+	p := startPipelines(t, func(cfg *Config) {
+		cfg.Attributes = append(cfg.Attributes, AttributeSource)
+		cfg.Association = []AssociationRule{{
+			Keys: []AssociationKey{{Field: "job_id", Names: []string{"job"}}}, Representative: true,
+		}}
+	})
+	p.runsOn(t, on("node", 11, 1), 1, "b", 1, "backward")
+	p.runsOn(t, on("node", 10, 0), 1, "a", 0, "forward")
+	md := gpu("far", "7", 2)
+	md.ResourceMetrics().At(0).Resource().Attributes().PutStr("job", "job")
+	got := attributesOfMetrics(p.passMetrics(t, md))[0]
+	assert.Equal(t, "forward", got["phase_path"])
+	assert.Equal(t, "representative", got["phase_source"])
+}
+
+func TestDeviceMapSaysWhoseDeviceItIs(t *testing.T) {
+	p := startPipelines(t, func(cfg *Config) {
+		cfg.DeviceMap = []DeviceMapping{
+			{Host: "node", Device: "GPU-node6", LocalRank: 1},
+			{Host: "alias", Device: "0", ToHost: "node", LocalRank: 0},
+		}
+	})
+	p.runsOn(t, on("node", 10, 0), 1, "a", 0, "forward")
+	p.runsOn(t, on("node", 11, 1), 1, "b", 1, "backward")
+	for device, want := range map[[2]string]any{
+		{"node", "6"}: "backward", {"alias", "0"}: "forward", {"node", "0"}: "forward", {"node", "7"}: nil,
+	} {
+		_, path := p.ofGPU(t, device[0], device[1], 2)
+		assert.Equal(t, want, path, device)
+	}
+}
+
+// TestDefaultRulesAreThoseOfTheREADME holds the README to the rules of a configuration
+// that has none.
+func TestDefaultRulesAreThoseOfTheREADME(t *testing.T) {
+	cfg := newConfig(t)
+	found := false
+	for _, block := range yamlBlocks(read(t, rootREADME)) {
+		conf, err := confmap.NewRetrievedFromYAML([]byte(block))
+		require.NoError(t, err)
+		raw, err := conf.AsConf()
+		if err != nil || !raw.IsSet("processors::phase_attr::association") {
+			continue
+		}
+		sub, err := raw.Sub("processors::phase_attr")
+		require.NoError(t, err)
+		written := newConfig(t)
+		require.NoError(t, sub.Unmarshal(written))
+		assert.Equal(t, newAssociation(cfg), newAssociation(written))
+		found = true
+	}
+	assert.True(t, found)
+}

@@ -1,0 +1,252 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package association
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"go.opentelemetry.io/collector/pdata/pcommon"
+
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+)
+
+// Device is an entry of the static map, for hosts on which the program numbers its
+// devices otherwise than the telemetry does.
+type Device struct {
+	// Host and Device are what the telemetry says; Device is an index or a UUID.
+	Host, Device string
+	// ToHost and LocalRank are what the boundary records say.
+	ToHost    string
+	LocalRank int
+}
+
+// Association knows which groups are where. Its methods may be called from many
+// goroutines.
+type Association struct {
+	rules     []Rule
+	textBytes int
+	// session and rank are what telemetry calls them.
+	session, rank []string
+	// devices translates the places of mapped devices to places of mapped.
+	devices map[string]string
+	// mapped is the rule that mapped devices are looked up by, after all others.
+	mapped Rule
+
+	// mu guards what follows.
+	mu sync.RWMutex
+	// groups lists the groups at each place, places the places of each group.
+	groups map[string][]boundary.Group
+	places map[boundary.Group][]string
+}
+
+// New returns an association by rules, the first one first. A value longer than
+// textBytes is none.
+func New(rules []Rule, devices []Device, textBytes int) *Association {
+	a := &Association{
+		rules:     rules,
+		textBytes: textBytes,
+		devices:   map[string]string{},
+		mapped:    Rule{Keys: []Key{{Field: FieldHost}, {Field: FieldLocalRank}}},
+		groups:    map[string][]boundary.Group{},
+		places:    map[boundary.Group][]string{},
+	}
+	for i := range rules {
+		for _, key := range rules[i].Keys {
+			switch key.Field {
+			case FieldSession:
+				a.session = append(a.session, key.Names...)
+			case FieldRank:
+				a.rank = append(a.rank, key.Names...)
+			}
+		}
+	}
+	for _, d := range devices {
+		a.devices[d.Host+"\x00"+d.Device] = strconv.Itoa(len(rules)) + "\x00" + d.ToHost + "\x00" + strconv.Itoa(d.LocalRank)
+	}
+	return a
+}
+
+// Place is where a group is, by a rule.
+type Place struct {
+	text string
+	// Exclusive is true when only one session at a time is there.
+	Exclusive bool
+}
+
+// String is the same for the same place only.
+func (p Place) String() string { return p.text }
+
+// Places reads from a record of a group where the group is.
+func (a *Association) Places(f *boundary.Fields) []Place {
+	var places []Place
+	add := func(rule *Rule, i int) {
+		if text, ok := a.place(nil, rule, i, inRecord(f)); ok {
+			places = append(places, Place{string(text), rule.exclusive()})
+		}
+	}
+	for i := range a.rules {
+		if !a.rules[i].direct() {
+			add(&a.rules[i], i)
+		}
+	}
+	if len(a.devices) > 0 {
+		add(&a.mapped, len(a.rules))
+	}
+	return places
+}
+
+// Join files a group under its places.
+func (a *Association) Join(group boundary.Group, places []Place) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	group.Session = strings.Clone(group.Session) // it may be part of a larger text
+	for _, place := range places {
+		if !slices.Contains(a.groups[place.text], group) {
+			a.groups[place.text] = append(a.groups[place.text], group)
+			a.places[group] = append(a.places[group], place.text)
+		}
+	}
+}
+
+// Leave takes a group out, unless it is back.
+func (a *Association) Leave(group boundary.Group, back func(boundary.Group) bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if back(group) {
+		return
+	}
+	for _, place := range a.places[group] {
+		left := slices.DeleteFunc(a.groups[place], func(g boundary.Group) bool { return g == group })
+		if len(left) == 0 {
+			delete(a.groups, place)
+			continue
+		}
+		a.groups[place] = left
+	}
+	delete(a.places, group)
+}
+
+// Outcome is what a rule came to for a record.
+type Outcome uint8
+
+const (
+	// Matched: the rule names one live group.
+	Matched Outcome = iota
+	// Several: the rule names several live groups.
+	Several
+	// NoGroup: no live group agrees in the rule's keys.
+	NoGroup
+	// MissingKey: the record lacks a key of the rule.
+	MissingKey
+	// Outcomes is how many there are.
+	Outcomes
+)
+
+// String names the outcome as the processor's metrics do.
+func (o Outcome) String() string {
+	return [Outcomes]string{"matched", "several", "no_group", "missing_key"}[o]
+}
+
+// Finder finds the groups of records. It keeps room to do so, so that each goroutine
+// needs its own.
+type Finder struct {
+	*Association
+	// Named reads the group that a record names itself, by the names that it has for the
+	// session and the rank.
+	Named func(f *boundary.Fields, session, rank []string) boundary.Named
+	// Live tells whether a group can answer.
+	Live func(boundary.Group) bool
+	// Tried is told what each rule that was tried came to.
+	Tried func(rule int, outcome Outcome)
+
+	text  []byte
+	found []boundary.Group
+}
+
+// Find returns the live groups that the first rule to name any names, and whether
+// one of them stands for others. When there is none, it returns the group that the
+// record names itself, if it does. A record that names its session, or its rank, is
+// never given a group of another. What is returned is good until the next call.
+func (f *Finder) Find(fields *boundary.Fields) (groups []boundary.Group, representative bool) {
+	named := f.Named(fields, f.session, f.rank)
+	f.found = f.found[:0]
+	for i := range f.rules {
+		rule := &f.rules[i]
+		outcome := f.try(rule, i, fields, &named)
+		f.Tried(i, outcome)
+		switch {
+		case outcome == Several && rule.Representative:
+			smallest := slices.MinFunc(f.found, func(a, b boundary.Group) int {
+				return cmp.Or(cmp.Compare(a.Rank, b.Rank), cmp.Compare(a.Session, b.Session))
+			})
+			f.found = append(f.found[:0], smallest)
+			return f.found, true
+		case outcome == Matched || outcome == Several:
+			return f.found, rule.Representative
+		}
+	}
+	if named.Whole() {
+		f.found = append(f.found[:0], named.Group)
+	}
+	return f.found, false
+}
+
+func (f *Finder) try(rule *Rule, i int, fields *boundary.Fields, named *boundary.Named) Outcome {
+	f.found = f.found[:0]
+	if rule.direct() {
+		if !named.Whole() {
+			return MissingKey
+		}
+		if !f.Live(named.Group) {
+			return NoGroup
+		}
+		f.found = append(f.found, named.Group)
+		return Matched
+	}
+	var complete bool
+	if f.text, complete = f.place(f.text[:0], rule, i, inTelemetry(fields)); !complete {
+		return MissingKey
+	}
+	f.mu.RLock()
+	at := f.groups[string(f.text)]
+	if place, ok := f.device(rule, fields); ok {
+		at = f.groups[place]
+	}
+	f.found = append(f.found, at...)
+	f.mu.RUnlock()
+	f.found = slices.DeleteFunc(f.found, func(g boundary.Group) bool { return !named.Allows(g) || !f.Live(g) })
+	switch len(f.found) {
+	case 0:
+		return NoGroup
+	case 1:
+		return Matched
+	}
+	return Several
+}
+
+// device returns the place that the static map has for a record's device.
+func (f *Finder) device(rule *Rule, fields *boundary.Fields) (string, bool) {
+	device := rule.key(FieldDevice)
+	host := rule.key(FieldHost)
+	if len(f.devices) == 0 || device == nil || host == nil {
+		return "", false
+	}
+	name, _ := asText(fields.GetAny(host.Names))
+	for _, candidate := range device.Names {
+		var v pcommon.Value
+		var found bool
+		if v, found = fields.Get(candidate); !found {
+			continue
+		}
+		id, _ := asText(v, true)
+		if place, ok := f.devices[name+"\x00"+id]; ok {
+			return place, true
+		}
+	}
+	return "", false
+}

@@ -1,0 +1,97 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package association finds the groups that telemetry belongs to. Telemetry that
+// does not name a session may still name the process or the device that a group's
+// boundaries come from.
+package association
+
+import (
+	"slices"
+	"strconv"
+
+	"go.opentelemetry.io/collector/pdata/pcommon"
+
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+)
+
+// The fields of boundary records that mean more than their text.
+const (
+	FieldSession   = "session_id"
+	FieldRank      = "rank"
+	FieldHost      = "host"
+	FieldPID       = "pid"
+	FieldDevice    = "device_id"
+	FieldLocalRank = "local_rank"
+)
+
+// Rule associates telemetry with the groups that agree with it in all its keys.
+type Rule struct {
+	Keys []Key
+	// Representative says that the group of the smallest rank answers for all that the
+	// rule names.
+	Representative bool
+}
+
+// Key is a field of boundary records, and what telemetry calls it.
+type Key struct {
+	Field string
+	Names []string
+}
+
+// direct tells whether the rule names a group by its session and rank.
+func (r *Rule) direct() bool {
+	return len(r.Keys) == 2 && r.key(FieldSession) != nil && r.key(FieldRank) != nil
+}
+
+func (r *Rule) key(field string) *Key {
+	if i := slices.IndexFunc(r.Keys, func(k Key) bool { return k.Field == field }); i >= 0 {
+		return &r.Keys[i]
+	}
+	return nil
+}
+
+// exclusive tells whether one session at a time has a place of the rule: a process
+// or a device of a host.
+func (r *Rule) exclusive() bool {
+	return r.key(FieldHost) != nil && (r.key(FieldPID) != nil || r.key(FieldDevice) != nil)
+}
+
+// place appends the text that stands for a rule, by its position, and the values of
+// its keys. It returns false when a value is missing.
+func (a *Association) place(text []byte, rule *Rule, at int, value func(*Key) (pcommon.Value, bool)) ([]byte, bool) {
+	text = strconv.AppendInt(text, int64(at), 10)
+	for i := range rule.Keys {
+		v, found := value(&rule.Keys[i])
+		part, ok := asText(v, found)
+		if !ok || len(part) > a.textBytes || rule.Keys[i].Field == FieldDevice && part[0] == '-' { // -1 is the CPU
+			return text, false
+		}
+		text = append(append(text, 0), part...)
+	}
+	return text, true
+}
+
+// asText is a value as text, so that "0" is 0. What is empty, a map or a list has
+// none.
+func asText(v pcommon.Value, found bool) (string, bool) {
+	if !found {
+		return "", false
+	}
+	switch v.Type() {
+	case pcommon.ValueTypeStr, pcommon.ValueTypeInt, pcommon.ValueTypeDouble, pcommon.ValueTypeBool:
+		text := v.AsString()
+		return text, text != ""
+	}
+	return "", false
+}
+
+// inRecord finds the value of a key in a boundary record.
+func inRecord(f *boundary.Fields) func(*Key) (pcommon.Value, bool) {
+	return func(key *Key) (pcommon.Value, bool) { return f.Get(key.Field) }
+}
+
+// inTelemetry finds the value of a key in telemetry.
+func inTelemetry(f *boundary.Fields) func(*Key) (pcommon.Value, bool) {
+	return func(key *Key) (pcommon.Value, bool) { return f.GetAny(key.Names) }
+}
