@@ -29,7 +29,7 @@ import (
 const (
 	soakEmitters = 6
 	// soakSessions is how many sessions each emitter has. It sets how long the soak takes.
-	soakSessions = 300
+	soakSessions = 600
 	soakReloads  = 2
 	// soakFloor is the share of right answers that is promised when 0.1% of the boundaries
 	// are lost.

@@ -6,6 +6,7 @@
 package grace
 
 import (
+	"context"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -74,6 +75,30 @@ func NewGate(options Options) *Gate {
 		batches: semaphore.NewWeighted(options.MaxBatches),
 		waiting: map[boundary.Group][]waiter{},
 	}
+}
+
+// acquire takes room for a batch, and waits for it for the period at most.
+func (g *Gate) acquire(ctx context.Context, bytes int64) error {
+	ctx, cancel := context.WithTimeout(ctx, g.options.Period)
+	defer cancel()
+	if err := g.batches.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	if err := g.bytes.Acquire(ctx, bytes); err != nil {
+		g.batches.Release(1)
+		return err
+	}
+	g.holding.Add(1)
+	g.heldBytes.Add(bytes)
+	return nil
+}
+
+// release gives back the room of a batch.
+func (g *Gate) release(bytes int64) {
+	g.holding.Add(-1)
+	g.heldBytes.Add(-bytes)
+	g.bytes.Release(bytes)
+	g.batches.Release(1)
 }
 
 // HeldBytes returns how many bytes are held.

@@ -38,9 +38,13 @@ func (g *Gate) NewQueue() *Queue {
 
 // Hold holds a batch of some bytes until the gate's groups have come as far as the
 // waits say, the period is over, or the queue is closed, and then passes it on from
-// a goroutine. When the gate is full, Hold blocks until there is room or ctx is done.
-// pass gets the values of ctx, but is not canceled with it: the caller has its answer
-// by then.
+// a goroutine. pass gets the values of ctx, but is not canceled with it: the caller
+// has its answer by then.
+//
+// When the gate is full, Hold blocks until there is room. A caller that has been
+// blocked for the period has waited as long as any batch does: its batch is passed on
+// before Hold returns. Hold returns an error, and passes nothing on, when ctx is done
+// before that.
 func (q *Queue) Hold(ctx context.Context, waits []Wait, bytes int64, pass func(context.Context)) error {
 	q.mu.RLock()
 	defer q.mu.RUnlock()
@@ -49,22 +53,18 @@ func (q *Queue) Hold(ctx context.Context, waits []Wait, bytes int64, pass func(c
 		return nil
 	}
 	bytes = min(bytes, q.gate.options.MaxBytes) // a batch larger than the bound is held alone
-	if err := q.gate.batches.Acquire(ctx, 1); err != nil {
-		return err
+	if err := q.gate.acquire(ctx, bytes); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		q.gate.options.Released(Release{Held: q.gate.options.Period, Expired: true})
+		pass(ctx)
+		return nil
 	}
-	if err := q.gate.bytes.Acquire(ctx, bytes); err != nil {
-		q.gate.batches.Release(1)
-		return err
-	}
-	q.gate.holding.Add(1)
-	q.gate.heldBytes.Add(bytes)
 	q.wg.Go(func() {
 		q.wait(waits)
 		q.pass(ctx, pass)
-		q.gate.holding.Add(-1)
-		q.gate.heldBytes.Add(-bytes)
-		q.gate.bytes.Release(bytes)
-		q.gate.batches.Release(1)
+		q.gate.release(bytes)
 	})
 	return nil
 }

@@ -186,6 +186,23 @@ func TestCallerThatGivesUpGetsItsError(t *testing.T) {
 	})
 }
 
+func TestCallerIsBlockedForThePeriodAtMost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(Options{Period: 3 * time.Second, MaxBytes: 1000, MaxBatches: 1})
+		var stuck sync.WaitGroup
+		stuck.Add(1)
+		// The next component does not take what has been held.
+		assert.NoError(t, b.Hold(t.Context(), []Wait{{rank0, 1}}, 10, func(context.Context) { stuck.Wait() }))
+		start := time.Now()
+		b.hold(t, "blocked", Wait{rank0, 1})
+		assert.Equal(t, []string{"blocked"}, b.out(), "it has gone on when its caller returns")
+		assert.Equal(t, 3*time.Second, time.Since(start))
+		assert.Contains(t, b.releases, Release{Held: 3 * time.Second, Expired: true})
+		stuck.Done()
+		require.NoError(t, b.Close(t.Context()))
+	})
+}
+
 func TestBatchLargerThanTheBoundIsHeldAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(roomy)
