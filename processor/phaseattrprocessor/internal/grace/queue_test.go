@@ -192,7 +192,7 @@ func TestCallerIsBlockedForThePeriodAtMost(t *testing.T) {
 		var stuck sync.WaitGroup
 		stuck.Add(1)
 		// The next component does not take what has been held.
-		assert.NoError(t, b.Hold(t.Context(), []Wait{{rank0, 1}}, 10, func(context.Context) { stuck.Wait() }))
+		require.NoError(t, b.Hold(t.Context(), []Wait{{rank0, 1}}, 10, func(context.Context) { stuck.Wait() }))
 		start := time.Now()
 		b.hold(t, "blocked", Wait{rank0, 1})
 		assert.Equal(t, []string{"blocked"}, b.out(), "it has gone on when its caller returns")
