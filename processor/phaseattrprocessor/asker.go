@@ -41,6 +41,12 @@ type asker struct {
 	// as far as its records. early is set when one of its records came before them.
 	patient, early bool
 	waits          map[boundary.Group]int64
+
+	// parts are those of the interval that last asks about, if divided.
+	parts   []part
+	divided bool
+	// excess is true when there are more of them than one point may have.
+	excess bool
 }
 
 // question asks what was active in a group from one moment to another, or at one
@@ -90,7 +96,9 @@ func (s *state) ask(about signal, patient bool, f func(*asker)) (account, []grac
 	// The next batch starts afresh, and this one's texts are not held on to.
 	clear(a.spans[:cap(a.spans)])
 	clear(a.waits)
+	clear(a.parts[:cap(a.parts)])
 	a.account, a.last, a.asked, a.answer = account{}, question{}, false, policy.Attribution{}
+	a.divided = false
 	return done, waits
 }
 
@@ -150,14 +158,20 @@ func (a *asker) find(q question) {
 		return
 	}
 	a.settle()
-	a.last, a.asked = q, true
+	a.last, a.asked, a.divided = q, true, false
 	a.look(q)
-	if a.found && q.representative && a.answer.Source != "" {
-		a.answer.Source = policy.SourceRepresentative
+	if a.found {
+		a.other = a.finish(q, &a.answer)
 	}
-	if a.found && a.policy == a.stored {
-		a.other = a.paths.bind(&a.answer)
+}
+
+// finish makes of what was looked up what is written. It returns true when a path was
+// one too many to be stored.
+func (a *asker) finish(q question, answer *policy.Attribution) (other bool) {
+	if q.representative && answer.Source != "" {
+		answer.Source = policy.SourceRepresentative
 	}
+	return a.policy == a.stored && a.paths.bind(answer)
 }
 
 // look looks up what was active.

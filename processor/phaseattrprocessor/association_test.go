@@ -150,3 +150,24 @@ func TestDefaultRulesAreThoseOfTheREADME(t *testing.T) {
 	}
 	assert.True(t, found)
 }
+
+func TestEnergyOfADeviceIsSplitByThePhasesOfItsRank(t *testing.T) {
+	p := startPipelines(t, split, func(cfg *Config) { cfg.MaxPaths = 1 })
+	place := on("node", 10, 0)
+	w := (&program{session: "a"}).worker(1)
+	p.passLogs(t, records(t, with(w.enter(1, "train"), place), w.exit(2), w.enter(2, "evaluate"), w.exit(4)))
+	md := counter(1, 3, int64(100))
+	md.ResourceMetrics().At(0).Resource().Attributes().Clear() // of the run's session
+	attrs := md.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().At(0).Sum().DataPoints().At(0).Attributes()
+	attrs.Clear()
+	attrs.PutStr("Hostname", "node")
+	attrs.PutStr("gpu", "0")
+	paths := map[any]int64{}
+	for _, dp := range sumsOf(p.passMetrics(t, md)) {
+		paths[dp.Attributes().AsRaw()["phase_path"]] += dp.IntValue()
+	}
+	assert.Equal(t, map[any]int64{"train": 50, "other": 50}, paths)
+	metadatatest.AssertEqualProcessorPhaseAttrAssociations(t, p.telemetry, []metricdata.DataPoint[int64]{
+		tried(0, "matched", 4), tried(0, "missing_key", 1), tried(1, "missing_key", 1), tried(2, "matched", 1),
+	}, metricdatatest.IgnoreTimestamp())
+}

@@ -36,6 +36,15 @@ type Config struct {
 	// attributes change at every phase is several broken counters. Default: skip.
 	Cumulative CumulativeMode `mapstructure:"cumulative"`
 
+	// Split makes a data point of a delta sum or a delta histogram several: one for
+	// each stretch of its interval that has an answer of its own, with its share of the
+	// value by time. Default: false.
+	Split bool `mapstructure:"split"`
+
+	// MaxParts bounds the data points that one is split into. One that would be more
+	// stays whole. Default: 1000.
+	MaxParts int `mapstructure:"max_parts"`
+
 	// Repair mends the replay when boundaries were lost, by the parent and the path
 	// that every boundary names. Without it, one lost exit leaves a thread wrong until
 	// its session ends. Default: true.
@@ -171,6 +180,7 @@ const (
 	defaultMaxHeldBytes           = 64 << 20
 	defaultMaxHeldBatches         = 10_000
 	defaultMaxPaths               = 1000
+	defaultMaxParts               = 1000
 	defaultMaxGroups              = 20_000
 	defaultMaxThreadsPerGroup     = 256
 	defaultMaxOpenScopesPerThread = 1024
@@ -195,6 +205,7 @@ func createDefaultConfig() component.Config {
 		MaxHeldBytes:           defaultMaxHeldBytes,
 		MaxHeldBatches:         defaultMaxHeldBatches,
 		MaxPaths:               defaultMaxPaths,
+		MaxParts:               defaultMaxParts,
 		MaxGroups:              defaultMaxGroups,
 		MaxThreadsPerGroup:     defaultMaxThreadsPerGroup,
 		MaxOpenScopesPerThread: defaultMaxOpenScopesPerThread,
@@ -287,6 +298,7 @@ func (cfg *Config) Validate() error {
 		value int
 	}{
 		{"max_paths", cfg.MaxPaths},
+		{"max_parts", cfg.MaxParts},
 		{"max_held_bytes", cfg.MaxHeldBytes},
 		{"max_held_batches", cfg.MaxHeldBatches},
 		{"max_groups", cfg.MaxGroups},

@@ -45,17 +45,27 @@ func (p *metricsProcessor) ConsumeMetrics(ctx context.Context, md pmetric.Metric
 func (a *asker) metrics(md, held pmetric.Metrics) {
 	md.ResourceMetrics().RemoveIf(func(resource pmetric.ResourceMetrics) bool {
 		early := a.holds(func() {
-			for _, scope := range resource.ScopeMetrics().All() {
-				for _, metric := range scope.Metrics().All() {
-					a.metric(metric, scope.Scope().Attributes(), resource.Resource().Attributes())
-				}
-			}
+			eachMetric(resource, a.metric)
 		})
 		if early {
 			resource.MoveTo(held.ResourceMetrics().AppendEmpty())
+			return true
 		}
-		return early
+		if a.config.Split {
+			a.split(resource)
+		}
+		return false
 	})
+}
+
+// eachMetric calls f for each metric of a resource, with the attributes of its scope
+// and of the resource.
+func eachMetric(resource pmetric.ResourceMetrics, f func(metric pmetric.Metric, scope, resource pcommon.Map)) {
+	for _, scope := range resource.ScopeMetrics().All() {
+		for _, metric := range scope.Metrics().All() {
+			f(metric, scope.Scope().Attributes(), resource.Resource().Attributes())
+		}
+	}
 }
 
 func (a *asker) metric(metric pmetric.Metric, scope, resource pcommon.Map) {
@@ -103,6 +113,15 @@ func (a *asker) aggregated(dp dataPoint, temporality pmetric.AggregationTemporal
 		}
 		return
 	}
+	if a.config.Split { // once it is certain that the resource is not held
+		a.await(dp, scope, resource)
+		return
+	}
+	a.delta(dp, scope, resource)
+}
+
+// delta answers a delta point over its interval.
+func (a *asker) delta(dp dataPoint, scope, resource pcommon.Map) {
 	from, to := dp.StartTimestamp(), dp.Timestamp()
 	if from == 0 { // the start is not known
 		from = to

@@ -61,6 +61,8 @@ type account struct {
 	others int64
 	// tried counts what the association rules came to.
 	tried [maxRules][association.Outcomes]int64
+	// unsplit counts the data points that stayed whole at a bound.
+	unsplit int64
 }
 
 // tally counts what one pipeline's instance does. Its attribute sets are made once.
@@ -170,6 +172,9 @@ func (t *tally) answered(ctx context.Context, s signal, done *account) {
 				t.telemetry.ProcessorPhaseAttrAssociations.Add(ctx, n, t.associations[rule][outcome])
 			}
 		}
+	}
+	if done.unsplit > 0 {
+		t.telemetry.ProcessorPhaseAttrUnsplitPoints.Add(ctx, done.unsplit)
 	}
 	if done.others > 0 {
 		t.telemetry.ProcessorPhaseAttrOtherPaths.Add(ctx, done.others)

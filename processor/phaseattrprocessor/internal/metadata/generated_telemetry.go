@@ -43,6 +43,7 @@ type TelemetryBuilder struct {
 	ProcessorPhaseAttrOutdatedAnswers  metric.Int64Counter
 	ProcessorPhaseAttrPaths            metric.Int64ObservableGauge
 	ProcessorPhaseAttrRepairs          metric.Int64ObservableCounter
+	ProcessorPhaseAttrUnsplitPoints    metric.Int64Counter
 }
 
 // TelemetryBuilderOption applies changes to default builder.
@@ -264,6 +265,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_processor_phase_attr_repairs",
 		metric.WithDescription("Boundaries that showed that another one was lost, and whose scopes were mended by it. [Development]"),
 		metric.WithUnit("{boundary}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ProcessorPhaseAttrUnsplitPoints, err = builder.meter.Int64Counter(
+		"otelcol_processor_phase_attr_unsplit_points",
+		metric.WithDescription("Delta points that stayed whole under split, since they have more parts than max_parts. [Development]"),
+		metric.WithUnit("{datapoint}"),
 	)
 	errs = errors.Join(errs, err)
 	return &builder, errs

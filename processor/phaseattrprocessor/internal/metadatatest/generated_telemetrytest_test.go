@@ -54,6 +54,7 @@ func TestSetupTelemetry(t *testing.T) {
 	tb.ProcessorPhaseAttrLostRecords.Add(context.Background(), 1)
 	tb.ProcessorPhaseAttrOtherPaths.Add(context.Background(), 1)
 	tb.ProcessorPhaseAttrOutdatedAnswers.Add(context.Background(), 1)
+	tb.ProcessorPhaseAttrUnsplitPoints.Add(context.Background(), 1)
 	AssertEqualProcessorPhaseAttrAnswers(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
@@ -97,6 +98,9 @@ func TestSetupTelemetry(t *testing.T) {
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualProcessorPhaseAttrRepairs(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualProcessorPhaseAttrUnsplitPoints(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 

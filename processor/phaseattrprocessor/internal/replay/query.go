@@ -57,11 +57,18 @@ func (g *group) active(dst []Span, at int64, whole bool) []Span {
 			}
 			continue
 		}
-		for frame := stack; frame != nil; frame = frame.before {
-			dst = append(dst, frame.span(g.key, t.id))
-			if frame.is(plain) && !whole {
-				break
-			}
+		dst = g.stack(dst, t, stack, whole)
+	}
+	return dst
+}
+
+// stack appends the spans of a thread's stack, down to the frame that answers for
+// all below it, or whole.
+func (g *group) stack(dst []Span, t *thread, top *node, whole bool) []Span {
+	for frame := top; frame != nil; frame = frame.before {
+		dst = append(dst, frame.span(g.key, t.id))
+		if frame.is(plain) && !whole {
+			break
 		}
 	}
 	return dst

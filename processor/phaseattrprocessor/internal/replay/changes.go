@@ -1,0 +1,93 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package replay
+
+import (
+	"slices"
+
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+)
+
+// Stretch is a stretch of time in which no scope begins or ends, but at its edges.
+type Stretch struct {
+	From, To int64
+	// Active are the spans that decide its attribution, as Index.Active gives them.
+	// They are good until the next stretch.
+	Active []Span
+}
+
+// Stretches calls f for each stretch of the time from one moment to a later one, in
+// order and without gaps, and returns the status of its beginning. What is active in
+// a stretch is what is active between its edges: both ends of a span count, but a
+// span that only touches an edge takes no time.
+//
+//   - Unknown, BeforeWindow: f was not called; how the time is divided is not known.
+//   - any other, true: f was called for all of it.
+//   - any other, false: f returned false, or more than most boundaries lie in that
+//     time; f was then not called.
+//
+// f is called under the group's lock, so that all stretches are of one state: it must
+// not call the index.
+func (x *Index) Stretches(key boundary.Group, from, to int64, whole bool, most int, f func(Stretch) bool) (Status, bool) {
+	g := x.group(key)
+	if g == nil {
+		return Unknown, true
+	}
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	status := g.status(from)
+	if status == BeforeWindow {
+		return status, true
+	}
+	changes, ok := g.changes(from, to, most)
+	if !ok {
+		return status, false
+	}
+	s := Stretch{To: from}
+	for _, change := range append(changes, to) {
+		s.From, s.To, s.Active = s.To, change, s.Active[:0]
+		if !g.ended() || s.From < g.clock.now {
+			for _, t := range g.threads {
+				s.Active = g.stack(s.Active, t, t.following(s.From), whole)
+			}
+		}
+		if !f(s) {
+			return status, false
+		}
+	}
+	return status, true
+}
+
+// changes lists the moments between two others at which the answer may change, in
+// order. It returns false when more than most boundaries stand there.
+func (g *group) changes(from, to int64, most int) ([]int64, bool) {
+	var times []int64
+	standing := 0
+	for _, t := range g.threads {
+		first, end := t.search(from+1), t.search(to)
+		if standing += end - first; standing > most {
+			return nil, false
+		}
+		for _, e := range t.entries[first:end] {
+			if n := len(times); n == 0 || times[n-1] != e.time {
+				times = append(times, e.time)
+			}
+		}
+	}
+	if now := g.clock.now; g.ended() && from < now && now < to {
+		times = append(times, now)
+	}
+	slices.Sort(times)
+	return slices.Compact(times), true
+}
+
+// following returns the stack right after a moment, once all that stands at that
+// moment is over.
+func (t *thread) following(time int64) *node {
+	i := t.search(time + 1)
+	if i < len(t.entries) && t.entries[i].is(retroactive) {
+		return t.entries[i].before
+	}
+	return t.before(i)
+}

@@ -1,0 +1,103 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package replay
+
+import (
+	"math"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+)
+
+// stretchesOf lists the stretches of an interval, their spans in an order of its own.
+func stretchesOf(x *Index, key boundary.Group, from, to int64, whole bool) []Stretch {
+	var all []Stretch
+	x.Stretches(key, from, to, whole, math.MaxInt, func(s Stretch) bool {
+		s.Active = slices.Clone(s.Active)
+		SortSpans(s.Active)
+		all = append(all, s)
+		return true
+	})
+	return all
+}
+
+// TestStretchesTileTheIntervalAndAgreeWithTheMomentsInThem holds for runs with late
+// and lost boundaries, with sessions that ended and those that go on.
+func TestStretchesTileTheIntervalAndAgreeWithTheMomentsInThem(t *testing.T) {
+	for name, repair := range map[string]bool{"strict": false, "repair": true} {
+		t.Run(name, func(t *testing.T) {
+			rapid.Check(t, func(t *rapid.T) {
+				x, group := New(Options{Repair: repair}), groups[0]
+				run := drawLoss(t, drawRun(t, group))
+				if len(run) == 0 {
+					return
+				}
+				for _, b := range drawArrival(t, run) {
+					b.Time *= 3 // there are moments between two boundaries
+					x.Add(group, b)
+				}
+				if rapid.Bool().Draw(t, "ended") {
+					x.EndAll()
+				}
+				whole := rapid.Bool().Draw(t, "whole")
+				from := rapid.Int64Range(run[0].Time-5, run[len(run)-1].Time+5).Draw(t, "from")
+				to := from + rapid.Int64Range(1, 300).Draw(t, "length")
+				at := from
+				for _, s := range stretchesOf(x, group, from, to, whole) {
+					require.Equal(t, at, s.From)
+					require.Less(t, s.From, s.To)
+					for at = s.From + 1; at < s.To; at++ {
+						active := activeOf(x, group, at, whole)
+						require.ElementsMatch(t, active, s.Active, "at %d of %d to %d", at, s.From, s.To)
+					}
+					at = s.To
+				}
+				require.Equal(t, to, at)
+			})
+		})
+	}
+}
+
+func TestStretchesAreNotKnownBeforeTheWindowNorOfUnknownGroups(t *testing.T) {
+	x := New(Options{Window: 10})
+	never := func(Stretch) bool { t.Fatal("called"); return false }
+	status, all := x.Stretches(groups[0], 1, 2, false, 1, never)
+	assert.Equal(t, Unknown, status)
+	assert.True(t, all)
+	for at := range int64(5) {
+		x.Observe(groups[0], 100+at, false)
+	}
+	status, all = x.Stretches(groups[0], 1, 103, false, 1, never)
+	assert.Equal(t, BeforeWindow, status)
+	assert.True(t, all)
+}
+
+func TestStretchesAreBounded(t *testing.T) {
+	x, e := New(Options{}), newEmitter(groups[0])
+	for range 10 {
+		e.now++
+		e.enter(1, "step")
+		e.now++
+		e.exit(1)
+	}
+	for _, b := range e.out {
+		x.Add(groups[0], b)
+	}
+	first, last := e.out[0].Time, e.out[len(e.out)-1].Time
+	for most, want := range map[int]int{17: 0, 18: 19, 100: 19} {
+		calls := 0
+		_, all := x.Stretches(groups[0], first, last, false, most, func(Stretch) bool { calls++; return true })
+		assert.Equal(t, want, calls)
+		assert.Equal(t, want > 0, all)
+	}
+	calls := 0
+	_, all := x.Stretches(groups[0], first, last, false, 100, func(Stretch) bool { calls++; return calls < 3 })
+	assert.Equal(t, 3, calls)
+	assert.False(t, all)
+}

@@ -1,0 +1,112 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package share
+
+import (
+	"math"
+	"math/big"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+// drawWeights draws weights of which at least one is not zero.
+func drawWeights(t *rapid.T) []uint64 {
+	weights := rapid.SliceOfN(rapid.OneOf(rapid.Uint64Range(0, 5), rapid.Uint64Range(0, math.MaxInt64>>6)), 1, 40).Draw(t, "weights")
+	weights[rapid.IntRange(0, len(weights)-1).Draw(t, "weighs")]++
+	return weights
+}
+
+// proportion is total * weights[i] / their sum.
+func proportion(total int64, weights []uint64, i int) *big.Rat {
+	sum := new(big.Int)
+	for _, weight := range weights {
+		sum.Add(sum, new(big.Int).SetUint64(weight))
+	}
+	product := new(big.Int).Mul(big.NewInt(total), new(big.Int).SetUint64(weights[i]))
+	return new(big.Rat).SetFrac(product, sum)
+}
+
+func TestSharesOfAnIntAddUpAndAreLessThanOneOff(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		total, weights := rapid.Int64().Draw(t, "total"), drawWeights(t)
+		sum := int64(0)
+		for i, n := range Int(total, weights) {
+			sum += n
+			off := new(big.Rat).Sub(new(big.Rat).SetInt64(n), proportion(total, weights, i))
+			require.Negative(t, off.Abs(off).Cmp(big.NewRat(1, 1)), "share %d is %d", i, n)
+		}
+		require.Equal(t, total, sum)
+	})
+}
+
+func TestLargestRemainderGetsWhatIsLeft(t *testing.T) {
+	for name, tc := range map[string]struct {
+		total   int64
+		weights []uint64
+		want    []int64
+	}{
+		"nothing is left":         {10, []uint64{1, 3, 1}, []int64{2, 6, 2}},
+		"the largest comes first": {10, []uint64{33, 34, 33}, []int64{3, 4, 3}},
+		"of equals the first":     {10, []uint64{1, 1, 1}, []int64{4, 3, 3}},
+		"less than shares":        {2, []uint64{1, 2, 2}, []int64{0, 1, 1}},
+		"negative":                {-10, []uint64{33, 34, 33}, []int64{-3, -4, -3}},
+		"the smallest int":        {math.MinInt64, []uint64{0, 1}, []int64{0, math.MinInt64}},
+		"zero":                    {0, []uint64{1, 1}, []int64{0, 0}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			assert.Equal(t, tc.want, Int(tc.total, tc.weights))
+		})
+	}
+}
+
+func TestSharesOfADoubleAddUpInAnyOrder(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		total := rapid.OneOf(
+			rapid.Float64Range(-math.MaxFloat64, math.MaxFloat64), rapid.Float64Range(-1000, 1000), rapid.Float64Range(-1e-310, 1e-310),
+		).Draw(t, "total")
+		weights := drawWeights(t)
+		shares := Double(total, weights)
+		for i, x := range shares {
+			exact, _ := proportion(1<<62, weights, i).Float64()
+			exact = math.Ldexp(exact, -62) * total
+			require.InDelta(t, exact, x, math.Abs(total)*0x1p-50+math.SmallestNonzeroFloat64, "share %d", i)
+		}
+		sum := 0.0
+		for _, x := range rapid.Permutation(shares).Draw(t, "order") {
+			sum += x
+		}
+		require.Equal(t, total, sum) //nolint:testifylint // it is exact
+	})
+}
+
+func TestSharesOfCountsAddUpByCell(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		weights := drawWeights(t)
+		cells := rapid.SliceOfN(rapid.OneOf(rapid.Uint64Range(0, 3), rapid.Uint64()), 0, 20).Draw(t, "cells")
+		sums := make([]uint64, len(cells))
+		for i, shares := range Counts(cells, weights) {
+			require.Len(t, shares, len(cells))
+			for c, n := range shares {
+				sums[c] += n
+				require.LessOrEqual(t, n, cells[c])
+				require.False(t, weights[i] == 0 && n > 0, "what weighs nothing gets nothing")
+			}
+		}
+		require.Equal(t, cells, sums)
+	})
+}
+
+func TestWhatRoundingTakesInOneCellCountsInTheNext(t *testing.T) {
+	cells := []uint64{1, 1, 1, 1, 1, 1, 1, 1, 1, 1}
+	counts := make([]uint64, 2)
+	for i, shares := range Counts(cells, []uint64{7, 3}) {
+		for _, n := range shares {
+			counts[i] += n
+		}
+	}
+	assert.Equal(t, []uint64{7, 3}, counts)
+}
