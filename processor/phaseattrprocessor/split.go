@@ -43,7 +43,7 @@ func (a *asker) await(dp dataPoint, scope, resource pcommon.Map) {
 	}
 	defer a.forgetTries(a.account.tried) // they count when the point is answered
 	fields := boundary.NewFields(dp.Attributes(), pcommon.Map{}, scope, resource)
-	a.from, a.to = int64(min(dp.StartTimestamp(), to)), int64(to) //nolint:gosec // both fit
+	a.from, a.to = int64(min(dp.StartTimestamp(), to)), int64(to)
 	groups, _ := a.finder.Find(&fields)
 	for _, group := range groups {
 		if !a.index.Reached(group, a.to) {
