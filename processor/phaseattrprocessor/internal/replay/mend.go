@@ -10,13 +10,9 @@ import "github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/bou
 // shows what was lost before it: scopes that are still open but must have ended
 // are closed, and a parent whose enter was lost is put there.
 func (t *thread) mend(n *node, i int, stack *node) *node {
-	n.set(mended|retroactive, false)
+	n.set(retroactive, false)
 	right := t.expected(n, i, stack)
-	if right == stack {
-		return stack
-	}
-	n.set(mended, true)
-	if !n.is(counted) {
+	if right != stack && !n.is(counted) {
 		n.set(counted, true)
 		t.mends++
 	}

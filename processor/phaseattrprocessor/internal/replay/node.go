@@ -45,12 +45,11 @@ const (
 	plain
 	// phantom: the enter of this frame was lost; a later boundary shows that it was.
 	phantom
-	// mended: this boundary did not find the stack that it should have found.
-	mended
 	// retroactive: what was mended before this boundary was so ever since the
 	// boundary before it.
 	retroactive
-	// counted: the mending of this boundary has been counted.
+	// counted: this boundary did not find the stack that it should have found, and that
+	// has been counted.
 	counted
 	// attributed: this frame has attributes, or one below it.
 	attributed
