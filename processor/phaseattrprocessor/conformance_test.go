@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -257,39 +256,9 @@ func assertPayload(t *testing.T, want, got map[string]any, msgAndArgs ...any) {
 }
 
 // logRecord puts an event into the map body of a log record, its JSON types kept.
-func logRecord(tb testing.TB, event map[string]any) plog.LogRecord {
+func logRecord(tb testing.TB, event object) plog.LogRecord {
 	tb.Helper()
 	record := plog.NewLogRecord()
-	fillMap(tb, record.Body().SetEmptyMap(), event)
+	require.NoError(tb, record.Body().SetEmptyMap().FromRaw(withNumbers(event).(object)))
 	return record
-}
-
-func fillMap(tb testing.TB, m pcommon.Map, raw map[string]any) {
-	tb.Helper()
-	for key, value := range raw {
-		fillValue(tb, m.PutEmpty(key), value)
-	}
-}
-
-func fillValue(tb testing.TB, v pcommon.Value, raw any) {
-	tb.Helper()
-	switch raw := raw.(type) {
-	case json.Number:
-		if n, err := raw.Int64(); err == nil && !strings.ContainsAny(raw.String(), ".eE") {
-			v.SetInt(n)
-			return
-		}
-		f, err := raw.Float64()
-		require.NoError(tb, err)
-		v.SetDouble(f)
-	case map[string]any:
-		fillMap(tb, v.SetEmptyMap(), raw)
-	case []any:
-		items := v.SetEmptySlice()
-		for _, item := range raw {
-			fillValue(tb, items.AppendEmpty(), item)
-		}
-	default:
-		require.NoError(tb, v.FromRaw(raw))
-	}
 }

@@ -5,13 +5,9 @@ package phaseattrprocessor
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -130,16 +126,10 @@ func (e *runEvent) answer(index *replay.Index) string {
 // that costs is a matter of the grace period, not of loss.
 func capturedRun(tb testing.TB, name string) []runEvent {
 	tb.Helper()
-	data, err := os.ReadFile(filepath.Join("..", "..", "testdata", "captures", name+".jsonl"))
-	require.NoError(tb, err)
 	reader := newReader(createDefaultConfig().(*Config))
 	var run []runEvent
-	for line := range strings.Lines(string(data)) {
-		var raw map[string]any
-		decoder := json.NewDecoder(strings.NewReader(line))
-		decoder.UseNumber()
-		require.NoError(tb, decoder.Decode(&raw))
-		record := logRecord(tb, raw)
+	for _, line := range readLines(tb, name+".jsonl") {
+		record := logRecord(tb, line)
 		fields := boundary.LogFields(record, pcommon.NewMap(), pcommon.NewMap())
 		event := reader.Event(record, &fields)
 		group, reason := reader.Group(&fields)
