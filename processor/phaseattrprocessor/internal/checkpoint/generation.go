@@ -72,7 +72,8 @@ func (l *ledger) open(ctx context.Context, open opener) (client storage.Client, 
 	if l.deaths >= strikes {
 		return nil, fmt.Errorf("%w: %d processes in a row died opening generation %d", errPanic, l.deaths, l.number)
 	}
-	if err = l.write(ctx, l.number, l.deaths+1); err != nil {
+	err = l.write(ctx, l.number, l.deaths+1)
+	if err != nil {
 		return nil, err
 	}
 	err = guard(func() (err error) {

@@ -55,7 +55,8 @@ func (s *Store) open(ctx context.Context) (client storage.Client, r *restoration
 		}
 	}
 	if s.isSpoiled() {
-		if err = s.ledger.next(ctx); err != nil {
+		err = s.ledger.next(ctx)
+		if err != nil {
 			return nil, nil, err
 		}
 	}
