@@ -4,6 +4,7 @@
 MODULE    := github.com/phaseattr/phaseattr
 COMPONENT := processor/phaseattrprocessor
 COLLECTOR := bin/otelcol-phaseattr
+DCGM      := bin/otelcol-dcgm
 
 GO        ?= go
 FUZZTIME  ?= 1m
@@ -48,6 +49,26 @@ $(COLLECTOR): builder-config.yaml go.mod go.sum tools/builder/go.mod $(SOURCES)
 e2e: build ## Drive the built collector from outside
 	@echo "==> testing $(COLLECTOR) end to end"
 	OTELCOL_PHASEATTR="$(CURDIR)/$(COLLECTOR)" $(GO) test -tags e2e -count=1 -v ./test/e2e/...
+
+.PHONY: build-dcgm
+build-dcgm: $(DCGM) ## Build bin/otelcol-dcgm, the collector of examples/dcgm
+	@echo "==> $(DCGM) is up to date"
+
+$(DCGM): examples/dcgm/builder-config.yaml go.mod go.sum tools/builder/go.mod $(SOURCES)
+	@echo "==> building $@ from $<"
+	@mkdir -p $(@D)
+	$(BUILDER) --config $<
+	@mv bin/.build-dcgm/$(@F) $@
+
+bin/prometheus: tools/prometheus/go.mod
+	@echo "==> building $@"
+	@mkdir -p $(@D)
+	$(GO) build -modfile=$< -tags remove_all_sd -o $@ github.com/prometheus/prometheus/cmd/prometheus
+
+.PHONY: e2e-dcgm
+e2e-dcgm: build-dcgm bin/prometheus ## Run examples/dcgm into a real Prometheus
+	@echo "==> testing examples/dcgm end to end"
+	OTELCOL_DCGM="$(CURDIR)/$(DCGM)" PROMETHEUS="$(CURDIR)/bin/prometheus" $(GO) test -tags e2e -count=1 -v ./test/dcgm/...
 
 .PHONY: lint
 lint: ## Run golangci-lint; the first time compiles it

@@ -1,0 +1,190 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package dcgm
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// stretch is how much slower the recorded runs of a second are replayed.
+const stretch = 40
+
+// rank is a recorded run, on a GPU, at the time of the test.
+type rank struct {
+	name   string
+	gpu    int // the rank's number too
+	events []event
+	scopes []scope
+
+	origin int64 // when the capture begins, in its own time
+	known  int64 // when the first event, "start", was replayed
+	base   int64 // when the rest of the replay began
+}
+
+// event is a line of a capture.
+type event struct {
+	at     int64
+	fields map[string]json.RawMessage
+}
+
+// scope is one entered phase, in the capture's own time.
+type scope struct {
+	path     string
+	depth    int
+	from, to int64
+}
+
+// loadRank reads a capture. Its phases are those that the reference's answers rest on:
+// at each of the capture's events, they give the answer that the reference gave.
+func loadRank(t *testing.T, name string, gpu int) *rank {
+	t.Helper()
+	r := &rank{name: name, gpu: gpu}
+	open := map[string]int{}
+	eachLine(t, name+".jsonl", func(line []byte) {
+		var boundary struct {
+			Time     int64 `json:"timestamp_ns"`
+			Metadata struct {
+				Scope *struct {
+					Action  string
+					ScopeID string `json:"scope_id"`
+					Path    []string
+				} `json:"phase_scope"`
+			}
+		}
+		require.NoError(t, json.Unmarshal(line, &boundary))
+		e := event{at: boundary.Time}
+		require.NoError(t, json.Unmarshal(line, &e.fields))
+		r.events = append(r.events, e)
+		switch s := boundary.Metadata.Scope; {
+		case s == nil:
+		case s.Action == "enter":
+			open[s.ScopeID] = len(r.scopes)
+			r.scopes = append(r.scopes, scope{path: strings.Join(s.Path, " / "), depth: len(s.Path), from: e.at})
+		default:
+			r.scopes[open[s.ScopeID]].to = e.at
+		}
+	})
+	r.origin = r.events[0].at
+
+	recorded := func(at int64) int64 { return at }
+	checked := 0
+	eachLine(t, name+".expected.jsonl", func(line []byte) {
+		var reference struct {
+			Time        int64 `json:"timestamp_ns"`
+			Attribution struct {
+				Path string `json:"phase_path"`
+			}
+		}
+		require.NoError(t, json.Unmarshal(line, &reference))
+		require.Equal(t, reference.Attribution.Path, r.deepest(reference.Time, recorded), "%s at %d", name, reference.Time)
+		checked++
+	})
+	require.Len(t, r.events, checked)
+	return r
+}
+
+func eachLine(t *testing.T, name string, do func(line []byte)) {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join("..", "..", "testdata", "captures", name))
+	require.NoError(t, err)
+	for line := range bytes.Lines(content) {
+		do(line)
+	}
+}
+
+// deepest is the path of the deepest phase that is active at a time, both ends of a
+// phase included; empty where there is none. clock says when what the capture holds
+// happened.
+func (r *rank) deepest(at int64, clock func(int64) int64) string {
+	var deepest scope
+	for _, s := range r.scopes {
+		if clock(s.from) <= at && at <= clock(s.to) && s.depth > deepest.depth {
+			deepest = s
+		}
+	}
+	return deepest.path
+}
+
+// at is the phase at a time of the replay.
+func (r *rank) at(t time.Time) string {
+	return r.deepest(t.UnixNano(), r.replayed)
+}
+
+// during shares the time between two times of the replay among the phases that it was
+// spent in.
+func (r *rank) during(from, to time.Time) map[string]time.Duration {
+	cuts := []int64{from.UnixNano(), to.UnixNano()}
+	for _, s := range r.scopes {
+		for _, boundary := range []int64{r.replayed(s.from), r.replayed(s.to)} {
+			if cuts[0] < boundary && boundary < cuts[1] {
+				cuts = append(cuts, boundary)
+			}
+		}
+	}
+	slices.Sort(cuts)
+	shares := map[string]time.Duration{}
+	for i, end := range cuts[1:] {
+		start := cuts[i]
+		shares[r.deepest(start+(end-start)/2, r.replayed)] += time.Duration(end - start)
+	}
+	return shares
+}
+
+// replayed is when an event of the capture happens in the replay.
+func (r *rank) replayed(at int64) int64 {
+	if at == r.origin {
+		return r.known
+	}
+	return r.base + (at-r.origin)*stretch
+}
+
+// announce writes the first event, by which the collector knows of the run.
+func (r *rank) announce(t *testing.T, dir string) {
+	t.Helper()
+	r.known = time.Now().UnixNano()
+	r.write(t, dir, r.events[0])
+}
+
+// replay writes the other events as their times come.
+func (r *rank) replay(t *testing.T, dir string) {
+	t.Helper()
+	for _, e := range r.events[1:] {
+		select {
+		case <-t.Context().Done():
+			return
+		case <-time.After(time.Until(time.Unix(0, r.replayed(e.at)))):
+			r.write(t, dir, e)
+		}
+	}
+}
+
+// write appends an event to the run's file, as stormlog's sink does, with the time of
+// the replay and the device that the rank uses.
+func (r *rank) write(t *testing.T, dir string, e event) {
+	t.Helper()
+	for field, value := range map[string]any{"timestamp_ns": r.replayed(e.at), "host": host, "device_id": r.gpu} {
+		encoded, err := json.Marshal(value)
+		require.NoError(t, err)
+		e.fields[field] = encoded
+	}
+	line, err := json.Marshal(e.fields)
+	require.NoError(t, err)
+	file, err := os.OpenFile(filepath.Join(dir, r.name+".jsonl"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	require.NoError(t, err)
+	_, err = file.Write(append(line, '\n'))
+	assert.NoError(t, err)
+	assert.NoError(t, file.Close())
+}
