@@ -5,6 +5,7 @@ MODULE    := github.com/phaseattr/phaseattr
 COMPONENT := processor/phaseattrprocessor
 COLLECTOR := bin/otelcol-phaseattr
 DCGM      := bin/otelcol-dcgm
+TYPES     := bin/grafana-types
 
 GO        ?= go
 FUZZTIME  ?= 1m
@@ -69,6 +70,18 @@ bin/prometheus: tools/prometheus/go.mod
 e2e-dcgm: build-dcgm bin/prometheus ## Run examples/dcgm into a real Prometheus
 	@echo "==> testing examples/dcgm end to end"
 	OTELCOL_DCGM="$(CURDIR)/$(DCGM)" PROMETHEUS="$(CURDIR)/bin/prometheus" $(GO) test -tags e2e -count=1 -v ./test/dcgm/...
+
+$(TYPES): test/dashboards/package-lock.json
+	@echo "==> fetching Grafana's types and the TypeScript compiler"
+	@rm -rf $@ bin/.grafana-types
+	$(GO) run ./test/dashboards/fetch -lock $< -to bin/.grafana-types
+	@mv bin/.grafana-types $@
+
+.PHONY: e2e-dashboards
+e2e-dashboards: build-dcgm bin/prometheus $(TYPES) ## Check examples/grafana by Grafana's types and a real Prometheus
+	@echo "==> testing examples/grafana"
+	GRAFANA_TYPES="$(CURDIR)/$(TYPES)/node_modules" OTELCOL_DCGM="$(CURDIR)/$(DCGM)" PROMETHEUS="$(CURDIR)/bin/prometheus" \
+	  $(GO) test -tags e2e -count=1 -v ./test/dashboards/...
 
 .PHONY: lint
 lint: ## Run golangci-lint; the first time compiles it
