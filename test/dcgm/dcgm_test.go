@@ -21,16 +21,73 @@ import (
 // TestPrometheusShowsThePhases runs the example once, and other ways to bring its
 // metrics to Prometheus beside it, and asks Prometheus what came of it.
 func TestPrometheusShowsThePhases(t *testing.T) {
-	r := start(t, []string{"testdata/variants.yaml"}, []string{"untimed", "timed", "unguarded", "cut", "few", "annotated"})
-	scrapes := r.scrapes(t)
+	ranks := []*rank{loadRank(t, "rank0", 0, 40), loadRank(t, "rank1", 1, 40)}
+	r := start(t, setup{
+		shifts: [][]*rank{ranks},
+		onTop:  []string{"testdata/variants.yaml"},
+		jobs:   []string{"untimed", "timed", "unguarded", "cut", "few", "annotated"},
+	})
+	run := finished{r, ranks, r.scrapes(t)}
 
-	t.Run("each point has the phase of its rank", func(t *testing.T) { r.checkPoints(t, scrapes) })
-	t.Run("nothing has a phase before or after the run", func(t *testing.T) { r.checkEnds(t, scrapes) })
-	t.Run("utilization by phase", func(t *testing.T) { r.checkMeans(t, scrapes) })
-	t.Run("energy by phase", func(t *testing.T) { r.checkEnergy(t, scrapes) })
-	t.Run("the guards bound the series", func(t *testing.T) { r.checkSeries(t, scrapes) })
-	t.Run("what a scrape of gauges shows", func(t *testing.T) { r.checkScraped(t, scrapes) })
-	t.Run("what a counter with phases shows", func(t *testing.T) { r.checkAnnotated(t, scrapes) })
+	t.Run("each point has the phase of its rank", run.checkPoints)
+	t.Run("nothing has a phase before or after the run", run.checkEnds)
+	t.Run("utilization by phase", run.checkMeans)
+	t.Run("energy by phase", run.checkEnergy)
+	t.Run("the guards bound the series", run.checkSeries)
+	t.Run("gauges are better pushed than scraped", run.checkScraped)
+	t.Run("a counter whose labels change is wrong", run.checkAnnotated)
+}
+
+// TestDeviceIsShared has two ranks on what looks like one device, as on two hosts of
+// the same name: where both are in a phase, neither is picked.
+func TestDeviceIsShared(t *testing.T) {
+	ranks := []*rank{loadRank(t, "rank0", 0, 10), loadRank(t, "rank1", 0, 10)}
+	r := start(t, setup{shifts: [][]*rank{ranks}})
+	met := r.checkShared(t, ranks)
+	assert.Positive(t, met[labels{resolution: "ambiguous"}])
+}
+
+// TestDeviceChangesHands has a rank begin on a device where another one has just ended.
+func TestDeviceChangesHands(t *testing.T) {
+	first, second := loadRank(t, "rank0", 0, 10), loadRank(t, "rank1", 0, 10)
+	r := start(t, setup{shifts: [][]*rank{{first}, {second}}})
+	met := r.checkShared(t, []*rank{first, second})
+	assert.Zero(t, met[labels{resolution: "ambiguous"}])
+	t.Logf("the second began %s after the first ended", second.began().Sub(first.ended()))
+}
+
+// checkShared compares the points of GPU 0 with what the reference says of the ranks
+// that run on it, and those of GPU 1, which nobody uses. It returns how many points of
+// GPU 0 have which labels.
+func (r *Rig) checkShared(t *testing.T, ranks []*rank) map[labels]int {
+	t.Helper()
+	met := map[labels]int{}
+	used, unused := map[int64]map[labels]float64{}, map[int64]map[labels]float64{}
+	for _, s := range r.scrapes(t) {
+		var is labels
+		for _, rank := range ranks {
+			switch of := rank.labels(s.at); {
+			case is == labels{}:
+				is = of
+			case of != labels{}:
+				is = labels{resolution: "ambiguous"}
+			}
+		}
+		met[is]++
+		used[s.at.UnixMilli()] = map[labels]float64{is: gpuUtil.value(s.number, 0)}
+		unused[s.at.UnixMilli()] = map[labels]float64{{}: gpuUtil.value(s.number, 1)}
+	}
+	assert.Equal(t, used, r.points(t, gpuUtil, "dcgm", 0))
+	assert.Equal(t, unused, r.points(t, gpuUtil, "dcgm", 1))
+	t.Logf("points by labels: %v", met)
+	return met
+}
+
+// finished is what there is to look at after a run.
+type finished struct {
+	*Rig
+	ranks   []*rank
+	scrapes []scrape
 }
 
 // scrape is a page of the exporter, and when the collector asked for it.
@@ -64,12 +121,13 @@ func (r *rank) labels(at time.Time) labels {
 	return labels{}
 }
 
-// points are those of a selector, by their time.
-func (r *Rig) points(t *testing.T, selector string, rank *rank) map[int64]map[labels]float64 {
+// points are those of a metric of a GPU that came through a job of Prometheus, by
+// their time.
+func (r *Rig) points(t *testing.T, m metric, job string, gpu int) map[int64]map[labels]float64 {
 	t.Helper()
 	points := map[int64]map[labels]float64{}
-	for _, s := range r.Query(t, fmt.Sprintf(selector+"[1h]", rank.gpu), r.End) {
-		require.Equal(t, uuid(rank.gpu), s.Labels["UUID"])
+	for _, s := range r.Query(t, fmt.Sprintf(`%s{job=%q,gpu="%d"}[1h]`, m.name, job, gpu), r.End) {
+		require.Equal(t, uuid(gpu), s.Labels["UUID"])
 		for _, p := range s.Points {
 			if points[p.Time] == nil {
 				points[p.Time] = map[labels]float64{}
@@ -80,30 +138,43 @@ func (r *Rig) points(t *testing.T, selector string, rank *rank) map[int64]map[la
 	return points
 }
 
-func (r *Rig) checkPoints(t *testing.T, scrapes []scrape) {
+// byPath has the values of a query for a GPU, by their path.
+func (r *Rig) byPath(t *testing.T, query string, gpu int) map[string]float64 {
+	t.Helper()
+	values := map[string]float64{}
+	for _, s := range r.Query(t, query, r.End) {
+		if s.Labels["gpu"] == strconv.Itoa(gpu) {
+			require.NotContains(t, values, s.Labels["phase_path"])
+			values[s.Labels["phase_path"]] = s.Points[0].Value
+		}
+	}
+	return values
+}
+
+func (r finished) checkPoints(t *testing.T) {
 	checked := 0
 	for _, rank := range r.ranks {
 		byPath := map[string]int{}
 		for _, m := range []metric{gpuUtil, fbUsed, powerUsage, tensorActive} {
 			want := map[int64]map[labels]float64{}
-			for _, s := range scrapes {
+			for _, s := range r.scrapes {
 				want[s.at.UnixMilli()] = map[labels]float64{rank.labels(s.at): m.value(s.number, rank.gpu)}
 				byPath[rank.at(s.at)]++
 			}
-			assert.Equal(t, want, r.points(t, m.name+`{job="dcgm",gpu="%d"}`, rank), "%s of %s", m.name, rank.name)
+			assert.Equal(t, want, r.points(t, m, "dcgm", rank.gpu), "%s of %s", m.name, rank.name)
 			checked += len(want)
 		}
 		assert.Greater(t, len(byPath), 5, "the phases of %s that were met", rank.name)
-		t.Logf("%s: %d scrapes, points of 4 metrics by phase: %v", rank.name, len(scrapes), byPath)
+		t.Logf("%s: %d scrapes, points of 4 metrics by phase: %v", rank.name, len(r.scrapes), byPath)
 	}
 	t.Logf("%d points are as the reference says", checked)
 }
 
-func (r *Rig) checkEnds(t *testing.T, scrapes []scrape) {
+func (r finished) checkEnds(t *testing.T) {
 	for _, rank := range r.ranks {
-		began, ended := time.Unix(0, rank.replayed(rank.scopes[0].from)), time.Unix(0, rank.replayed(rank.events[len(rank.events)-1].at))
+		began, ended := rank.began(), rank.ended()
 		early, late := 0, 0
-		for _, s := range scrapes {
+		for _, s := range r.scrapes {
 			if s.at.Before(began) {
 				early++
 			}
@@ -115,27 +186,30 @@ func (r *Rig) checkEnds(t *testing.T, scrapes []scrape) {
 		assert.GreaterOrEqual(t, late, around)
 
 		selector := fmt.Sprintf(`{__name__=~"DCGM_.*",job="dcgm",gpu="%d",phase_resolution!=""}`, rank.gpu)
-		window := func(of time.Duration) string { return fmt.Sprintf("[%dms]", of.Milliseconds()) }
 		before := began.Add(-time.Millisecond) // times are stored in whole milliseconds
 		assert.Empty(t, r.Query(t, selector+window(before.Sub(r.Start)), before), "%s has not begun", rank.name)
 		assert.NotEmpty(t, r.Query(t, selector+window(ended.Sub(began)), ended), "%s runs", rank.name)
-		// A counter of a phase goes on being shown, and stays as it is.
-		grows := fmt.Sprintf("changes(%s%s) > 0", selector, window(r.End.Sub(ended)-2*Interval))
-		assert.Empty(t, r.Query(t, grows, r.End), "%s has ended", rank.name)
+		// The counter of a phase is still shown when the phase is over, as it stands.
+		last := r.scrapes[len(r.scrapes)-1].at
+		grows := "changes(" + selector + window(last.Sub(ended)-2*Interval) + ") > 0"
+		assert.Empty(t, r.Query(t, grows, last), "%s has ended", rank.name)
 		t.Logf("%s: %d scrapes before the run and %d after it", rank.name, early, late)
 	}
 }
 
-func (r *Rig) checkMeans(t *testing.T, scrapes []scrape) {
+// window is the range of a range vector.
+func window(of time.Duration) string { return fmt.Sprintf("[%dms]", of.Milliseconds()) }
+
+func (r finished) checkMeans(t *testing.T) {
 	query := `avg_over_time(` + gpuUtil.name + `{job="dcgm"}[1h])`
 	var table table
 	for _, rank := range r.ranks {
 		sum, count := map[string]float64{}, map[string]float64{}
-		for _, s := range scrapes {
+		for _, s := range r.scrapes {
 			sum[rank.at(s.at)] += gpuUtil.value(s.number, rank.gpu)
 			count[rank.at(s.at)]++
 		}
-		came := r.byPath(t, query, rank)
+		came := r.byPath(t, query, rank.gpu)
 		assert.Len(t, came, len(sum))
 		for path, total := range sum {
 			assert.InDelta(t, total/count[path], came[path], 1e-9, "%s in %q", rank.name, path)
@@ -145,171 +219,151 @@ func (r *Rig) checkMeans(t *testing.T, scrapes []scrape) {
 	table.log(t, query, "gpu", "phase_path", "mean", "points")
 }
 
-// byPath has the values of a query for the GPU of a rank, by their path.
-func (r *Rig) byPath(t *testing.T, query string, rank *rank) map[string]float64 {
-	t.Helper()
-	values := map[string]float64{}
-	for _, s := range r.Query(t, query, r.End) {
-		if s.Labels["gpu"] == strconv.Itoa(rank.gpu) {
-			require.NotContains(t, values, s.Labels["phase_path"])
-			values[s.Labels["phase_path"]] = s.Points[0].Value
-		}
-	}
-	return values
+// spent is the energy of a GPU up to a scrape, in joules, since the first one.
+func spent(scrape, gpu int) float64 {
+	return (energy.value(scrape, gpu) - energy.value(1, gpu)) / 1000
 }
 
-func (r *Rig) checkEnergy(t *testing.T, scrapes []scrape) {
-	const byPhase = `sum by (gpu, phase_path) (last_over_time(DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION_total{job="dcgm"}[1h])) / 1000`
+// shares has the energy of a rank's GPU, shared by time, by phase.
+func (r finished) shares(rank *rank) map[string]float64 {
+	shares := map[string]float64{}
+	for i, s := range r.scrapes[1:] {
+		before := r.scrapes[i]
+		grown := spent(s.number, rank.gpu) - spent(before.number, rank.gpu)
+		for path, time := range rank.during(before.at, s.at) {
+			shares[path] += grown * time.Seconds() / s.at.Sub(before.at).Seconds()
+		}
+	}
+	return shares
+}
+
+func (r finished) checkEnergy(t *testing.T) {
+	const query = `sum by (gpu, phase_path) (last_over_time(DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION_total{job="dcgm"}[1h])) / 1000`
+	const exact = 1e-6
 	var table table
 	for _, rank := range r.ranks {
-		want := map[string]float64{}
-		for i, s := range scrapes[1:] {
-			before := scrapes[i]
-			grown := (energy.value(s.number, rank.gpu) - energy.value(before.number, rank.gpu)) / 1000
-			for path, time := range rank.during(before.at, s.at) {
-				want[path] += grown * time.Seconds() / s.at.Sub(before.at).Seconds()
-			}
-		}
-		came, total := r.byPath(t, byPhase, rank), 0.0
+		want, came, total := r.shares(rank), r.byPath(t, query, rank.gpu), 0.0
+		assert.Len(t, came, len(want))
 		for path, joules := range came {
 			total += joules
 			table.row(rank.gpu, path, fmt.Sprintf("%.1f J", joules))
 			if path != "" { // time in no phase goes on
-				assert.InDelta(t, want[path], joules, 1e-6, "%s in %q", rank.name, path)
+				assert.InDelta(t, want[path], joules, exact, "%s in %q", rank.name, path)
 			}
 		}
-		assert.Len(t, came, len(want))
-		counted := func(scrape int) float64 {
-			return (energy.value(scrape, rank.gpu) - energy.value(1, rank.gpu)) / 1000
-		}
-		upTo := slices.IndexFunc(scrapes, func(s scrape) bool { return counted(s.number) > total-1e-6 })
-		if assert.Positive(t, upTo, "%s: %f J are more than the counter of the last scrape", rank.name, total) {
-			assert.InDelta(t, counted(scrapes[upTo].number), total, 1e-6, "%s: the counter at scrape %d", rank.name, upTo+1)
-		}
 		table.row(rank.gpu, "all", fmt.Sprintf("%.1f J", total))
+		upTo := slices.IndexFunc(r.scrapes, func(s scrape) bool { return spent(s.number, rank.gpu) > total-exact })
+		if assert.Positive(t, upTo, "%s: %f J are more than the counter", rank.name, total) {
+			assert.InDelta(t, spent(r.scrapes[upTo].number, rank.gpu), total, exact, "%s: the counter", rank.name)
+		}
 	}
-	table.log(t, byPhase, "gpu", "phase_path", "energy")
+	table.log(t, query, "gpu", "phase_path", "energy")
 }
 
-// checkSeries counts the series that there are with and without the guards, and those
-// that there should be by the reference.
-func (r *Rig) checkSeries(t *testing.T, scrapes []scrape) {
-	all, chosen := len(metrics())-1, len(metrics())-2 // gauges; all but the clock's
+// checkSeries counts the series with and without the guards, and those that there
+// should be by the reference.
+func (r finished) checkSeries(t *testing.T) {
+	gauges := len(metrics()) - 1 // all but the energy
+	whole := func(path string) string { return path }
+	twoParts := func(path string) string {
+		parts := strings.Split(path, " / ")
+		return strings.Join(parts[:min(2, len(parts))], " / ")
+	}
+	// A gauge has a series for each phase that it was scraped in, the energy one for
+	// each phase.
+	series := func(gauges int, cut func(string) string) (n int) {
+		for _, rank := range r.ranks {
+			scraped, spanned := map[string]bool{}, map[string]bool{}
+			for _, s := range r.scrapes {
+				scraped[cut(rank.at(s.at))] = true
+			}
+			for path := range r.shares(rank) {
+				spanned[cut(path)] = true
+			}
+			n += gauges*len(scraped) + len(spanned)
+		}
+		return n
+	}
 	count := func(selector string) int {
 		series := r.Query(t, `count(last_over_time({__name__=~"DCGM_.*",`+selector+`}[1h]))`, r.End)
 		require.Len(t, series, 1)
 		return int(series[0].Points[0].Value)
 	}
-	paths := func(met func(rank *rank) map[string]bool) (n int) {
-		for _, rank := range r.ranks {
-			n += len(met(rank))
-		}
-		return n
-	}
-	sampled := func(cut func(string) string) int {
-		return paths(func(rank *rank) map[string]bool {
-			met := map[string]bool{}
-			for _, s := range scrapes {
-				met[cut(rank.at(s.at))] = true
-			}
-			return met
-		})
-	}
-	throughout := func(cut func(string) string) int {
-		return paths(func(rank *rank) map[string]bool {
-			met := map[string]bool{}
-			for path := range rank.during(scrapes[0].at, scrapes[len(scrapes)-1].at) {
-				met[cut(path)] = true
-			}
-			return met
-		})
-	}
-	whole := func(path string) string { return path }
-	twoParts := func(path string) string {
-		return strings.Join(strings.SplitN(path, " / ", 3)[:min(2, strings.Count(path, " / ")+1)], " / ")
-	}
 
-	none, without := count(`phase_resolution="",job="dcgm"`), count(`job="unguarded"`)
-	with, cut, few := count(`job="dcgm"`), count(`job="cut"`), count(`job="few"`)
-	assert.Equal(t, len(metrics())*len(r.ranks), none, "one for each metric and GPU")
-	assert.Equal(t, all*sampled(whole)+throughout(whole), without)
-	assert.Equal(t, (chosen-0)*sampled(whole)-0+throughout(whole)+len(r.ranks), with)
-	assert.Equal(t, all*sampled(twoParts)+throughout(twoParts), cut)
-	assert.Len(t, r.Query(t, `count by (phase_path) (last_over_time({__name__=~"DCGM_.*",job="few"}[1h]))`, r.End), 5,
-		"three paths, other, and none")
+	none, all, chosen := count(`job="dcgm",phase_path=""`), count(`job="unguarded"`), count(`job="dcgm"`)
+	cut, few := count(`job="cut"`), count(`job="few"`)
+	assert.Equal(t, len(metrics())*len(r.ranks), none)
+	assert.Equal(t, series(gauges, whole), all)
+	assert.Equal(t, series(gauges-1, whole)+len(r.ranks), chosen, "one for the clock of each GPU")
+	assert.Equal(t, series(gauges, twoParts), cut)
+	paths := r.Query(t, `count by (phase_path) (last_over_time({__name__=~"DCGM_.*",job="few"}[1h]))`, r.End)
+	assert.Len(t, paths, 5, "three paths, other, and none")
+	assert.LessOrEqual(t, few, len(metrics())*len(r.ranks)*len(paths))
 
 	var table table
 	table.row("no phases", none)
-	table.row("phases on all metrics", without)
-	table.row("phases on the metrics that `metrics` includes", with)
-	table.row("`max_path_depth: 2`, all metrics", cut)
-	table.row("`max_paths: 3`, all metrics", few)
-	table.log(t, "series of 6 metrics of 2 GPUs", "guards", "series")
+	table.row("phases on all metrics", all)
+	table.row("metrics chosen", chosen)
+	table.row("max_path_depth: 2", cut)
+	table.row("max_paths: 3", few)
+	table.log(t, "series of 6 metrics of 2 GPUs", "guard", "series")
 }
 
-// checkScraped shows why gauges are pushed.
-func (r *Rig) checkScraped(t *testing.T, scrapes []scrape) {
+// checkScraped compares the ways in which a gauge can come to Prometheus: pushed,
+// scraped with and without the time of its points.
+func (r finished) checkScraped(t *testing.T) {
 	var table table
-	for _, job := range []string{"dcgm", "timed", "untimed"} {
-		met, wrong, right := map[string]bool{}, 0, 0
+	for job, check := range map[string]func(wrong, right, points int){
+		"dcgm": func(wrong, right, points int) { assert.True(t, wrong == 0 && right == points, "pushed") },
+		"timed": func(wrong, right, points int) {
+			assert.True(t, wrong == 0 && 0 < right && right <= points, "with times")
+		},
+		"untimed": func(wrong, right, _ int) { assert.Greater(t, wrong, right, "without times") },
+	} {
+		wrong, right := 0, 0
 		for _, rank := range r.ranks {
-			for at, values := range r.points(t, gpuUtil.name+`{job="`+job+`",gpu="%d"}`, rank) {
+			for at, values := range r.points(t, gpuUtil, job, rank.gpu) {
 				for labels := range values {
 					if labels == rank.labels(time.UnixMilli(at)) {
 						right++
-						met[fmt.Sprint(rank.gpu, at)] = true
 					} else {
 						wrong++
 					}
 				}
 			}
 		}
-		table.row(job, right+wrong, wrong, len(scrapes)*len(r.ranks))
-		switch job {
-		case "dcgm":
-			assert.Zero(t, wrong)
-			assert.Len(t, met, len(scrapes)*len(r.ranks))
-		case "timed":
-			assert.Zero(t, wrong)
-			assert.NotEmpty(t, met)
-		case "untimed":
-			assert.Greater(t, wrong, right, "gone phases are shown as if they went on")
-		}
+		points := len(r.scrapes) * len(r.ranks)
+		check(wrong, right, points)
+		table.row(job, points, right, wrong)
 	}
-	table.log(t, gpuUtil.name, "way", "samples", "wrong phase", "scraped by the collector")
+	table.log(t, gpuUtil.name, "way", "points", "right samples", "wrong samples")
 
-	// A query for a moment takes the last sample of each series, however old; one over
-	// a short time does not.
-	now := r.QueryRange(t, `count by (gpu) (`+gpuUtil.name+`{job="dcgm"})`, r.End, r.End, time.Second)
-	require.Len(t, now, len(r.ranks))
-	for _, s := range now {
-		assert.Greater(t, s.Points[0].Value, 1.0, "series at a moment")
+	// A query for a moment takes the last sample of a series, up to 5 minutes old. One
+	// over a short time shows the phase that is.
+	last := r.scrapes[len(r.scrapes)-1].at
+	lately := `last_over_time(` + gpuUtil.name + `{job="dcgm"}` + window(2*Interval) + `)`
+	for _, rank := range r.ranks {
+		assert.Greater(t, len(r.byPath(t, gpuUtil.name+`{job="dcgm"}`, rank.gpu)), 5)
 	}
-	for _, s := range r.Query(t, `count by (gpu) (last_over_time(`+gpuUtil.name+`{job="dcgm"}[3s]))`, r.End) {
-		assert.InDelta(t, 1, s.Points[0].Value, 0, "series in the last 3 s")
-	}
+	assert.Len(t, r.Query(t, lately, last), len(r.ranks), "one series for each GPU")
 }
 
-// checkAnnotated shows what a counter is worth whose phase changes.
-func (r *Rig) checkAnnotated(t *testing.T, scrapes []scrape) {
-	const grown = `sum by (gpu) (increase(DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION_total{job="%s"}[1h])) / 1000`
+// checkAnnotated shows what becomes of a counter whose labels change with the phase.
+func (r finished) checkAnnotated(t *testing.T) {
+	const query = `increase(DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION_total{job="annotated"}[1h]) / 1000`
 	var table table
-	for _, job := range []string{"annotated", "dcgm"} {
-		for _, s := range r.Query(t, fmt.Sprintf(grown, job), r.End) {
-			table.row(job, s.Labels["gpu"], s.Points[0].Value)
+	for _, rank := range r.ranks {
+		want, total, grown := r.shares(rank), 0.0, 0.0
+		came := r.byPath(t, query, rank.gpu)
+		for path, joules := range want {
+			table.row(rank.gpu, path, fmt.Sprintf("%.1f J", joules), fmt.Sprintf("%.1f J", came[path]))
+			total += joules
+			grown += came[path]
 		}
+		table.row(rank.gpu, "all", fmt.Sprintf("%.1f J", total), fmt.Sprintf("%.1f J", grown))
+		assert.Greater(t, grown, 2*total, "%s: the same energy counts several times", rank.name)
 	}
-	last := scrapes[len(scrapes)-1].number
-	for gpu := range 2 {
-		table.row("counter", gpu, (energy.value(last, gpu)-energy.value(1, gpu))/1000)
-	}
-	for _, s := range r.Query(t, `last_over_time(DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION_total{job="annotated"}[1h])`, r.End) {
-		table.row(s.Labels["phase_path"], s.Labels["gpu"], s.Points[0].Value)
-	}
-	for _, s := range r.Query(t, `increase(DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION_total{job="annotated"}[1h])`, r.End) {
-		table.row("increase "+s.Labels["phase_path"], s.Labels["gpu"], s.Points[0].Value)
-	}
-	table.log(t, grown, "way", "gpu", "energy")
+	table.log(t, query, "gpu", "phase_path", "by the reference", "by the counter")
 }
 
 // table is what a test shows.

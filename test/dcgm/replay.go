@@ -19,15 +19,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// stretch is how much slower the recorded runs of a second are replayed.
-const stretch = 40
-
 // rank is a recorded run, on a GPU, at the time of the test.
 type rank struct {
-	name   string
-	gpu    int // the rank's number too
-	events []event
-	scopes []scope
+	name    string
+	gpu     int
+	stretch int64 // how much slower than it was recorded
+	events  []event
+	scopes  []scope
 
 	origin int64 // when the capture begins, in its own time
 	known  int64 // when the first event, "start", was replayed
@@ -47,11 +45,11 @@ type scope struct {
 	from, to int64
 }
 
-// loadRank reads a capture. Its phases are those that the reference's answers rest on:
+// loadRank reads a capture, to be replayed on a GPU and slower than it was. Its phases are those that the reference's answers rest on:
 // at each of the capture's events, they give the answer that the reference gave.
-func loadRank(t *testing.T, name string, gpu int) *rank {
+func loadRank(t *testing.T, name string, gpu int, stretch int64) *rank {
 	t.Helper()
-	r := &rank{name: name, gpu: gpu}
+	r := &rank{name: name, gpu: gpu, stretch: stretch}
 	open := map[string]int{}
 	eachLine(t, name+".jsonl", func(line []byte) {
 		var boundary struct {
@@ -148,8 +146,12 @@ func (r *rank) replayed(at int64) int64 {
 	if at == r.origin {
 		return r.known
 	}
-	return r.base + (at-r.origin)*stretch
+	return r.base + (at-r.origin)*r.stretch
 }
+
+// began and ended are when the first phase was entered, and when the run was over.
+func (r *rank) began() time.Time { return time.Unix(0, r.replayed(r.scopes[0].from)) }
+func (r *rank) ended() time.Time { return time.Unix(0, r.replayed(r.events[len(r.events)-1].at)) }
 
 // announce writes the first event, by which the collector knows of the run.
 func (r *rank) announce(t *testing.T, dir string) {

@@ -8,10 +8,11 @@
 package dcgm
 
 import (
+	"bytes"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -26,7 +27,7 @@ const Interval = 500 * time.Millisecond
 // around is how many scrapes there are before and after the run, at least.
 const around = 5
 
-// Rig is the example after a run of two ranks, rank 0 on GPU 0 and rank 1 on GPU 1.
+// Rig is the example after a run.
 type Rig struct {
 	// URL is where Prometheus answers, without a slash at the end.
 	URL string
@@ -35,31 +36,37 @@ type Rig struct {
 	// End is when all had been stored.
 	End time.Time
 
-	ranks    []*rank
 	exporter *exporter
 }
 
-// Start starts the example, replays the runs in 40 s, and returns when all points are
-// in Prometheus. Everything runs on until the test ends.
-func Start(t *testing.T) *Rig {
-	t.Helper()
-	return start(t, nil, nil)
+// setup is what a test does with the example.
+type setup struct {
+	// shifts are the ranks that run, those of a shift at the same time, one shift after
+	// the other.
+	shifts [][]*rank
+	// onTop lists configuration files that go on top of the collector's. They find the
+	// address for a job in the environment variable JOB_ADDRESS.
+	onTop []string
+	// jobs lists what Prometheus scrapes besides.
+	jobs []string
 }
 
-// start puts configuration files on top of the collector's, and jobs on top of those of
-// Prometheus. The collector finds the address that a job scrapes in the environment
-// variable that has the job's name, in capitals, and _ADDRESS.
-func start(t *testing.T, onTop, jobs []string) *Rig {
+// Start starts the example, replays a run of rank 0 on GPU 0 and rank 1 on GPU 1 in
+// 40 s, and returns when all points are in Prometheus. Everything runs on until the
+// test ends.
+func Start(t *testing.T) *Rig {
 	t.Helper()
-	addresses := freeAddresses(t, 5+len(jobs))
+	return start(t, setup{shifts: [][]*rank{{loadRank(t, "rank0", 0, 40), loadRank(t, "rank1", 1, 40)}}})
+}
+
+func start(t *testing.T, s setup) *Rig {
+	t.Helper()
+	addresses := freeAddresses(t, 5+len(s.jobs))
 	server, health, otlp, telemetry, counters := addresses[0], addresses[1], addresses[2], addresses[3], addresses[4]
 	telemetryHost, telemetryPort, err := net.SplitHostPort(telemetry)
 	require.NoError(t, err)
 	logs := t.TempDir()
-	r := &Rig{
-		URL: "http://" + server, Start: time.Now(), exporter: startExporter(t),
-		ranks: []*rank{loadRank(t, "rank0", 0), loadRank(t, "rank1", 1)},
-	}
+	r := &Rig{URL: "http://" + server, Start: time.Now(), exporter: startExporter(t)}
 	env := []string{
 		"DCGM_ADDRESS=" + r.exporter.address, "SCRAPE_INTERVAL=" + Interval.String(),
 		"STORMLOG_DIR=" + logs, "STORAGE=" + t.TempDir(), "OTLP_ADDRESS=" + otlp, "HEALTH_ADDRESS=" + health,
@@ -67,7 +74,7 @@ func start(t *testing.T, onTop, jobs []string) *Rig {
 		"TELEMETRY_HOST=" + telemetryHost, "TELEMETRY_PORT=" + telemetryPort,
 	}
 	config := prometheusConfig(t, telemetry, counters)
-	for i, job := range jobs {
+	for i, job := range s.jobs {
 		env = append(env, strings.ToUpper(job)+"_ADDRESS="+addresses[5+i])
 		config += "  - {job_name: " + job + ", static_configs: [{targets: ['" + addresses[5+i] + "']}]}\n"
 	}
@@ -78,29 +85,33 @@ func start(t *testing.T, onTop, jobs []string) *Rig {
 		"--web.enable-otlp-receiver", "--enable-feature", "created-timestamp-zero-ingestion")
 	eventually(t, "Prometheus is ready", func() bool { return get(t, r.URL+"/-/ready") != nil })
 	args := []string{"--config", example("collector.yaml")}
-	for _, file := range onTop {
+	for _, file := range s.onTop {
 		args = append(args, "--config", file)
 	}
 	run(t, "OTELCOL_DCGM", env, args...)
 
 	r.await(t, around)
-	for _, rank := range r.ranks {
-		rank.announce(t, logs)
+	known := 0
+	for _, shift := range s.shifts {
+		for _, rank := range shift {
+			rank.announce(t, logs)
+		}
+		known += len(shift)
+		groups := fmt.Appendf(nil, "\notelcol_processor_phase_attr_groups %d\n", known)
+		eventually(t, "the ranks are known", func() bool {
+			return bytes.Contains(get(t, "http://"+telemetry+"/metrics"), groups)
+		})
+		base := time.Now().UnixNano()
+		var replays sync.WaitGroup
+		for _, rank := range shift {
+			rank.base = base
+			replays.Go(func() { rank.replay(t, logs) })
+		}
+		replays.Wait()
 	}
-	groups := regexp.MustCompile(`(?m)^otelcol_processor_phase_attr_groups 2$`)
-	eventually(t, "both ranks are known", func() bool {
-		return groups.Match(get(t, "http://"+telemetry+"/metrics"))
-	})
-	r.await(t, int(r.exporter.scrapes.Load())+around)
-	base := time.Now().UnixNano()
-	var replays sync.WaitGroup
-	for _, rank := range r.ranks {
-		rank.base = base
-		replays.Go(func() { rank.replay(t, logs) })
-	}
-	replays.Wait()
-	r.await(t, int(r.exporter.scrapes.Load())+around)
-	r.awaitEnergy(t, int(r.exporter.scrapes.Load()))
+	scrapes := int(r.exporter.scrapes.Load()) + around
+	r.await(t, scrapes)
+	r.awaitEnergy(t, scrapes)
 	r.End = time.Now()
 	return r
 }
