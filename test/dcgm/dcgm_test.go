@@ -48,9 +48,11 @@ func TestDeviceIsShared(t *testing.T) {
 }
 
 // TestDeviceChangesHands has a rank begin on a device where another one has just ended.
+// Both run in pods, of which the collector knows the node.
 func TestDeviceChangesHands(t *testing.T) {
 	first, second := loadRank(t, "rank0", 0, 10), loadRank(t, "rank1", 0, 10)
-	r := start(t, setup{shifts: [][]*rank{{first}, {second}}})
+	first.host, second.host = "trainer-0", "trainer-1"
+	r := start(t, setup{shifts: [][]*rank{{first}, {second}}, env: []string{"NODE_NAME=" + host}})
 	met := r.checkShared(t, []*rank{first, second})
 	assert.Zero(t, met[labels{resolution: "ambiguous"}])
 	t.Logf("the second began %s after the first ended", second.began().Sub(first.ended()))

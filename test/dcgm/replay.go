@@ -22,6 +22,7 @@ import (
 // rank is a recorded run, on a GPU, at the time of the test.
 type rank struct {
 	name    string
+	host    string
 	gpu     int
 	stretch int64 // how much slower than it was recorded
 	events  []event
@@ -49,7 +50,7 @@ type scope struct {
 // at each of the capture's events, they give the answer that the reference gave.
 func loadRank(t *testing.T, name string, gpu int, stretch int64) *rank {
 	t.Helper()
-	r := &rank{name: name, gpu: gpu, stretch: stretch}
+	r := &rank{name: name, host: host, gpu: gpu, stretch: stretch}
 	open := map[string]int{}
 	eachLine(t, name+".jsonl", func(line []byte) {
 		var boundary struct {
@@ -177,7 +178,7 @@ func (r *rank) replay(t *testing.T, dir string) {
 // the replay and the device that the rank uses.
 func (r *rank) write(t *testing.T, dir string, e event) {
 	t.Helper()
-	for field, value := range map[string]any{"timestamp_ns": r.replayed(e.at), "host": host, "device_id": r.gpu} {
+	for field, value := range map[string]any{"timestamp_ns": r.replayed(e.at), "host": r.host, "device_id": r.gpu} {
 		encoded, err := json.Marshal(value)
 		require.NoError(t, err)
 		e.fields[field] = encoded

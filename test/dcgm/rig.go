@@ -49,6 +49,8 @@ type setup struct {
 	onTop []string
 	// jobs lists what Prometheus scrapes besides.
 	jobs []string
+	// env has more variables, NAME=VALUE, for the collector.
+	env []string
 }
 
 // Start starts the example, replays a run of rank 0 on GPU 0 and rank 1 on GPU 1 in
@@ -88,7 +90,7 @@ func start(t *testing.T, s setup) *Rig {
 	for _, file := range s.onTop {
 		args = append(args, "--config", file)
 	}
-	run(t, "OTELCOL_DCGM", env, args...)
+	run(t, "OTELCOL_DCGM", append(env, s.env...), args...)
 
 	r.await(t, around)
 	known := 0
