@@ -52,14 +52,11 @@ type daemonSet struct {
 // TestDaemonSetRunsTheExample holds the manifest for Kubernetes to the example's own
 // configuration: it is the same, and valid with the variables that the DaemonSet sets.
 func TestDaemonSetRunsTheExample(t *testing.T) {
-	content, err := os.ReadFile(example("daemonset.yaml"))
+	content, err := os.ReadFile(example("kubernetes/daemonset.yaml"))
 	require.NoError(t, err)
 	objects := map[string]*confmap.Conf{}
 	for document := range bytes.SplitSeq(content, []byte("\n---\n")) {
-		retrieved, err := confmap.NewRetrievedFromYAML(document)
-		require.NoError(t, err)
-		object, err := retrieved.AsConf()
-		require.NoError(t, err)
+		object := parse(t, document)
 		objects[object.Get("kind").(string)] = object
 	}
 	name := func(kind string) string { return objects[kind].Get("metadata::name").(string) }
@@ -113,4 +110,13 @@ func TestDaemonSetRunsTheExample(t *testing.T) {
 	for _, path := range []string{"STORMLOG_DIR:-" + mounts["stormlog"] + "}", "STORAGE:-" + mounts["storage"] + "}"} {
 		assert.Contains(t, embedded, path)
 	}
+}
+
+func parse(t *testing.T, yaml []byte) *confmap.Conf {
+	t.Helper()
+	retrieved, err := confmap.NewRetrievedFromYAML(yaml)
+	require.NoError(t, err)
+	conf, err := retrieved.AsConf()
+	require.NoError(t, err)
+	return conf
 }

@@ -204,7 +204,7 @@ func window(of time.Duration) string { return fmt.Sprintf("[%dms]", of.Milliseco
 
 func (r finished) checkMeans(t *testing.T) {
 	query := `avg_over_time(` + gpuUtil.name + `{job="dcgm"}[1h])`
-	var table table
+	var shown table
 	for _, rank := range r.ranks {
 		sum, count := map[string]float64{}, map[string]float64{}
 		for _, s := range r.scrapes {
@@ -215,10 +215,10 @@ func (r finished) checkMeans(t *testing.T) {
 		assert.Len(t, came, len(sum))
 		for path, total := range sum {
 			assert.InDelta(t, total/count[path], came[path], 1e-9, "%s in %q", rank.name, path)
-			table.row(rank.gpu, path, fmt.Sprintf("%.1f %%", came[path]), count[path])
+			shown.row(rank.gpu, path, fmt.Sprintf("%.1f %%", came[path]), count[path])
 		}
 	}
-	table.log(t, query, "gpu", "phase_path", "mean", "points")
+	shown.log(t, query, "gpu", "phase_path", "mean", "points")
 }
 
 // spent is the energy of a GPU up to a scrape, in joules, since the first one.
@@ -242,24 +242,24 @@ func (r finished) shares(rank *rank) map[string]float64 {
 func (r finished) checkEnergy(t *testing.T) {
 	const query = `sum by (gpu, phase_path) (last_over_time(DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION_total{job="dcgm"}[1h])) / 1000`
 	const exact = 1e-6
-	var table table
+	var shown table
 	for _, rank := range r.ranks {
 		want, came, total := r.shares(rank), r.byPath(t, query, rank.gpu), 0.0
 		assert.Len(t, came, len(want))
 		for path, joules := range came {
 			total += joules
-			table.row(rank.gpu, path, fmt.Sprintf("%.1f J", joules))
+			shown.row(rank.gpu, path, fmt.Sprintf("%.1f J", joules))
 			if path != "" { // time in no phase goes on
 				assert.InDelta(t, want[path], joules, exact, "%s in %q", rank.name, path)
 			}
 		}
-		table.row(rank.gpu, "all", fmt.Sprintf("%.1f J", total))
+		shown.row(rank.gpu, "all", fmt.Sprintf("%.1f J", total))
 		upTo := slices.IndexFunc(r.scrapes, func(s scrape) bool { return spent(s.number, rank.gpu) > total-exact })
 		if assert.Positive(t, upTo, "%s: %f J are more than the counter", rank.name, total) {
 			assert.InDelta(t, spent(r.scrapes[upTo].number, rank.gpu), total, exact, "%s: the counter", rank.name)
 		}
 	}
-	table.log(t, query, "gpu", "phase_path", "energy")
+	shown.log(t, query, "gpu", "phase_path", "energy")
 }
 
 // checkSeries counts the series with and without the guards, and those that there
@@ -302,19 +302,19 @@ func (r finished) checkSeries(t *testing.T) {
 	assert.Len(t, paths, 5, "three paths, other, and none")
 	assert.LessOrEqual(t, few, len(metrics())*len(r.ranks)*len(paths))
 
-	var table table
-	table.row("no phases", none)
-	table.row("phases on all metrics", all)
-	table.row("metrics chosen", chosen)
-	table.row("max_path_depth: 2", cut)
-	table.row("max_paths: 3", few)
-	table.log(t, "series of 6 metrics of 2 GPUs", "guard", "series")
+	var shown table
+	shown.row("no phases", none)
+	shown.row("phases on all metrics", all)
+	shown.row("metrics chosen", chosen)
+	shown.row("max_path_depth: 2", cut)
+	shown.row("max_paths: 3", few)
+	shown.log(t, "series of 6 metrics of 2 GPUs", "guard", "series")
 }
 
 // checkScraped compares the ways in which a gauge can come to Prometheus: pushed,
 // scraped with and without the time of its points.
 func (r finished) checkScraped(t *testing.T) {
-	var table table
+	var shown table
 	for job, check := range map[string]func(wrong, right, points int){
 		"dcgm": func(wrong, right, points int) { assert.True(t, wrong == 0 && right == points, "pushed") },
 		"timed": func(wrong, right, points int) {
@@ -336,9 +336,9 @@ func (r finished) checkScraped(t *testing.T) {
 		}
 		points := len(r.scrapes) * len(r.ranks)
 		check(wrong, right, points)
-		table.row(job, points, right, wrong)
+		shown.row(job, points, right, wrong)
 	}
-	table.log(t, gpuUtil.name, "way", "points", "right samples", "wrong samples")
+	shown.log(t, gpuUtil.name, "way", "points", "right samples", "wrong samples")
 
 	// A query for a moment takes the last sample of a series, up to 5 minutes old. One
 	// over a short time shows the phase that is.
@@ -353,19 +353,19 @@ func (r finished) checkScraped(t *testing.T) {
 // checkAnnotated shows what becomes of a counter whose labels change with the phase.
 func (r finished) checkAnnotated(t *testing.T) {
 	const query = `increase(DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION_total{job="annotated"}[1h]) / 1000`
-	var table table
+	var shown table
 	for _, rank := range r.ranks {
 		want, total, grown := r.shares(rank), 0.0, 0.0
 		came := r.byPath(t, query, rank.gpu)
 		for path, joules := range want {
-			table.row(rank.gpu, path, fmt.Sprintf("%.1f J", joules), fmt.Sprintf("%.1f J", came[path]))
+			shown.row(rank.gpu, path, fmt.Sprintf("%.1f J", joules), fmt.Sprintf("%.1f J", came[path]))
 			total += joules
 			grown += came[path]
 		}
-		table.row(rank.gpu, "all", fmt.Sprintf("%.1f J", total), fmt.Sprintf("%.1f J", grown))
+		shown.row(rank.gpu, "all", fmt.Sprintf("%.1f J", total), fmt.Sprintf("%.1f J", grown))
 		assert.Greater(t, grown, 2*total, "%s: the same energy counts several times", rank.name)
 	}
-	table.log(t, query, "gpu", "phase_path", "by the reference", "by the counter")
+	shown.log(t, query, "gpu", "phase_path", "by the reference", "by the counter")
 }
 
 // table is what a test shows.

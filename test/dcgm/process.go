@@ -36,7 +36,7 @@ func run(t *testing.T, variable string, env []string, args ...string) {
 	printed, err := os.Create(filepath.Join(t.TempDir(), "log"))
 	require.NoError(t, err)
 
-	command := exec.Command(binary, args...)
+	command := exec.Command(binary, args...) //nolint:gosec // whoever runs the test names it
 	command.Env = append(os.Environ(), env...)
 	command.Stdout, command.Stderr = printed, printed
 	require.NoError(t, command.Start())

@@ -97,7 +97,7 @@ func loadRank(t *testing.T, name string, gpu int, stretch int64) *rank {
 
 func eachLine(t *testing.T, name string, do func(line []byte)) {
 	t.Helper()
-	content, err := os.ReadFile(filepath.Join("..", "..", "testdata", "captures", name))
+	content, err := os.ReadFile(filepath.Join("..", "..", "testdata", "captures", name)) //nolint:gosec // a capture
 	require.NoError(t, err)
 	for line := range bytes.Lines(content) {
 		do(line)
@@ -185,7 +185,7 @@ func (r *rank) write(t *testing.T, dir string, e event) {
 	}
 	line, err := json.Marshal(e.fields)
 	require.NoError(t, err)
-	file, err := os.OpenFile(filepath.Join(dir, r.name+".jsonl"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	file, err := os.OpenFile(filepath.Join(dir, r.name+".jsonl"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600) //nolint:gosec // a folder of the test
 	require.NoError(t, err)
 	_, err = file.Write(append(line, '\n'))
 	assert.NoError(t, err)

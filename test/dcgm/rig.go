@@ -75,13 +75,13 @@ func start(t *testing.T, s setup) *Rig {
 		"PROMETHEUS_URL=" + r.URL, "EXPORTER_ADDRESS=" + counters,
 		"TELEMETRY_HOST=" + telemetryHost, "TELEMETRY_PORT=" + telemetryPort,
 	}
-	config := prometheusConfig(t, telemetry, counters)
+	config := []string{prometheusConfig(t, telemetry, counters)}
 	for i, job := range s.jobs {
 		env = append(env, strings.ToUpper(job)+"_ADDRESS="+addresses[5+i])
-		config += "  - {job_name: " + job + ", static_configs: [{targets: ['" + addresses[5+i] + "']}]}\n"
+		config = append(config, "  - {job_name: "+job+", static_configs: [{targets: ['"+addresses[5+i]+"']}]}\n")
 	}
 	file := filepath.Join(t.TempDir(), "prometheus.yml")
-	require.NoError(t, os.WriteFile(file, []byte(config), 0o600))
+	require.NoError(t, os.WriteFile(file, []byte(strings.Join(config, "")), 0o600))
 
 	run(t, "PROMETHEUS", nil, "--config.file", file, "--storage.tsdb.path", t.TempDir(), "--web.listen-address", server,
 		"--web.enable-otlp-receiver", "--enable-feature", "created-timestamp-zero-ingestion")
