@@ -177,6 +177,11 @@ func TestQueriesAskForWhatTheProcessorSends(t *testing.T) {
 	found := 0
 	eachBoard(t, func(t *testing.T, b board) {
 		for _, query := range b.queries(t) {
+			for _, matcher := range matchers.FindAllStringSubmatch(query, -1) {
+				if matcher[1] == "phase_resolution" {
+					require.Contains(t, []string{"unique", "ambiguous", ""}, matcher[2], query)
+				}
+			}
 			for _, selector := range selectors.FindAllStringSubmatch(query, -1) {
 				found++
 				name, bucket := strings.CutSuffix(selector[1], "_bucket")

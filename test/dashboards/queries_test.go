@@ -44,6 +44,9 @@ func TestQueriesHaveData(t *testing.T) {
 					for _, c := range choices {
 						r.requireData(t, p, query, c)
 					}
+					for _, value := range known[p.Repeat] {
+						r.requireData(t, p, query, choose(b, map[string][]string{p.Repeat: {value}}))
+					}
 				})
 			}
 			if p.Title == "Share of time by phase" {
