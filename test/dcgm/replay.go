@@ -7,7 +7,9 @@ package dcgm
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,7 +17,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -36,7 +37,7 @@ type rank struct {
 // event is a line of a capture.
 type event struct {
 	at     int64
-	fields map[string]json.RawMessage
+	fields map[string]any
 }
 
 // scope is one entered phase, in the capture's own time.
@@ -46,8 +47,9 @@ type scope struct {
 	from, to int64
 }
 
-// loadRank reads a capture, to be replayed on a GPU and slower than it was. Its phases are those that the reference's answers rest on:
-// at each of the capture's events, they give the answer that the reference gave.
+// loadRank reads a capture, to be replayed on a GPU and slower than it was. Its phases
+// are those that the reference's answers rest on: at each of the capture's events, they
+// give the answer that the reference gave.
 func loadRank(t *testing.T, name string, gpu int, stretch int64) *rank {
 	t.Helper()
 	r := &rank{name: name, host: host, gpu: gpu, stretch: stretch}
@@ -65,7 +67,9 @@ func loadRank(t *testing.T, name string, gpu int, stretch int64) *rank {
 		}
 		require.NoError(t, json.Unmarshal(line, &boundary))
 		e := event{at: boundary.Time}
-		require.NoError(t, json.Unmarshal(line, &e.fields))
+		decoder := json.NewDecoder(bytes.NewReader(line))
+		decoder.UseNumber() // nanoseconds do not fit a double
+		require.NoError(t, decoder.Decode(&e.fields))
 		r.events = append(r.events, e)
 		switch s := boundary.Metadata.Scope; {
 		case s == nil:
@@ -155,39 +159,39 @@ func (r *rank) began() time.Time { return time.Unix(0, r.replayed(r.scopes[0].fr
 func (r *rank) ended() time.Time { return time.Unix(0, r.replayed(r.events[len(r.events)-1].at)) }
 
 // announce writes the first event, by which the collector knows of the run.
-func (r *rank) announce(t *testing.T, dir string) {
-	t.Helper()
+func (r *rank) announce(dir string) error {
 	r.known = time.Now().UnixNano()
-	r.write(t, dir, r.events[0])
+	return r.write(dir, r.events[0])
 }
 
 // replay writes the other events as their times come.
-func (r *rank) replay(t *testing.T, dir string) {
-	t.Helper()
+func (r *rank) replay(ctx context.Context, dir string) error {
 	for _, e := range r.events[1:] {
 		select {
-		case <-t.Context().Done():
-			return
+		case <-ctx.Done():
+			return ctx.Err()
 		case <-time.After(time.Until(time.Unix(0, r.replayed(e.at)))):
-			r.write(t, dir, e)
+		}
+		if err := r.write(dir, e); err != nil {
+			return err
 		}
 	}
+	return nil
 }
 
 // write appends an event to the run's file, as stormlog's sink does, with the time of
 // the replay and the device that the rank uses.
-func (r *rank) write(t *testing.T, dir string, e event) {
-	t.Helper()
-	for field, value := range map[string]any{"timestamp_ns": r.replayed(e.at), "host": r.host, "device_id": r.gpu} {
-		encoded, err := json.Marshal(value)
-		require.NoError(t, err)
-		e.fields[field] = encoded
-	}
+func (r *rank) write(dir string, e event) error {
+	e.fields["timestamp_ns"], e.fields["host"], e.fields["device_id"] = r.replayed(e.at), r.host, r.gpu
 	line, err := json.Marshal(e.fields)
-	require.NoError(t, err)
-	file, err := os.OpenFile(filepath.Join(dir, r.name+".jsonl"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600) //nolint:gosec // a folder of the test
-	require.NoError(t, err)
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(dir, r.name+".jsonl")
+	file, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600) //nolint:gosec // a folder of the test
+	if err != nil {
+		return err
+	}
 	_, err = file.Write(append(line, '\n'))
-	assert.NoError(t, err)
-	assert.NoError(t, file.Close())
+	return errors.Join(err, file.Close())
 }

@@ -14,11 +14,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 )
 
 // Interval is how often the GPUs are scraped.
@@ -35,8 +35,6 @@ type Rig struct {
 	Start time.Time
 	// End is when all had been stored.
 	End time.Time
-
-	exporter *exporter
 }
 
 // setup is what a test does with the example.
@@ -68,9 +66,10 @@ func start(t *testing.T, s setup) *Rig {
 	telemetryHost, telemetryPort, err := net.SplitHostPort(telemetry)
 	require.NoError(t, err)
 	logs := t.TempDir()
-	r := &Rig{URL: "http://" + server, Start: time.Now(), exporter: startExporter(t)}
+	r := &Rig{URL: "http://" + server, Start: time.Now()}
+	exporter := startExporter(t)
 	env := []string{
-		"DCGM_ADDRESS=" + r.exporter.address, "SCRAPE_INTERVAL=" + Interval.String(),
+		"DCGM_ADDRESS=" + exporter.address, "SCRAPE_INTERVAL=" + Interval.String(),
 		"STORMLOG_DIR=" + logs, "STORAGE=" + t.TempDir(), "OTLP_ADDRESS=" + otlp, "HEALTH_ADDRESS=" + health,
 		"PROMETHEUS_URL=" + r.URL, "EXPORTER_ADDRESS=" + counters,
 		"TELEMETRY_HOST=" + telemetryHost, "TELEMETRY_PORT=" + telemetryPort,
@@ -96,7 +95,7 @@ func start(t *testing.T, s setup) *Rig {
 	known := 0
 	for _, shift := range s.shifts {
 		for _, rank := range shift {
-			rank.announce(t, logs)
+			require.NoError(t, rank.announce(logs))
 		}
 		known += len(shift)
 		groups := fmt.Appendf(nil, "\notelcol_processor_phase_attr_groups %d\n", known)
@@ -104,14 +103,14 @@ func start(t *testing.T, s setup) *Rig {
 			return bytes.Contains(get(t, "http://"+telemetry+"/metrics"), groups)
 		})
 		base := time.Now().UnixNano()
-		var replays sync.WaitGroup
+		replays, ctx := errgroup.WithContext(t.Context())
 		for _, rank := range shift {
 			rank.base = base
-			replays.Go(func() { rank.replay(t, logs) })
+			replays.Go(func() error { return rank.replay(ctx, logs) })
 		}
-		replays.Wait()
+		require.NoError(t, replays.Wait())
 	}
-	scrapes := int(r.exporter.scrapes.Load()) + around
+	scrapes := int(exporter.scrapes.Load()) + around
 	r.await(t, scrapes)
 	r.awaitEnergy(t, scrapes)
 	r.End = time.Now()
