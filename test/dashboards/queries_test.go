@@ -49,9 +49,14 @@ func TestQueriesHaveData(t *testing.T) {
 					}
 				})
 			}
-			if p.Title == "Share of time by phase" {
+			switch p.Title {
+			case "Share of time by phase":
 				t.Run("the shares of all phases add up", func(t *testing.T) {
 					r.requireWhole(t, p, choices[0], known["phase"])
+				})
+			case "Utilization":
+				t.Run("the utilization is the mean of all samples", func(t *testing.T) {
+					r.requireMean(t, p, choices[0])
 				})
 			}
 		}
@@ -123,11 +128,16 @@ func choose(b board, chosen map[string][]string) choice {
 	}
 }
 
+// length is how long the run took.
+func (r prometheus) length() time.Duration {
+	return r.End.Sub(r.Start).Round(time.Second)
+}
+
 // ask runs a query of a panel over the whole run.
 func (r prometheus) ask(t *testing.T, query target, c choice) []dcgm.Series {
 	t.Helper()
 	require.NotEqual(t, query.Instant, query.Range, "it is the one or the other")
-	promQL := c(query.Expr, r.End.Sub(r.Start).Round(time.Second))
+	promQL := c(query.Expr, r.length())
 	if query.Instant {
 		return r.Query(t, promQL, r.End)
 	}
@@ -169,4 +179,19 @@ func (r prometheus) requireWhole(t *testing.T, p panel, c choice, phases []strin
 	}
 	require.InDelta(t, 1, sum, 1e-9)
 	require.ElementsMatch(t, phases, shown)
+}
+
+// requireMean requires that a panel shows the mean of all samples, however many each phase has.
+func (r prometheus) requireMean(t *testing.T, p panel, c choice) {
+	t.Helper()
+	sum, samples := 0.0, 0.0
+	for _, s := range r.Query(t, c("DCGM_FI_DEV_GPU_UTIL[$__range]", r.length()), r.End) {
+		for _, point := range s.Points {
+			sum += point.Value
+			samples++
+		}
+	}
+	shown := r.ask(t, p.Targets[0], c)
+	require.Len(t, shown, 1)
+	require.InDelta(t, sum/samples, shown[0].Points[0].Value, 1e-9)
 }
