@@ -4,6 +4,8 @@
 MODULE    := github.com/phaseattr/phaseattr
 COMPONENT := processor/phaseattrprocessor
 COLLECTOR := bin/otelcol-phaseattr
+DCGM      := bin/otelcol-dcgm
+TYPES     := bin/grafana-types
 
 GO        ?= go
 FUZZTIME  ?= 1m
@@ -48,6 +50,38 @@ $(COLLECTOR): builder-config.yaml go.mod go.sum tools/builder/go.mod $(SOURCES)
 e2e: build ## Drive the built collector from outside
 	@echo "==> testing $(COLLECTOR) end to end"
 	OTELCOL_PHASEATTR="$(CURDIR)/$(COLLECTOR)" $(GO) test -tags e2e -count=1 -v ./test/e2e/...
+
+.PHONY: build-dcgm
+build-dcgm: $(DCGM) ## Build bin/otelcol-dcgm, the collector of examples/dcgm
+	@echo "==> $(DCGM) is up to date"
+
+$(DCGM): examples/dcgm/builder-config.yaml go.mod go.sum tools/builder/go.mod $(SOURCES)
+	@echo "==> building $@ from $<"
+	@mkdir -p $(@D)
+	$(BUILDER) --config $<
+	@mv bin/.build-dcgm/$(@F) $@
+
+bin/prometheus: tools/prometheus/go.mod
+	@echo "==> building $@"
+	@mkdir -p $(@D)
+	$(GO) build -modfile=$< -tags remove_all_sd -o $@ github.com/prometheus/prometheus/cmd/prometheus
+
+.PHONY: e2e-dcgm
+e2e-dcgm: build-dcgm bin/prometheus ## Run examples/dcgm into a real Prometheus
+	@echo "==> testing examples/dcgm end to end"
+	OTELCOL_DCGM="$(CURDIR)/$(DCGM)" PROMETHEUS="$(CURDIR)/bin/prometheus" $(GO) test -tags e2e -count=1 -v ./test/dcgm/...
+
+$(TYPES): test/dashboards/package-lock.json
+	@echo "==> fetching Grafana's types and the TypeScript compiler"
+	@rm -rf $@ bin/.grafana-types
+	$(GO) run ./test/dashboards/fetch -lock $< -to bin/.grafana-types
+	@mv bin/.grafana-types $@
+
+.PHONY: e2e-dashboards
+e2e-dashboards: build-dcgm bin/prometheus $(TYPES) ## Check examples/grafana by Grafana's types and a real Prometheus
+	@echo "==> testing examples/grafana"
+	GRAFANA_TYPES="$(CURDIR)/$(TYPES)/node_modules" OTELCOL_DCGM="$(CURDIR)/$(DCGM)" PROMETHEUS="$(CURDIR)/bin/prometheus" \
+	  $(GO) test -tags e2e -count=1 -v ./test/dashboards/...
 
 .PHONY: lint
 lint: ## Run golangci-lint; the first time compiles it
