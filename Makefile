@@ -93,6 +93,11 @@ bench: ## Run the benchmarks (BENCH=pattern, BENCHTIME=1s)
 	@echo "==> benchmarking"
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem ./processor/...
 
+.PHONY: bench-peers
+bench-peers: ## Compare the processor with its peers and with two bare calls; takes minutes
+	@echo "==> measuring against the peers"
+	@cd benchmarks && $(GO) run ./peers $(PEERS)
+
 .PHONY: clean
 clean: ## Remove what was built
 	@echo "==> removing bin"
