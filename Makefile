@@ -9,6 +9,7 @@ GO        ?= go
 FUZZTIME  ?= 1m
 BENCH     ?= .
 BENCHTIME ?= 1s
+PEERS     ?=
 
 # Every tool is built from source at the version that its go.mod pins; nothing is installed.
 TOOL    := $(GO) tool -modfile=tools/go.mod

@@ -28,10 +28,15 @@ type Device struct {
 // Association knows which groups are where. Its methods may be called from many
 // goroutines.
 type Association struct {
+	// Names knows what telemetry calls the keys of the rules.
+	Names *boundary.Names
+
 	rules     []Rule
 	textBytes int
-	// session and rank are what telemetry calls them.
-	session, rank []string
+	// names are what telemetry calls the keys, by rule and key.
+	names [][][]boundary.Name
+	// session and rank are what telemetry calls these two.
+	session, rank []boundary.Name
 	// devices translates the places of mapped devices to places of mapped.
 	devices map[string]string
 	// mapped is the rule that mapped devices are looked up by, after all others.
@@ -48,6 +53,7 @@ type Association struct {
 // textBytes is none.
 func New(rules []Rule, devices []Device, textBytes int) *Association {
 	a := &Association{
+		Names:     boundary.NewNames(),
 		rules:     rules,
 		textBytes: textBytes,
 		devices:   map[string]string{},
@@ -55,15 +61,20 @@ func New(rules []Rule, devices []Device, textBytes int) *Association {
 		groups:    map[string][]boundary.Group{},
 		places:    map[boundary.Group][]string{},
 	}
-	for i := range rules {
-		for _, key := range rules[i].Keys {
+	for _, rule := range rules {
+		keys := make([][]boundary.Name, len(rule.Keys))
+		for i, key := range rule.Keys {
+			for _, name := range key.Names {
+				keys[i] = append(keys[i], a.Names.Add(name))
+			}
 			switch key.Field {
 			case FieldSession:
-				a.session = append(a.session, key.Names...)
+				a.session = append(a.session, keys[i]...)
 			case FieldRank:
-				a.rank = append(a.rank, key.Names...)
+				a.rank = append(a.rank, keys[i]...)
 			}
 		}
+		a.names = append(a.names, keys)
 	}
 	for _, d := range devices {
 		a.devices[d.Host+"\x00"+d.Device] = strconv.Itoa(len(rules)) + "\x00" + d.ToHost + "\x00" + strconv.Itoa(d.LocalRank)
@@ -85,7 +96,8 @@ func (p Place) String() string { return p.text }
 func (a *Association) Places(f *boundary.Fields) []Place {
 	var places []Place
 	add := func(rule *Rule, i int) {
-		if text, ok := a.place(nil, rule, i, inRecord(f)); ok {
+		text, ok := a.place(nil, rule, i, func(key int) (pcommon.Value, bool) { return f.Get(rule.Keys[key].Field) })
+		if ok {
 			places = append(places, Place{string(text), rule.exclusive()})
 		}
 	}
@@ -158,7 +170,7 @@ type Finder struct {
 	*Association
 	// Named reads the group that a record names itself, by the names that it has for the
 	// session and the rank.
-	Named func(f *boundary.Fields, session, rank []string) boundary.Named
+	Named func(f *boundary.Fields, session, rank []boundary.Name) boundary.Named
 	// Live tells whether a group can answer.
 	Live func(boundary.Group) bool
 	// Tried is told what each rule that was tried came to.
@@ -209,12 +221,13 @@ func (f *Finder) try(rule *Rule, i int, fields *boundary.Fields, named *boundary
 		return Matched
 	}
 	var complete bool
-	if f.text, complete = f.place(f.text[:0], rule, i, inTelemetry(fields)); !complete {
+	value := func(key int) (pcommon.Value, bool) { return fields.FindAny(f.names[i][key]) }
+	if f.text, complete = f.place(f.text[:0], rule, i, value); !complete {
 		return MissingKey
 	}
 	f.mu.RLock()
 	at := f.groups[string(f.text)]
-	if place, ok := f.device(rule, fields); ok {
+	if place, ok := f.device(rule, i, fields); ok {
 		at = f.groups[place]
 	}
 	f.found = append(f.found, at...)
@@ -230,17 +243,15 @@ func (f *Finder) try(rule *Rule, i int, fields *boundary.Fields, named *boundary
 }
 
 // device returns the place that the static map has for a record's device.
-func (f *Finder) device(rule *Rule, fields *boundary.Fields) (string, bool) {
-	device := rule.key(FieldDevice)
-	host := rule.key(FieldHost)
-	if len(f.devices) == 0 || device == nil || host == nil {
+func (f *Finder) device(rule *Rule, i int, fields *boundary.Fields) (string, bool) {
+	host, device := rule.key(FieldHost), rule.key(FieldDevice)
+	if len(f.devices) == 0 || host < 0 || device < 0 {
 		return "", false
 	}
-	name, _ := asText(fields.GetAny(host.Names))
-	for _, candidate := range device.Names {
-		var v pcommon.Value
-		var found bool
-		if v, found = fields.Get(candidate); !found {
+	name, _ := asText(fields.FindAny(f.names[i][host]))
+	for _, candidate := range f.names[i][device] {
+		v, found := fields.Find(candidate)
+		if !found {
 			continue
 		}
 		id, _ := asText(v, true)

@@ -1,0 +1,104 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package boundary
+
+import "go.opentelemetry.io/collector/pdata/pcommon"
+
+// Name is the name of a field. The zero bits stand for a name that Names does not know.
+type Name struct {
+	text string
+	bits Present
+}
+
+// Present says which names are the keys of a map, a bit for each.
+type Present uint64
+
+// Any tells whether any of some names is present.
+func (p Present) Any(of Present) bool { return p&of != 0 }
+
+// shared is the bit of all names that have none of their own. It only says that one of
+// them is present.
+const shared Present = 1 << 63
+
+// Names finds out which of some names are the keys of a map, in one pass over it, so
+// that the fields that are not there are not looked for. It may be used by many
+// goroutines once all names are in.
+type Names struct {
+	// byLength are the names by the length of their text.
+	byLength [][]Name
+	next     Present
+}
+
+// NewNames returns Names that knows the fields that a Reader reads by itself from
+// telemetry.
+func NewNames() *Names {
+	n := &Names{next: 1}
+	for _, name := range telemetryNames() {
+		n.insert(name)
+		n.next = name.bits << 1
+	}
+	return n
+}
+
+// Add makes a name known.
+func (n *Names) Add(text string) Name {
+	if len(text) < len(n.byLength) {
+		for _, known := range n.byLength[len(text)] {
+			if known.text == text {
+				return known
+			}
+		}
+	}
+	name := Name{text, n.next}
+	if n.next != shared {
+		n.next <<= 1
+	}
+	n.insert(name)
+	return name
+}
+
+func (n *Names) insert(name Name) {
+	for len(n.byLength) <= len(name.text) {
+		n.byLength = append(n.byLength, nil)
+	}
+	n.byLength[len(name.text)] = append(n.byLength[len(name.text)], name)
+}
+
+// Bits are those that are set when the name is present.
+func (n Name) Bits() Present { return n.bits }
+
+// In looks through a map. A zero Map has nothing in it.
+func (n *Names) In(m pcommon.Map) Place {
+	place := Place{m: m}
+	if m == (pcommon.Map{}) {
+		return place
+	}
+	for key := range m.All() {
+		if len(key) < len(n.byLength) {
+			for i := range n.byLength[len(key)] {
+				if name := &n.byLength[len(key)][i]; name.text == key {
+					place.present |= name.bits
+				}
+			}
+		}
+	}
+	return place
+}
+
+// Place is a map in which fields are looked for. The zero Place has none.
+type Place struct {
+	m       pcommon.Map
+	present Present
+}
+
+// Present says which of the names are there.
+func (p *Place) Present() Present { return p.present }
+
+// get returns the value under a name.
+func (p *Place) get(name Name) (pcommon.Value, bool) {
+	if p.present == 0 || name.bits != 0 && !p.present.Any(name.bits) {
+		return pcommon.Value{}, false
+	}
+	return p.m.Get(name.text)
+}

@@ -1,0 +1,119 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package phaseattrprocessor
+
+import (
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/policy"
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/replay"
+)
+
+// question asks what was active in a group from one moment to another, or at one
+// moment if they are the same.
+type question struct {
+	group    boundary.Group
+	from, to int64
+	origin   boundary.Origin
+}
+
+// reply is what is known about a question.
+type reply struct {
+	question
+	used   bool
+	handle replay.Handle
+	// live is true when the group can have been alive.
+	live bool
+	// asked is true when what follows is set.
+	asked  bool
+	answer policy.Attribution
+	found  bool
+	status replay.Status
+	// other is true when a path of the answer was one too many to be stored.
+	other bool
+	// divided is true when the asker's parts are those of the question, if it says so.
+	divided bool
+	// records is how many the reply has answered.
+	records int64
+	// paths is where the paths of the answer are.
+	paths []string
+}
+
+// keep makes the answer outlive the next one.
+func (r *reply) keep() {
+	r.paths = append(r.paths[:0], r.answer.Paths...)
+	r.answer.Paths = r.paths
+}
+
+// settle lets the index know how many records the reply has answered.
+func (r *reply) settle() {
+	if r.records > 0 {
+		r.handle.Answered(r.to, r.records)
+	}
+}
+
+// memoBits is how many bits say where in a memo a question is.
+const memoBits = 7
+
+// memo keeps the replies to the questions of a batch. All gauges of a scrape are read
+// at the same time, or at the same few times, so that its questions are few. A question
+// has one place, and takes it from another.
+type memo struct {
+	replies [1 << memoBits]*reply
+	// used are those that say something.
+	used []*reply
+	last *reply
+}
+
+// recall returns the reply to the question what a group was doing in the interval of
+// the record at hand.
+func (a *asker) recall(group boundary.Group) *reply {
+	q := question{group: group, from: a.from, to: a.to, origin: a.origin}
+	if last := a.memo.last; last != nil && last.question == q {
+		return last
+	}
+	r, known := a.memo.find(&q)
+	if !known {
+		if a.handle == (replay.Handle{}) || a.group != group {
+			a.group, a.handle = group, a.index.Handle(group)
+		}
+		r.handle, r.live = a.handle, a.handle.Live(q.from, q.to)
+	}
+	return r
+}
+
+// find returns the reply to a question, and whether there is one already.
+func (m *memo) find(q *question) (r *reply, known bool) {
+	at := q.place()
+	if m.replies[at] == nil {
+		m.replies[at] = &reply{}
+	}
+	r = m.replies[at]
+	m.last = r
+	switch {
+	case !r.used:
+		m.used = append(m.used, r)
+	case r.question == *q:
+		return r, true
+	default:
+		r.settle()
+	}
+	*r = reply{question: *q, used: true, paths: r.paths}
+	return r, false
+}
+
+// clear forgets all replies, but keeps the room that they took.
+func (m *memo) clear() {
+	for _, r := range m.used {
+		r.settle()
+		clear(r.paths)
+		*r = reply{paths: r.paths}
+	}
+	m.used, m.last = m.used[:0], nil
+}
+
+// place is where in a memo a question is.
+func (q *question) place() int {
+	hash := (uint64(q.from)*31+uint64(q.to))*31 + uint64(q.group.Rank) //nolint:gosec // any bits will do
+	return int(hash * 0x9e3779b97f4a7c15 >> (64 - memoBits))           //nolint:gosec // it is small
+}
