@@ -23,10 +23,11 @@ type asker struct {
 	spans                 []replay.Span
 	account               account
 
-	// fields are those of the record at hand, origin its hints, from and to its
-	// interval. overwrites is true when it has attributes that answers are written to.
+	// fields are those of the record at hand, origin its hints, inherited those of its
+	// scope and resource, from and to its interval. overwrites is true when it has attributes that answers are written to.
 	fields     boundary.Fields
 	origin     boundary.Origin
+	inherited  boundary.Origin
 	from, to   int64
 	overwrites bool
 	// written are the attributes that answers are written to.
@@ -34,9 +35,6 @@ type asker struct {
 	// finder finds the groups of the record.
 	finder association.Finder
 	memo   memo
-	// group and handle are those of the group that was asked about last, if any.
-	group  boundary.Group
-	handle replay.Handle
 
 	// patient is true when a resource may be held until its groups' events have come
 	// as far as its records. early is set when one of its records came before them.
@@ -91,9 +89,8 @@ func (s *state) ask(about signal, patient bool, f func(*asker)) (account, []grac
 	clear(a.spans[:cap(a.spans)])
 	clear(a.waits)
 	clear(a.parts[:cap(a.parts)])
-	a.account, a.fields, a.origin = account{}, boundary.Fields{}, boundary.Origin{}
-	a.group, a.handle = boundary.Group{}, replay.Handle{}
-	a.divided = nil
+	a.enter(pcommon.Map{}, pcommon.Map{})
+	a.account, a.origin, a.divided = account{}, boundary.Origin{}, nil
 	return done, waits
 }
 
@@ -112,7 +109,10 @@ func (a *asker) holds(walk func()) bool {
 // enter says in which scope and resource the records that follow are.
 func (a *asker) enter(scope, resource pcommon.Map) {
 	names := a.association.Names
+	a.fields.SetRecord(boundary.Place{}, boundary.Place{})
 	a.fields.SetScope(names.In(scope), names.In(resource))
+	a.inherited = a.reader.Origin(&a.fields)
+	a.finder.Enter(&a.fields)
 }
 
 // read says which attributes and map body the record at hand has.
@@ -126,7 +126,10 @@ func (a *asker) read(attrs, body pcommon.Map) {
 // find finds the groups of the record that was read, as association.Finder does.
 func (a *asker) find(from, to int64) (groups []boundary.Group, representative bool) {
 	a.from, a.to = from, to
-	a.origin = a.reader.Origin(&a.fields)
+	a.origin = a.inherited
+	if a.fields.HasOwnOrigin() {
+		a.origin = a.reader.Origin(&a.fields)
+	}
 	return a.finder.Find(&a.fields)
 }
 

@@ -12,7 +12,7 @@ import (
 // question asks what was active in a group from one moment to another, or at one
 // moment if they are the same.
 type question struct {
-	group    boundary.Group
+	handle   replay.Handle
 	from, to int64
 	origin   boundary.Origin
 }
@@ -20,8 +20,6 @@ type question struct {
 // reply is what is known about a question.
 type reply struct {
 	question
-	used   bool
-	handle replay.Handle
 	// live is true when the group can have been alive.
 	live bool
 	// asked is true when what follows is set.
@@ -52,54 +50,53 @@ func (r *reply) settle() {
 	}
 }
 
-// memoBits is how many bits say where in a memo a question is.
-const memoBits = 7
+const (
+	// memoBits is how many bits say where in a memo a question is.
+	memoBits = 7
+	memoSize = 1 << memoBits
+)
 
 // memo keeps the replies to the questions of a batch. All gauges of a scrape are read
 // at the same time, or at the same few times, so that its questions are few. A question
 // has one place, and takes it from another.
 type memo struct {
-	replies [1 << memoBits]*reply
-	// used are those that say something.
+	groups  [memoSize]known
+	replies [memoSize]*reply
+	// used are the replies that say something.
 	used []*reply
-	last *reply
+}
+
+// known is a group whose handle is known.
+type known struct {
+	group  boundary.Group
+	handle replay.Handle
+	asked  bool
 }
 
 // recall returns the reply to the question what a group was doing in the interval of
 // the record at hand.
 func (a *asker) recall(group boundary.Group) *reply {
-	q := question{group: group, from: a.from, to: a.to, origin: a.origin}
-	if last := a.memo.last; last != nil && last.question == q {
-		return last
+	k := &a.memo.groups[uint64(group.Rank)%memoSize] //nolint:gosec // any bits will do
+	if k.group != group || !k.asked {
+		*k = known{group, a.index.Handle(group), true}
 	}
-	r, known := a.memo.find(&q)
-	if !known {
-		if a.handle == (replay.Handle{}) || a.group != group {
-			a.group, a.handle = group, a.index.Handle(group)
-		}
-		r.handle, r.live = a.handle, a.handle.Live(q.from, q.to)
+	q := question{handle: k.handle, from: a.from, to: a.to, origin: a.origin}
+	place := &a.memo.replies[q.hash(group.Rank)]
+	r := *place
+	if r == nil {
+		r = &reply{}
+		*place = r
 	}
-	return r
-}
-
-// find returns the reply to a question, and whether there is one already.
-func (m *memo) find(q *question) (r *reply, known bool) {
-	at := q.place()
-	if m.replies[at] == nil {
-		m.replies[at] = &reply{}
-	}
-	r = m.replies[at]
-	m.last = r
 	switch {
-	case !r.used:
-		m.used = append(m.used, r)
-	case r.question == *q:
-		return r, true
+	case r.question == q:
+		return r
+	case r.question == question{}:
+		a.memo.used = append(a.memo.used, r)
 	default:
 		r.settle()
 	}
-	*r = reply{question: *q, used: true, paths: r.paths}
-	return r, false
+	*r = reply{question: q, live: q.handle.Live(q.from, q.to), paths: r.paths}
+	return r
 }
 
 // clear forgets all replies, but keeps the room that they took.
@@ -109,11 +106,12 @@ func (m *memo) clear() {
 		clear(r.paths)
 		*r = reply{paths: r.paths}
 	}
-	m.used, m.last = m.used[:0], nil
+	m.used = m.used[:0]
+	clear(m.groups[:])
 }
 
-// place is where in a memo a question is.
-func (q *question) place() int {
-	hash := (uint64(q.from)*31+uint64(q.to))*31 + uint64(q.group.Rank) //nolint:gosec // any bits will do
-	return int(hash * 0x9e3779b97f4a7c15 >> (64 - memoBits))           //nolint:gosec // it is small
+// hash says where in a memo a question about a rank is.
+func (q *question) hash(rank int64) int {
+	sum := (uint64(q.from)*31+uint64(q.to))*31 + uint64(rank) //nolint:gosec // any bits will do
+	return int(sum * 0x9e3779b97f4a7c15 >> (64 - memoBits))   //nolint:gosec // it is small
 }

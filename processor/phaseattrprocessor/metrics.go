@@ -74,7 +74,7 @@ func (a *asker) metric(metric pmetric.Metric) {
 	switch metric.Type() {
 	case pmetric.MetricTypeGauge:
 		for _, dp := range metric.Gauge().DataPoints().All() {
-			a.dataPoint(dp)
+			a.interval(dp.Attributes(), dp.Timestamp(), dp.Timestamp())
 		}
 	case pmetric.MetricTypeSum:
 		for _, dp := range metric.Sum().DataPoints().All() {

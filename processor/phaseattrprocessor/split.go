@@ -13,6 +13,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/association"
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/policy"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/replay"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/share"
@@ -196,7 +197,7 @@ func (a *asker) intervalParts(dp dataPoint) []part {
 	}
 	if r := a.recall(groups[0]); r != a.divided || !r.divided {
 		a.divided, r.divided = r, true
-		a.parts, a.excess = a.partsOf(&r.question, representative)
+		a.parts, a.excess = a.partsOf(groups[0], r, representative)
 	}
 	if a.excess {
 		a.account.unsplit++
@@ -206,11 +207,11 @@ func (a *asker) intervalParts(dp dataPoint) []part {
 
 // partsOf divides an interval by its answers. It returns true when there are more
 // parts than one point may have.
-func (a *asker) partsOf(q *question, representative bool) ([]part, bool) {
+func (a *asker) partsOf(group boundary.Group, r *reply, representative bool) ([]part, bool) {
 	parts, most := a.parts[:0], a.config.MaxParts
 	boundaries := boundariesPerPart * min(most, math.MaxInt/boundariesPerPart)
-	_, complete := a.index.Stretches(q.group, q.from, q.to, q.origin.ScopeID != "", boundaries, func(s replay.Stretch) bool {
-		decided, found := a.policy.Attribute(s.Active, q.origin)
+	_, complete := a.index.Stretches(group, r.from, r.to, r.origin.ScopeID != "", boundaries, func(s replay.Stretch) bool {
+		decided, found := a.policy.Attribute(s.Active, r.origin)
 		answer, other := decided.Clone(), false
 		if found {
 			if representative {

@@ -35,8 +35,9 @@ type Association struct {
 	textBytes int
 	// names are what telemetry calls the keys, by rule and key.
 	names [][][]boundary.Name
-	// session and rank are what telemetry calls these two.
+	// session and rank are what telemetry calls these two, identity the bits of both.
 	session, rank []boundary.Name
+	identity      boundary.Present
 	// devices translates the places of mapped devices to places of mapped.
 	devices map[string]string
 	// mapped is the rule that mapped devices are looked up by, after all others.
@@ -75,6 +76,9 @@ func New(rules []Rule, devices []Device, textBytes int) *Association {
 			}
 		}
 		a.names = append(a.names, keys)
+	}
+	for _, name := range slices.Concat(a.session, a.rank) {
+		a.identity |= name.Bits()
 	}
 	for _, d := range devices {
 		a.devices[d.Host+"\x00"+d.Device] = strconv.Itoa(len(rules)) + "\x00" + d.ToHost + "\x00" + strconv.Itoa(d.LocalRank)
@@ -176,8 +180,17 @@ type Finder struct {
 	// Tried is told what each rule that was tried came to.
 	Tried func(rule int, outcome Outcome)
 
-	text  []byte
-	found []boundary.Group
+	// inherited is what the scope and the resource of the records at hand name.
+	inherited boundary.Named
+	text      []byte
+	found     []boundary.Group
+}
+
+// Enter reads what the scope and the resource of the records that follow name. The
+// fields are to have no record's.
+func (f *Finder) Enter(fields *boundary.Fields) {
+	f.inherited = f.Named(fields, f.session, f.rank)
+	clear(f.found[:cap(f.found)]) // it may hold the texts of other resources
 }
 
 // Find returns the live groups that the first rule to name any names, and whether
@@ -185,7 +198,10 @@ type Finder struct {
 // record names itself, if it does. A record that names its session, or its rank, is
 // never given a group of another. What is returned is good until the next call.
 func (f *Finder) Find(fields *boundary.Fields) (groups []boundary.Group, representative bool) {
-	named := f.Named(fields, f.session, f.rank)
+	named := f.inherited
+	if fields.Own().Any(f.identity) {
+		named = f.Named(fields, f.session, f.rank)
+	}
 	f.found = f.found[:0]
 	for i := range f.rules {
 		rule := &f.rules[i]

@@ -39,6 +39,12 @@ func (f *Fields) SetRecord(attributes, body Place) { f.places[0], f.places[1] = 
 // SetScope sets the attributes of the scope and of the resource.
 func (f *Fields) SetScope(scope, resource Place) { f.places[2], f.places[3] = scope, resource }
 
+// Own says which names are in the record itself.
+func (f *Fields) Own() Present { return f.places[0].present | f.places[1].present }
+
+// HasOwnOrigin tells whether hints may be in the record itself.
+func (f *Fields) HasOwnOrigin() bool { return f.Own().Any(originBits) }
+
 // Get returns the first value found under key.
 func (f *Fields) Get(key string) (pcommon.Value, bool) { return f.Find(Name{text: key}) }
 

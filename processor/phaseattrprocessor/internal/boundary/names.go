@@ -25,9 +25,9 @@ const shared Present = 1 << 63
 // that the fields that are not there are not looked for. It may be used by many
 // goroutines once all names are in.
 type Names struct {
-	// byLength are the names by the length of their text.
-	byLength [][]Name
-	next     Present
+	// known are the names, by their hash. Most keys of a map have the hash of none.
+	known [256][]Name
+	next  Present
 }
 
 // NewNames returns Names that knows the fields that a Reader reads by itself from
@@ -43,11 +43,9 @@ func NewNames() *Names {
 
 // Add makes a name known.
 func (n *Names) Add(text string) Name {
-	if len(text) < len(n.byLength) {
-		for _, known := range n.byLength[len(text)] {
-			if known.text == text {
-				return known
-			}
+	for _, known := range n.known[hash(text)] {
+		if known.text == text {
+			return known
 		}
 	}
 	name := Name{text, n.next}
@@ -59,10 +57,15 @@ func (n *Names) Add(text string) Name {
 }
 
 func (n *Names) insert(name Name) {
-	for len(n.byLength) <= len(name.text) {
-		n.byLength = append(n.byLength, nil)
+	n.known[hash(name.text)] = append(n.known[hash(name.text)], name)
+}
+
+// hash looks at no more of a text than tells most names apart.
+func hash(text string) uint8 {
+	if text == "" {
+		return 0
 	}
-	n.byLength[len(name.text)] = append(n.byLength[len(name.text)], name)
+	return uint8(len(text))*7 + text[0]*3 + text[len(text)-1]*13 //nolint:gosec // it may wrap
 }
 
 // Bits are those that are set when the name is present.
@@ -75,11 +78,9 @@ func (n *Names) In(m pcommon.Map) Place {
 		return place
 	}
 	for key := range m.All() {
-		if len(key) < len(n.byLength) {
-			for i := range n.byLength[len(key)] {
-				if name := &n.byLength[len(key)][i]; name.text == key {
-					place.present |= name.bits
-				}
+		for _, name := range n.known[hash(key)] {
+			if name.text == key {
+				place.present |= name.bits
 			}
 		}
 	}

@@ -33,13 +33,24 @@ func telemetryNames() [6]Name {
 }
 
 // Each has a bit of its own.
+const (
+	originScopeBit Present = 1 << iota
+	originThreadBit
+	metadataBit
+	metaOriginScopeBit
+	metaOriginThreadBit
+	timestampBit
+
+	originBits = originScopeBit | originThreadBit | metadataBit | metaOriginScopeBit | metaOriginThreadBit
+)
+
 var (
-	nameOriginScope      = Name{fieldOriginScope, 1 << 0}
-	nameOriginThread     = Name{fieldOriginThread, 1 << 1}
-	nameMetadata         = Name{fieldMetadata, 1 << 2}
-	nameMetaOriginScope  = Name{fieldMetadata + "." + fieldOriginScope, 1 << 3}
-	nameMetaOriginThread = Name{fieldMetadata + "." + fieldOriginThread, 1 << 4}
-	nameTimestamp        = Name{fieldTimestamp, 1 << 5}
+	nameOriginScope      = Name{fieldOriginScope, originScopeBit}
+	nameOriginThread     = Name{fieldOriginThread, originThreadBit}
+	nameMetadata         = Name{fieldMetadata, metadataBit}
+	nameMetaOriginScope  = Name{fieldMetadata + "." + fieldOriginScope, metaOriginScopeBit}
+	nameMetaOriginThread = Name{fieldMetadata + "." + fieldOriginThread, metaOriginThreadBit}
+	nameTimestamp        = Name{fieldTimestamp, timestampBit}
 )
 
 // Limits bound what one boundary may make the index keep.
