@@ -32,6 +32,8 @@ type asker struct {
 	overwrites bool
 	// written are the attributes that answers are written to.
 	written boundary.Present
+	// recent is the latest reply about the record at hand, if any.
+	recent *reply
 	// finder finds the groups of the record.
 	finder association.Finder
 	memo   memo
@@ -90,7 +92,7 @@ func (s *state) ask(about signal, patient bool, f func(*asker)) (account, []grac
 	clear(a.waits)
 	clear(a.parts[:cap(a.parts)])
 	a.enter(pcommon.Map{}, pcommon.Map{})
-	a.account, a.origin, a.divided = account{}, boundary.Origin{}, nil
+	a.account, a.origin, a.recent, a.divided = account{}, boundary.Origin{}, nil, nil
 	return done, waits
 }
 
@@ -125,7 +127,7 @@ func (a *asker) read(attrs, body pcommon.Map) {
 
 // find finds the groups of the record that was read, as association.Finder does.
 func (a *asker) find(from, to int64) (groups []boundary.Group, representative bool) {
-	a.from, a.to = from, to
+	a.from, a.to, a.recent = from, to, nil
 	a.origin = a.inherited
 	if a.fields.HasOwnOrigin() {
 		a.origin = a.reader.Origin(&a.fields)

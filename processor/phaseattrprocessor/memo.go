@@ -12,7 +12,7 @@ import (
 // question asks what was active in a group from one moment to another, or at one
 // moment if they are the same.
 type question struct {
-	handle   replay.Handle
+	group    boundary.Group
 	from, to int64
 	origin   boundary.Origin
 }
@@ -20,6 +20,8 @@ type question struct {
 // reply is what is known about a question.
 type reply struct {
 	question
+	used   bool
+	handle replay.Handle
 	// live is true when the group can have been alive.
 	live bool
 	// asked is true when what follows is set.
@@ -76,27 +78,39 @@ type known struct {
 // recall returns the reply to the question what a group was doing in the interval of
 // the record at hand.
 func (a *asker) recall(group boundary.Group) *reply {
-	k := &a.memo.groups[uint64(group.Rank)%memoSize] //nolint:gosec // any bits will do
-	if k.group != group || !k.asked {
-		*k = known{group, a.index.Handle(group), true}
+	if a.recent == nil || a.recent.group != group {
+		a.recent = a.memo.find(a, group)
 	}
-	q := question{handle: k.handle, from: a.from, to: a.to, origin: a.origin}
-	place := &a.memo.replies[q.hash(group.Rank)]
+	return a.recent
+}
+
+func (m *memo) find(a *asker, group boundary.Group) *reply {
+	q := question{group: group, from: a.from, to: a.to, origin: a.origin}
+	place := &m.replies[q.hash()]
+	if *place == nil {
+		*place = &reply{}
+	}
 	r := *place
-	if r == nil {
-		r = &reply{}
-		*place = r
-	}
 	switch {
+	case !r.used:
+		m.used = append(m.used, r)
 	case r.question == q:
 		return r
-	case r.question == question{}:
-		a.memo.used = append(a.memo.used, r)
 	default:
 		r.settle()
 	}
-	*r = reply{question: q, live: q.handle.Live(q.from, q.to), paths: r.paths}
+	*r = reply{question: q, used: true, handle: m.handle(a.index, group), paths: r.paths}
+	r.live = r.handle.Live(q.from, q.to)
 	return r
+}
+
+// handle returns the handle of a group.
+func (m *memo) handle(index *replay.Index, group boundary.Group) replay.Handle {
+	k := &m.groups[uint64(group.Rank)%memoSize] //nolint:gosec // any bits will do
+	if k.group != group || !k.asked {
+		*k = known{group, index.Handle(group), true}
+	}
+	return k.handle
 }
 
 // clear forgets all replies, but keeps the room that they took.
@@ -110,8 +124,8 @@ func (m *memo) clear() {
 	clear(m.groups[:])
 }
 
-// hash says where in a memo a question about a rank is.
-func (q *question) hash(rank int64) int {
-	sum := (uint64(q.from)*31+uint64(q.to))*31 + uint64(rank) //nolint:gosec // any bits will do
-	return int(sum * 0x9e3779b97f4a7c15 >> (64 - memoBits))   //nolint:gosec // it is small
+// hash says where in a memo a question is.
+func (q *question) hash() int {
+	sum := (uint64(q.from)*31+uint64(q.to))*31 + uint64(q.group.Rank) //nolint:gosec // any bits will do
+	return int(sum * 0x9e3779b97f4a7c15 >> (64 - memoBits))           //nolint:gosec // it is small
 }

@@ -33,8 +33,9 @@ type Association struct {
 
 	rules     []Rule
 	textBytes int
-	// names are what telemetry calls the keys, by rule and key.
-	names [][][]boundary.Name
+	// direct says which rules are, names what telemetry calls their keys, by rule and key.
+	direct []bool
+	names  [][][]boundary.Name
 	// session and rank are what telemetry calls these two, identity the bits of both.
 	session, rank []boundary.Name
 	identity      boundary.Present
@@ -76,6 +77,7 @@ func New(rules []Rule, devices []Device, textBytes int) *Association {
 			}
 		}
 		a.names = append(a.names, keys)
+		a.direct = append(a.direct, rule.direct())
 	}
 	for _, name := range slices.Concat(a.session, a.rank) {
 		a.identity |= name.Bits()
@@ -106,7 +108,7 @@ func (a *Association) Places(f *boundary.Fields) []Place {
 		}
 	}
 	for i := range a.rules {
-		if !a.rules[i].direct() {
+		if !a.direct[i] {
 			add(&a.rules[i], i)
 		}
 	}
@@ -226,7 +228,7 @@ func (f *Finder) Find(fields *boundary.Fields) (groups []boundary.Group, represe
 
 func (f *Finder) try(rule *Rule, i int, fields *boundary.Fields, named *boundary.Named) Outcome {
 	f.found = f.found[:0]
-	if rule.direct() {
+	if f.direct[i] {
 		if !named.Whole() {
 			return MissingKey
 		}
