@@ -46,11 +46,13 @@ var (
 type options struct {
 	rounds  int
 	gateway bool
+	only    string
 }
 
 func main() {
 	var o options
 	flag.IntVar(&o.rounds, "rounds", 9, "rounds that each contender is measured in")
+	flag.StringVar(&o.only, "only", "", "measure only the batches whose name contains this")
 	flag.BoolVar(&o.gateway, "gateway", true, "measure the gateway's batch too, for which 12 million boundaries are taken in")
 	flag.Parse()
 	if err := run(context.Background(), o); err != nil {
