@@ -107,7 +107,7 @@ func (p *Place) Present() Present { return p.present }
 
 // get returns the value under a name.
 func (p *Place) get(name Name) (pcommon.Value, bool) {
-	if p.present == 0 || name.bits != 0 && !p.present.Any(name.bits) {
+	if name.bits != 0 && !p.present.Any(name.bits) || p.m == (pcommon.Map{}) {
 		return pcommon.Value{}, false
 	}
 	return p.m.Get(name.text)
