@@ -11,6 +11,7 @@ GO        ?= go
 FUZZTIME  ?= 1m
 BENCH     ?= .
 BENCHTIME ?= 1s
+PEERS     ?=
 
 # Every tool is built from source at the version that its go.mod pins; nothing is installed.
 TOOL    := $(GO) tool -modfile=tools/go.mod
@@ -129,6 +130,16 @@ fuzz: ## Run every fuzz test for FUZZTIME (default 1m)
 bench: ## Run the benchmarks (BENCH=pattern, BENCHTIME=1s)
 	@echo "==> benchmarking"
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem ./processor/...
+
+.PHONY: bench-peers
+bench-peers: ## Compare the processor with its peers and with two bare calls; takes minutes
+	@echo "==> measuring against the peers"
+	@cd benchmarks && $(GO) run ./peers $(PEERS)
+
+.PHONY: bench-scaling
+bench-scaling: ## Measure how the throughput grows with the processors, beside the peers'
+	@echo "==> measuring on one processor and on all"
+	@cd benchmarks && $(GO) run ./peers -scaling $(PEERS)
 
 .PHONY: clean
 clean: ## Remove what was built
