@@ -6,7 +6,6 @@ package checkpoint
 import (
 	"encoding/binary"
 	"sync/atomic"
-	"time"
 
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/association"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
@@ -52,12 +51,12 @@ func newEntry(introductions *atomic.Uint64) *Entry {
 	return &Entry{writer: newWriter(), introductions: introductions, began: map[boundary.Group]Introduction{}}
 }
 
-// reset empties the entry, for events that arrive now.
-func (e *Entry) reset(now time.Time) {
+// reset empties the entry, and lets go of the texts of its groups.
+func (e *Entry) reset() {
 	e.writer.reset()
-	e.groups = e.groups[:0]
+	clear(e.groups)
+	e.group, e.groups = boundary.Group{}, e.groups[:0]
 	clear(e.began)
-	e.writer.int(now.UnixNano())
 }
 
 func (e *Entry) of(group boundary.Group) {

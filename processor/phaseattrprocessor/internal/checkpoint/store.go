@@ -212,8 +212,14 @@ func (s *Store) Entry() *Entry {
 		return nil
 	}
 	e := s.entries.Get().(*Entry)
-	e.reset(time.Now())
+	e.writer.int(time.Now().UnixNano())
 	return e
+}
+
+// done takes an entry back.
+func (s *Store) done(e *Entry) {
+	e.reset()
+	s.entries.Put(e)
 }
 
 // Write writes an entry to the journal, together with those of other callers. It
@@ -222,7 +228,7 @@ func (s *Store) Write(ctx context.Context, e *Entry) {
 	if s == nil || e == nil {
 		return
 	}
-	defer s.entries.Put(e)
+	defer s.done(e)
 	if len(e.groups) == 0 {
 		return
 	}
@@ -372,7 +378,7 @@ func (s *Store) farewell(groups []forgotten) []byte {
 		return nil
 	}
 	e := s.Entry()
-	defer s.entries.Put(e)
+	defer s.done(e)
 	for _, g := range groups {
 		e.forgot(g.group, g.order)
 	}
