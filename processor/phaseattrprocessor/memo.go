@@ -77,14 +77,14 @@ type known struct {
 
 // recall returns the reply to the question what a group was doing in the interval of
 // the record at hand.
-func (a *asker) recall(group boundary.Group) *reply {
-	if a.recent == nil || a.recent.group != group {
+func (a *asker) recall(group *boundary.Group) *reply {
+	if a.recent == nil || a.recent.group != *group {
 		a.recent = a.memo.find(a, group)
 	}
 	return a.recent
 }
 
-func (m *memo) find(a *asker, group boundary.Group) *reply {
+func (m *memo) find(a *asker, group *boundary.Group) *reply {
 	place := &m.replies[placeOf(group.Rank, a.from, a.to)]
 	r := *place
 	switch {
@@ -92,7 +92,7 @@ func (m *memo) find(a *asker, group boundary.Group) *reply {
 		r = &reply{}
 		*place = r
 		m.used = append(m.used, r)
-	case r.to == a.to && r.from == a.from && r.group == group && r.origin == a.origin && r.used:
+	case r.to == a.to && r.from == a.from && r.group == *group && r.origin == a.origin && r.used:
 		return r
 	case !r.used:
 		m.used = append(m.used, r)
@@ -100,7 +100,7 @@ func (m *memo) find(a *asker, group boundary.Group) *reply {
 		r.settle()
 	}
 	*r = reply{
-		question: question{group: group, from: a.from, to: a.to, origin: a.origin},
+		question: question{group: *group, from: a.from, to: a.to, origin: a.origin},
 		used:     true, handle: m.handle(a.index, group), paths: r.paths,
 	}
 	r.live = r.handle.Live(r.from, r.to)
@@ -108,10 +108,10 @@ func (m *memo) find(a *asker, group boundary.Group) *reply {
 }
 
 // handle returns the handle of a group.
-func (m *memo) handle(index *replay.Index, group boundary.Group) replay.Handle {
+func (m *memo) handle(index *replay.Index, group *boundary.Group) replay.Handle {
 	k := &m.groups[uint64(group.Rank)%memoSize] //nolint:gosec // any bits will do
-	if k.group != group || !k.asked {
-		*k = known{group, index.Handle(group), true}
+	if k.group != *group || !k.asked {
+		*k = known{*group, index.Handle(*group), true}
 	}
 	return k.handle
 }
