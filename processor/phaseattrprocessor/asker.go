@@ -24,7 +24,8 @@ type asker struct {
 	account               account
 
 	// fields are those of the record at hand, origin its hints, inherited those of its
-	// scope and resource, from and to its interval. overwrites is true when it has attributes that answers are written to.
+	// scope and resource, from and to its interval. overwrites is true when it has
+	// attributes that answers are written to.
 	fields     boundary.Fields
 	origin     boundary.Origin
 	inherited  boundary.Origin
@@ -242,7 +243,8 @@ func (a *asker) lookUp(r *reply) {
 		return
 	}
 	a.spans, r.status = r.handle.Throughout(a.spans[:0], r.from, r.to, r.origin.ScopeID != "")
-	if a.decide(r); r.found {
+	a.decide(r)
+	if r.found {
 		return
 	}
 	// No scope spans the interval: what was active at its two ends.

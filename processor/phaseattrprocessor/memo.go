@@ -20,6 +20,7 @@ type question struct {
 // reply is what is known about a question.
 type reply struct {
 	question
+	// used is false while the reply is to no question.
 	used   bool
 	handle replay.Handle
 	// live is true when the group can have been alive.
@@ -68,7 +69,7 @@ type memo struct {
 	used []*reply
 }
 
-// known is a group whose handle is known.
+// known is a group whose handle is known, if asked.
 type known struct {
 	group  boundary.Group
 	handle replay.Handle
@@ -84,6 +85,7 @@ func (a *asker) recall(group *boundary.Group) *reply {
 	return a.recent
 }
 
+// find returns the reply to a question from its place, or puts one there.
 func (m *memo) find(a *asker, group *boundary.Group) *reply {
 	place := &m.replies[placeOf(group.Rank, a.from, a.to)]
 	r := *place
@@ -129,6 +131,6 @@ func (m *memo) clear() {
 
 // placeOf is where in a memo a question about a rank is.
 func placeOf(rank, from, to int64) int {
-	sum := (uint64(from)*31+uint64(to))*31 + uint64(rank)   //nolint:gosec // any bits will do
-	return int(sum * 0x9e3779b97f4a7c15 >> (64 - memoBits)) //nolint:gosec // it is small
+	sum := (uint64(from)*31+uint64(to))*31 + uint64(rank) //nolint:gosec // any bits will do
+	return int(sum * 0x9e3779b97f4a7c15 >> (64 - memoBits))
 }
