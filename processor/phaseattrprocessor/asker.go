@@ -205,6 +205,7 @@ func (a *asker) duringSeveral(attrs pcommon.Map, groups []boundary.Group) {
 
 // represent makes of a group's answer one for the groups that it stands for.
 func represent(answer *policy.Attribution) {
+	answer.Rank = policy.Rank{}
 	if answer.Source != "" {
 		answer.Source = policy.SourceRepresentative
 	}
@@ -330,6 +331,12 @@ func (a *asker) write(attrs pcommon.Map, answer *policy.Attribution) {
 			}
 		case AttributeThreadName:
 			putText(attrs, key, answer.ThreadName)
+		case AttributeRank:
+			if answer.Rank.Known {
+				attrs.PutInt(key, answer.Rank.Number)
+			} else {
+				attrs.Remove(key)
+			}
 		}
 	}
 	for _, attribute := range answer.Attributes {

@@ -28,7 +28,7 @@ func (p *pipelines) answerTo(t *testing.T, run *program, at float64, fields obje
 }
 
 func TestAnswersAreWrittenToTheAttributesAskedFor(t *testing.T) {
-	run := &program{session: "run"}
+	run := &program{session: "run", rank: 2}
 	first, second, third := run.worker(1), run.worker(2), run.worker(3)
 	events := []object{
 		first.enter(1, "train"), first.enter(2, "step"), first.exit(3), // 1, 2, 3
@@ -38,6 +38,7 @@ func TestAnswersAreWrittenToTheAttributesAskedFor(t *testing.T) {
 		"phase_resolution": "unique", "phase_source": "heuristic", "phase_path": "train / step",
 		"phase_paths": []any{"train / step"}, "phase_label": "train / step",
 		"phase_scope_id": "run:2", "phase_thread_id": int64(1), "phase_thread_name": "worker-1",
+		"phase_rank": int64(2),
 	}
 	for _, tc := range []struct {
 		name   string
@@ -52,6 +53,7 @@ func TestAnswersAreWrittenToTheAttributesAskedFor(t *testing.T) {
 				"phase_resolution": "unique", "phase_source": "exact", "phase_path": "train",
 				"phase_paths": []any{"train"}, "phase_label": "train",
 				"phase_scope_id": "run:1", "phase_thread_id": int64(1), "phase_thread_name": "worker-1",
+				"phase_rank": int64(2),
 			},
 		},
 		{
@@ -60,19 +62,21 @@ func TestAnswersAreWrittenToTheAttributesAskedFor(t *testing.T) {
 				"phase_resolution": "unique", "phase_source": "thread_local", "phase_path": "load",
 				"phase_paths": []any{"load"}, "phase_label": "load",
 				"phase_scope_id": "run:4", "phase_thread_id": int64(2), "phase_thread_name": "worker-2",
+				"phase_rank": int64(2),
 			},
 		},
 		{
 			name: "two threads", at: 4.5,
 			want: object{
 				"phase_resolution": "ambiguous", "phase_paths": []any{"load", "train"},
-				"phase_summary": "load", "phase_label": "(likely) load",
+				"phase_summary": "load", "phase_label": "(likely) load", "phase_rank": int64(2),
 			},
 		},
 		{
 			name: "two threads in one label", at: 7,
 			want: object{
 				"phase_resolution": "ambiguous", "phase_paths": []any{"load"}, "phase_label": "(ambiguous) load",
+				"phase_rank": int64(2),
 			},
 		},
 		{name: "no phase", at: 0.5, want: object{}},
@@ -100,7 +104,7 @@ func TestAnswersReplaceWhatAnEarlierOneSaid(t *testing.T) {
 	stale := object{
 		"phase_resolution": "stale", "phase_source": "stale", "phase_path": "stale", "phase_paths": "stale",
 		"phase_label": "stale", "phase_summary": "stale", "phase_scope_id": "stale", "phase_thread_id": "stale",
-		"phase_thread_name": "stale", "other": "kept",
+		"phase_thread_name": "stale", "phase_rank": "stale", "other": "kept",
 	}
 	p := startPipelines(t, everyAttribute)
 	run := &program{session: "run"}
@@ -115,11 +119,11 @@ func TestAnswersReplaceWhatAnEarlierOneSaid(t *testing.T) {
 		{"unique", 2, object{
 			"phase_resolution": "unique", "phase_source": "heuristic", "phase_path": "train", "phase_paths": []any{"train"},
 			"phase_label": "train", "phase_scope_id": "run:1", "phase_thread_id": int64(1), "phase_thread_name": "worker-1",
-			"other": "kept",
+			"phase_rank": int64(0), "other": "kept",
 		}},
 		{"ambiguous", 4, object{
 			"phase_resolution": "ambiguous", "phase_paths": []any{"load", "train"},
-			"phase_label": "(likely) load", "phase_summary": "load", "other": "kept",
+			"phase_label": "(likely) load", "phase_summary": "load", "phase_rank": int64(0), "other": "kept",
 		}},
 		{"none", 0.5, stale},
 	} {

@@ -86,6 +86,40 @@ func tried(rule int, outcome string, n int64) metricdata.DataPoint[int64] {
 	}
 }
 
+func TestMetricsOfADeviceGetItsRankUnlessThereAreTwo(t *testing.T) {
+	for name, tc := range map[string]struct {
+		runs []program // on one device
+		in   []string  // the phase that each is in
+		want any
+	}{
+		"one":                          {[]program{{session: "a", rank: 4}}, []string{"forward"}, int64(4)},
+		"two":                          {[]program{{session: "a", rank: 4}, {session: "b"}}, []string{"forward", "backward"}, nil},
+		"two in one phase":             {[]program{{session: "a", rank: 4}, {session: "b"}}, []string{"forward", "forward"}, nil},
+		"two whose scopes share an ID": {[]program{{session: "a", rank: 4}, {session: "a"}}, []string{"forward", "forward"}, nil},
+		"one of two sessions":          {[]program{{session: "a", rank: 4}, {session: "b", rank: 4}}, []string{"forward", "backward"}, int64(4)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := startPipelines(t, func(cfg *Config) { cfg.Attributes = append(cfg.Attributes, AttributeRank) })
+			for i, run := range tc.runs {
+				p.runsOn(t, on("node", int64(i), 0), 1, run.session, run.rank, tc.in[i])
+			}
+			for _, run := range tc.runs {
+				p.passLogs(t, records(t, run.event("sample", 3))) // still alive
+			}
+			got := attributesOfMetrics(p.passMetrics(t, ranked(gpu("node", "0", 2))))[0]
+			assert.Contains(t, got, "phase_resolution")
+			assert.Equal(t, tc.want, got["phase_rank"])
+		})
+	}
+}
+
+// ranked is a gauge that comes with a rank.
+func ranked(md pmetric.Metrics) pmetric.Metrics {
+	md.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().At(0).Gauge().DataPoints().At(0).
+		Attributes().PutStr("phase_rank", "upstream")
+	return md
+}
+
 func TestDeviceThatChangesHands(t *testing.T) {
 	p := startPipelines(t)
 	p.runsOn(t, on("node", 10, 0), 1, "first", 0, "train") // and is gone, without a stop
@@ -98,18 +132,26 @@ func TestDeviceThatChangesHands(t *testing.T) {
 
 func TestRepresentativeRankAnswersForItsJob(t *testing.T) {
 	p := startPipelines(t, func(cfg *Config) {
-		cfg.Attributes = append(cfg.Attributes, AttributeSource)
+		cfg.Attributes = append(cfg.Attributes, AttributeSource, AttributeRank)
 		cfg.Association = []AssociationRule{{
 			Keys: []AssociationKey{{Field: "job_id", Names: []string{"job"}}}, Representative: true,
 		}}
 	})
 	p.runsOn(t, on("node", 11, 1), 1, "b", 1, "backward")
 	p.runsOn(t, on("node", 10, 0), 1, "a", 0, "forward")
-	md := gpu("far", "7", 2)
-	md.ResourceMetrics().At(0).Resource().Attributes().PutStr("job", "job")
-	got := attributesOfMetrics(p.passMetrics(t, md))[0]
+	p.passLogs(t, records(t, (&program{session: "a", sequence: 1}).worker(2).enter(3, "load")))
+	of := func(at float64) object {
+		md := ranked(gpu("far", "7", at))
+		md.ResourceMetrics().At(0).Resource().Attributes().PutStr("job", "job")
+		return attributesOfMetrics(p.passMetrics(t, md))[0]
+	}
+	got := of(2)
 	assert.Equal(t, "forward", got["phase_path"])
 	assert.Equal(t, "representative", got["phase_source"])
+	assert.NotContains(t, got, "phase_rank")
+	got = of(3.5)
+	assert.Equal(t, "ambiguous", got["phase_resolution"])
+	assert.NotContains(t, got, "phase_rank")
 }
 
 func TestDeviceMapSaysWhoseDeviceItIs(t *testing.T) {

@@ -344,12 +344,15 @@ const (
 	AttributeThreadID Attribute = "phase_thread_id"
 	// AttributeThreadName is the name of the thread that was in the phase.
 	AttributeThreadName Attribute = "phase_thread_name"
+	// AttributeRank is the rank of the group that answered. It is not written when groups
+	// of several ranks answered, or one for others.
+	AttributeRank Attribute = "phase_rank"
 )
 
 func attributeNames() []Attribute {
 	return []Attribute{
 		AttributeResolution, AttributePath, AttributeSource, AttributePaths, AttributeSummary,
-		AttributeLabel, AttributeScopeID, AttributeThreadID, AttributeThreadName,
+		AttributeLabel, AttributeScopeID, AttributeThreadID, AttributeThreadName, AttributeRank,
 	}
 }
 

@@ -131,7 +131,7 @@ func TestWrongConfigIsRejectedWithItsKeyAndValue(t *testing.T) {
 		"phase_attr/unknown_option": {"windw"},
 		"phase_attr/unknown_attribute": {
 			`'attributes[1]' must be one of phase_resolution, phase_path, phase_source, phase_paths, phase_summary, ` +
-				`phase_label, phase_scope_id, phase_thread_id, phase_thread_name (got "phase")`,
+				`phase_label, phase_scope_id, phase_thread_id, phase_thread_name, phase_rank (got "phase")`,
 		},
 		"phase_attr/unknown_boundaries":      {`'boundaries' must be one of keep, drop (got "delete")`},
 		"phase_attr/rule_without_keys":       {"association::0::keys must name at least one key (got [])"},

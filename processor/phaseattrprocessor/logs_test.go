@@ -374,7 +374,10 @@ func readCapture(t *testing.T, name string) captured {
 	t.Helper()
 	c := captured{events: readLines(t, name+".jsonl")}
 	for _, e := range readLines(t, name+".expected.jsonl") {
-		answer, _ := e["attribution"].(object)
+		answer, found := e["attribution"].(object)
+		if found {
+			answer["rank"] = e["rank"]
+		}
 		c.answers = append(c.answers, answer)
 	}
 	require.Len(t, c.answers, len(c.events))
@@ -434,7 +437,7 @@ func asAttributes(answer object) object {
 	names := map[string]Attribute{
 		"phase_resolution": AttributeResolution, "phase_path": AttributePath, "phase_paths": AttributePaths,
 		"phase_source": AttributeSource, "scope_id": AttributeScopeID, "thread_id": AttributeThreadID,
-		"thread_name": AttributeThreadName,
+		"thread_name": AttributeThreadName, "rank": AttributeRank,
 	}
 	attributes := object{}
 	for key, value := range answer {

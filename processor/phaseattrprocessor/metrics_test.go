@@ -193,7 +193,7 @@ func TestDeltaPointsThatNoScopeSpansCarryBothEnds(t *testing.T) {
 	p.feed(t)
 	out := p.passMetrics(t, metricTypes(pmetric.AggregationTemporalityDelta)[0].point(timestamp(4.5), timestamp(21)))
 	assert.Equal(t, []object{{
-		"phase_resolution": "ambiguous", "phase_paths": []any{"eval", "train / forward"},
+		"phase_resolution": "ambiguous", "phase_paths": []any{"eval", "train / forward"}, "phase_rank": int64(0),
 	}}, attributesOfMetrics(out))
 }
 

@@ -259,6 +259,8 @@ func (a *asker) alike(x, y *policy.Attribution) bool {
 			same = x.HasScope == y.HasScope && x.ThreadID == y.ThreadID
 		case AttributeThreadName:
 			same = x.ThreadName == y.ThreadName
+		case AttributeRank:
+			same = x.Rank == y.Rank
 		}
 		if !same {
 			return false

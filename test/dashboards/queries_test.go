@@ -8,10 +8,12 @@ package dashboards
 import (
 	"encoding/json"
 	"io"
+	"maps"
 	"math"
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -52,7 +54,13 @@ func TestQueriesHaveData(t *testing.T) {
 			switch p.Title {
 			case "Share of time by phase":
 				t.Run("the shares of all phases add up", func(t *testing.T) {
-					r.requireWhole(t, p, choices[0], known["phase"])
+					shares := r.requireWhole(t, p, choices[0])
+					require.ElementsMatch(t, append(known["phase"], ""), slices.Collect(maps.Keys(shares)))
+					require.InDelta(t, r.idle(t, choices[0]), shares[""], 1e-9)
+					for _, rank := range known["rank"] {
+						shares := r.requireWhole(t, p, choose(b, map[string][]string{"rank": {rank}}))
+						require.Zero(t, shares[""], "what is of a rank is in a phase")
+					}
 				})
 			case "Utilization":
 				t.Run("the utilization is the mean of all samples", func(t *testing.T) {
@@ -165,20 +173,33 @@ func (r prometheus) requireData(t *testing.T, p panel, query target, c choice) {
 	}
 }
 
-// requireWhole requires that the values of a panel add up to 1, and that it shows these phases.
-func (r prometheus) requireWhole(t *testing.T, p panel, c choice, phases []string) {
+// requireWhole requires that the values of a panel add up to 1, and returns them by
+// phase; the rest has none.
+func (r prometheus) requireWhole(t *testing.T, p panel, c choice) map[string]float64 {
 	t.Helper()
-	sum, shown := 0.0, []string(nil)
+	sum, shares := 0.0, map[string]float64{}
 	for _, query := range p.Targets {
 		for _, s := range r.ask(t, query, c) {
 			sum += s.Points[0].Value
-			if path, of := s.Labels["phase_path"]; of {
-				shown = append(shown, path)
-			}
+			shares[s.Labels["phase_path"]] += s.Points[0].Value
 		}
 	}
 	require.InDelta(t, 1, sum, 1e-9)
-	require.ElementsMatch(t, phases, shown)
+	return shares
+}
+
+// idle is the share of the samples that are in no phase. There are some.
+func (r prometheus) idle(t *testing.T, c choice) float64 {
+	t.Helper()
+	idle, samples := 0, 0
+	for _, s := range r.Query(t, c("DCGM_FI_DEV_GPU_UTIL[$__range]", r.length()), r.End) {
+		samples += len(s.Points)
+		if s.Labels["phase_path"] == "" {
+			idle += len(s.Points)
+		}
+	}
+	require.NotZero(t, idle)
+	return float64(idle) / float64(samples)
 }
 
 // requireMean requires that a panel shows the mean of all samples, however many each phase has.

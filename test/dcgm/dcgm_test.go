@@ -114,11 +114,11 @@ func (r *Rig) scrapes(t *testing.T) []scrape {
 }
 
 // labels of the phase on a point.
-type labels struct{ resolution, path string }
+type labels struct{ resolution, path, rank string }
 
 func (r *rank) labels(at time.Time) labels {
 	if path := r.at(at); path != "" {
-		return labels{"unique", path}
+		return labels{"unique", path, r.number}
 	}
 	return labels{}
 }
@@ -134,7 +134,7 @@ func (r *Rig) points(t *testing.T, m metric, job string, gpu int) map[int64]map[
 			if points[p.Time] == nil {
 				points[p.Time] = map[labels]float64{}
 			}
-			points[p.Time][labels{s.Labels["phase_resolution"], s.Labels["phase_path"]}] = p.Value
+			points[p.Time][labels{s.Labels["phase_resolution"], s.Labels["phase_path"], s.Labels["phase_rank"]}] = p.Value
 		}
 	}
 	return points
@@ -246,6 +246,10 @@ func (r finished) checkEnergy(t *testing.T) {
 	for _, rank := range r.ranks {
 		want, came, total := r.shares(rank), r.byPath(t, query, rank.gpu), 0.0
 		assert.Len(t, came, len(want))
+		for _, s := range r.Query(t, fmt.Sprintf(`last_over_time(%s_total{job="dcgm",gpu="%d"}[1h])`, energy.name, rank.gpu), r.End) {
+			of := map[string]string{"unique": rank.number}[s.Labels["phase_resolution"]]
+			assert.Equal(t, of, s.Labels["phase_rank"], "%s in %q", rank.name, s.Labels["phase_path"])
+		}
 		for path, joules := range came {
 			total += joules
 			shown.row(rank.gpu, path, fmt.Sprintf("%.1f J", joules))

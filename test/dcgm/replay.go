@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -23,6 +24,7 @@ import (
 // rank is a recorded run, on a GPU, at the time of the test.
 type rank struct {
 	name    string
+	number  string // as a label has it
 	host    string
 	gpu     int
 	stretch int64 // how much slower than it was recorded
@@ -87,12 +89,14 @@ func loadRank(t *testing.T, name string, gpu int, stretch int64) *rank {
 	eachLine(t, name+".expected.jsonl", func(line []byte) {
 		var reference struct {
 			Time        int64 `json:"timestamp_ns"`
+			Rank        int
 			Attribution struct {
 				Path string `json:"phase_path"`
 			}
 		}
 		require.NoError(t, json.Unmarshal(line, &reference))
 		require.Equal(t, reference.Attribution.Path, r.deepest(reference.Time, recorded), "%s at %d", name, reference.Time)
+		r.number = strconv.Itoa(reference.Rank)
 		checked++
 	})
 	require.Len(t, r.events, checked)

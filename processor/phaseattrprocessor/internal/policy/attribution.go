@@ -44,6 +44,8 @@ type Attribution struct {
 	ThreadID   int64
 	ThreadName string
 	HasScope   bool
+	// Rank is that of the group that answered.
+	Rank Rank
 	// Attributes are those of the answering scope.
 	Attributes []boundary.Attribute
 	// Summary is the likely phase of an ambiguous attribution.
@@ -57,6 +59,13 @@ func (a *Attribution) Clone() *Attribution {
 	return &clone
 }
 
+// Rank is the rank of a group. The zero Rank is that of an attribution for which no
+// group, or several of different ranks, can answer.
+type Rank struct {
+	Number int64
+	Known  bool
+}
+
 // Summary is a phase that an ambiguous attribution is likely to mean.
 type Summary struct {
 	Path   string
@@ -64,7 +73,7 @@ type Summary struct {
 }
 
 // Merge unites two attributions; nil is nothing. It never makes a unique path of
-// two.
+// two, nor a rank.
 func Merge(first, second *Attribution) *Attribution {
 	if first == nil {
 		return second
@@ -82,10 +91,14 @@ func Merge(first, second *Attribution) *Attribution {
 	united := slices.Concat(firstLabels, secondLabels)
 	slices.Sort(united)
 	united = slices.Compact(united)
+	merged := Attribution{Resolution: Ambiguous, Paths: united, Rank: first.Rank}
 	if len(united) == 1 && first.sameScope(second) {
-		return first
+		merged = *first
 	}
-	return &Attribution{Resolution: Ambiguous, Paths: united}
+	if first.Rank != second.Rank {
+		merged.Rank = Rank{}
+	}
+	return &merged
 }
 
 // labels are the non-empty paths that the attribution names.

@@ -13,6 +13,11 @@ func ambiguous(paths ...string) *Attribution {
 	return &Attribution{Resolution: Ambiguous, Paths: paths}
 }
 
+// ambiguousOf3 is ambiguous for rank 3.
+func ambiguousOf3(paths ...string) *Attribution {
+	return &Attribution{Resolution: Ambiguous, Paths: paths, Rank: Rank{3, true}}
+}
+
 func TestMergeUnitesWithoutInventingAUniquePath(t *testing.T) {
 	forward := unique(SourceHeuristic, span(1, 3, "forward"))
 	exact := unique(SourceExact, span(1, 3, "forward"))
@@ -35,17 +40,44 @@ func TestMergeUnitesWithoutInventingAUniquePath(t *testing.T) {
 		{"empty labels only", &Attribution{Resolution: Ambiguous, Paths: []string{"", ""}}, &forward, &forward},
 		{"the same scope", &forward, &exact, &forward},
 		{"the same scope the other way round", &exact, &forward, &exact},
-		{"another scope in the same label", &forward, &forwardAgain, ambiguous("forward")},
-		{"another thread in the same label", &forward, &otherThread, ambiguous("forward")},
+		{"another scope in the same label", &forward, &forwardAgain, ambiguousOf3("forward")},
+		{"another thread in the same label", &forward, &otherThread, ambiguousOf3("forward")},
 		{"a scope and none in the same label", &forward, &bare, ambiguous("forward")},
 		{"no scopes in the same label", &bare, &bare, &bare},
-		{"another label", &forward, &backward, ambiguous("backward", "forward")},
+		{"another label", &forward, &backward, ambiguousOf3("backward", "forward")},
 		{"ambiguous with unique", ambiguous("a", "forward"), &forward, ambiguous("a", "forward")},
 		{"ambiguous with the same", ambiguous("forward"), ambiguous("forward"), ambiguous("forward")},
 		{"empty labels are left out", ambiguous("", "b"), ambiguous("a", ""), ambiguous("a", "b")},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			assert.Equal(t, tc.want, Merge(tc.first, tc.second))
+		})
+	}
+}
+
+func TestMergeKeepsARankThatBothHave(t *testing.T) {
+	of := func(a Attribution, rank Rank) *Attribution {
+		a.Rank = rank
+		return &a
+	}
+	forward, backward := unique(SourceHeuristic, span(1, 3, "forward")), unique(SourceHeuristic, span(1, 4, "backward"))
+	unknown, zero, three := Rank{}, Rank{0, true}, Rank{3, true}
+	for _, tc := range []struct {
+		name                string
+		first, second, want Rank
+	}{
+		{"the same", three, three, three},
+		{"zero", zero, zero, zero},
+		{"different ones", three, zero, unknown},
+		{"one only", zero, unknown, unknown},
+		{"one only, the other way round", unknown, three, unknown},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			first, again := of(forward, tc.first), of(forward, tc.second)
+			assert.Equal(t, of(forward, tc.want), Merge(first, again), "scopes of one ID")
+			assert.Equal(t, of(forward, tc.first), first, "what is merged stays as it is")
+			assert.Equal(t, of(*ambiguous("backward", "forward"), tc.want), Merge(first, of(backward, tc.second)))
+			assert.Equal(t, first, Merge(first, nil))
 		})
 	}
 }

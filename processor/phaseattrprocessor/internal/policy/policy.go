@@ -50,7 +50,7 @@ func New(strategy string, options Options) (*Policy, error) {
 	return &Policy{options: options, byThread: map[int64]int{}}, nil
 }
 
-// Attribute decides what the active spans say. It returns false when there are
+// Attribute decides what the active spans of a group say. It returns false when there are
 // none, or none of a thread that answers. A record that names its scope or thread
 // has its answer, whatever thread that is. The attribution's Paths are good until the next call.
 func (p *Policy) Attribute(spans []replay.Span, origin boundary.Origin) (Attribution, bool) {
@@ -161,9 +161,11 @@ func (p *Policy) unique(span *replay.Span, source string) Attribution {
 	return Attribution{
 		Resolution: Unique, Source: source, Path: label, HasPath: true, Paths: p.paths,
 		ScopeID: span.ScopeID, ThreadID: span.ThreadID, ThreadName: span.ThreadName, HasScope: true,
-		Attributes: span.Attributes,
+		Rank: rankOf(span), Attributes: span.Attributes,
 	}
 }
+
+func rankOf(span *replay.Span) Rank { return Rank{Number: span.Group.Rank, Known: true} }
 
 func (p *Policy) ambiguous(spans []replay.Span) Attribution {
 	p.paths = p.paths[:0]
@@ -179,7 +181,7 @@ func (p *Policy) ambiguous(spans []replay.Span) Attribution {
 	}
 	slices.Sort(p.paths)
 	p.paths = slices.Compact(p.paths)
-	a := Attribution{Resolution: Ambiguous, Paths: p.paths}
+	a := Attribution{Resolution: Ambiguous, Paths: p.paths, Rank: rankOf(latest)}
 	if len(p.paths) > 1 {
 		a.Summary = Summary{Path: p.label(latest), Source: SourceHeuristic}
 	}

@@ -13,10 +13,10 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/replay"
 )
 
-// span is an active scope of a thread; its ID is made of its sequence.
+// span is an active scope of a thread of rank 3; its ID is made of its sequence.
 func span(thread, sequence int64, path ...string) replay.Span {
 	return replay.Span{
-		ThreadID: thread, ThreadName: "thread-" + string(rune('0'+thread)),
+		Group: boundary.Group{Session: "run", Rank: 3}, ThreadID: thread, ThreadName: "thread-" + string(rune('0'+thread)),
 		ScopeID: "run:" + string(rune('0'+sequence)), Sequence: sequence, Path: boundary.NewPath(path...),
 	}
 }
@@ -26,6 +26,7 @@ func unique(source string, s replay.Span) Attribution {
 	return Attribution{
 		Resolution: Unique, Source: source, Path: label, HasPath: true, Paths: []string{label},
 		ScopeID: s.ScopeID, ThreadID: s.ThreadID, ThreadName: s.ThreadName, HasScope: true,
+		Rank: Rank{s.Group.Rank, true},
 	}
 }
 
@@ -52,6 +53,7 @@ func TestAttributeDecidesWhatTheActiveSpansSay(t *testing.T) {
 				Resolution: Ambiguous,
 				Paths:      []string{"train / step / backward", "train / step / forward"},
 				Summary:    Summary{"train / step / backward", SourceHeuristic},
+				Rank:       Rank{3, true},
 			},
 		},
 		{
@@ -62,16 +64,16 @@ func TestAttributeDecidesWhatTheActiveSpansSay(t *testing.T) {
 			name: "two threads", spans: []replay.Span{load, forward, step},
 			want: Attribution{
 				Resolution: Ambiguous, Paths: []string{"load", "train / step / forward"},
-				Summary: Summary{"load", SourceHeuristic},
+				Summary: Summary{"load", SourceHeuristic}, Rank: Rank{3, true},
 			},
 		},
 		{
 			name: "two threads in one label", spans: []replay.Span{load, otherLoad},
-			want: Attribution{Resolution: Ambiguous, Paths: []string{"load"}},
+			want: Attribution{Resolution: Ambiguous, Paths: []string{"load"}, Rank: Rank{3, true}},
 		},
 		{
 			name: "two paths in one label", spans: []replay.Span{step, joined},
-			want: Attribution{Resolution: Ambiguous, Paths: []string{"train / step"}},
+			want: Attribution{Resolution: Ambiguous, Paths: []string{"train / step"}, Rank: Rank{3, true}},
 		},
 		{
 			name: "scope named", spans: []replay.Span{load, forward, step},
@@ -102,7 +104,7 @@ func TestAttributeDecidesWhatTheActiveSpansSay(t *testing.T) {
 			name: "thread zero not named", spans: []replay.Span{forward, load, span(0, 9, "idle")},
 			want: Attribution{
 				Resolution: Ambiguous, Paths: []string{"idle", "load", "train / step / forward"},
-				Summary: Summary{"idle", SourceHeuristic},
+				Summary: Summary{"idle", SourceHeuristic}, Rank: Rank{3, true},
 			},
 		},
 		{
@@ -143,5 +145,6 @@ func TestCloneOutlivesTheNextAnswer(t *testing.T) {
 	clone := first.Clone()
 	second, _ := p.Attribute([]replay.Span{span(1, 2, "second")}, boundary.Origin{})
 	assert.Equal(t, []string{"first"}, clone.Paths)
+	assert.Equal(t, Rank{3, true}, clone.Rank)
 	assert.Equal(t, []string{"second"}, second.Paths)
 }
