@@ -1,0 +1,341 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"text/tabwriter"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+const (
+	// roundsByDefault is for a short test; ROUNDS says how many there are.
+	roundsByDefault = 8
+	// requestsPerRound is how many requests each program sends between two damages.
+	requestsPerRound = 60
+	pageSize         = 4096
+)
+
+// damages are what can happen to the content of a file.
+var damages = []struct {
+	name string
+	do   func(random *rand.Rand, content []byte) []byte
+}{
+	{"cut off anywhere", func(random *rand.Rand, content []byte) []byte { return content[:random.IntN(len(content))] }},
+	{"a bit in 1000 bytes", func(random *rand.Rand, content []byte) []byte {
+		flip(random, content, 0, len(content), len(content)/1000)
+		return content
+	}},
+	{"a page of garbage", func(random *rand.Rand, content []byte) []byte {
+		page := somePage(random, content)
+		for i := range page {
+			page[i] = byte(random.Uint32())
+		}
+		return content
+	}},
+	{"a few bits", func(random *rand.Rand, content []byte) []byte {
+		flip(random, content, 0, len(content), 20)
+		return content
+	}},
+	{"a bit in the header of a page", func(random *rand.Rand, content []byte) []byte {
+		flip(random, somePage(random, content), 0, 16, 1)
+		return content
+	}},
+	{"cut off at a page", func(random *rand.Rand, content []byte) []byte {
+		return content[:random.IntN(len(content)/pageSize)*pageSize]
+	}},
+	{"a page of zeros", func(random *rand.Rand, content []byte) []byte {
+		clear(somePage(random, content))
+		return content
+	}},
+	{"bits in the first two pages", func(random *rand.Rand, content []byte) []byte {
+		flip(random, content, 0, 80, 2)
+		flip(random, content, pageSize, 80, 1)
+		return content
+	}},
+	{"a page in the place of another", func(random *rand.Rand, content []byte) []byte {
+		copy(somePage(random, content), somePage(random, content))
+		return content
+	}},
+	{"more at its end", func(random *rand.Rand, content []byte) []byte {
+		for range random.IntN(3 * pageSize) {
+			content = append(content, byte(random.Uint32()))
+		}
+		return content
+	}},
+	{"empty", func(*rand.Rand, []byte) []byte { return nil }},
+	{"another file", func(random *rand.Rand, content []byte) []byte {
+		for i := range content {
+			content[i] = byte(random.Uint32())
+		}
+		return content
+	}},
+}
+
+func flip(random *rand.Rand, content []byte, from, length, bits int) {
+	for range bits {
+		content[from+random.IntN(length)] ^= 1 << random.IntN(8)
+	}
+}
+
+func somePage(random *rand.Rand, content []byte) []byte {
+	from := random.IntN(len(content)/pageSize) * pageSize
+	return content[from : from+pageSize]
+}
+
+// TestDamagedStorage damages the file of the storage again and again while no collector
+// runs. Programs go on through all of it, each with scopes that have paths of their own.
+// Each collector must start, take what it is sent, and pass on all of it. It must not
+// answer with a path that its session did not send before; and a session that was not
+// damaged must be answered right.
+func TestDamagedStorage(t *testing.T) {
+	for _, way := range []struct{ name, recreate string }{{"as it is", "false"}, {"recreate", "true"}} {
+		t.Run(way.name, func(t *testing.T) { damageAgainAndAgain(t, way.recreate) })
+	}
+}
+
+func damageAgainAndAgain(t *testing.T, recreate string) {
+	t.Helper()
+	random, seed := seeded(t)
+	rounds := fromEnvironment(t, "ROUNDS", roundsByDefault)
+	directory := t.TempDir()
+	env := []string{"STORAGE=" + directory, "RECREATE=" + recreate}
+	programs := make([]*program, 3)
+	for i := range programs {
+		e := newEmitter(i)
+		e.random = rand.New(rand.NewPCG(uint64(seed), uint64(i)+1))
+		e.lost, e.early, e.spans, e.unlike = 0, 0, true, true
+		e.steps = []int{4, stepsPerSession, 2000}[i]
+		programs[i] = &program{emitter: e, entered: map[string]int64{}}
+	}
+
+	table := outcomes{}
+	kind := "none"
+	for round := range rounds + 1 {
+		o := table.of(kind)
+		o.rounds++
+		c, byItself := startDamaged(t, directory, env)
+		if !byItself {
+			o.crashes++
+		}
+		for _, p := range programs {
+			p.send(t, c)
+		}
+		for operation, times := range c.counts(t, "otelcol_processor_phase_attr_storage_failures", "operation") {
+			o.failures[operation] += times
+		}
+		if round%2 == 0 {
+			c.kill(t)
+		} else {
+			c.stopTroubled(t)
+		}
+		o.check(t, c, programs)
+
+		damage := damages[round%len(damages)]
+		kind = damage.name
+		for _, file := range storageFiles(t, directory) {
+			content, err := os.ReadFile(file)
+			require.NoError(t, err)
+			require.NoError(t, os.WriteFile(file, damage.do(random, content), 0o600))
+		}
+	}
+	table.close(t)
+}
+
+// storageFiles are the files of the storage, but for those that were set aside.
+func storageFiles(t *testing.T, directory string) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(directory, "*"))
+	require.NoError(t, err)
+	files = slices.DeleteFunc(files, func(file string) bool { return strings.HasSuffix(file, ".backup") })
+	require.NotEmpty(t, files, "files of the storage")
+	return files
+}
+
+// startDamaged starts a collector. file_storage reads a damaged file in a goroutine of
+// its own, in which a panic ends the process, whatever its caller does. Then the file is
+// taken away, as an operator would, and another collector started; byItself is false.
+func startDamaged(t *testing.T, directory string, env []string) (c *collector, byItself bool) {
+	t.Helper()
+	configuration := []string{"soak.yaml", "storage.yaml", "damage.yaml"}
+	c = launch(t, env, configuration...)
+	c.eventuallyOrExit(t, "ready", func() bool { return c.ready(t, 1) })
+	if c.running() {
+		return c, true
+	}
+	require.Contains(t, string(c.printed(t)), "bbolt.(*DB).freepages.func", "how the collector ended")
+	c.killed = true
+	for _, file := range storageFiles(t, directory) {
+		require.NoError(t, os.Remove(file))
+	}
+	return start(t, env, configuration...), false
+}
+
+// program is an emitter of which a part is sent at a time.
+type program struct {
+	*emitter
+	session *session
+	next    []*request
+	// entered says, for each path, with which request its boundaries came first.
+	entered map[string]int64
+	// sent is how many requests have been sent, since how many before this round.
+	sent, since int
+}
+
+// send sends the next requests. A session that began before was damaged.
+func (p *program) send(t *testing.T, c *collector) {
+	t.Helper()
+	p.since = p.sent
+	if p.session != nil {
+		p.session.cut = true
+	}
+	for range requestsPerRound {
+		if len(p.next) == 0 {
+			p.session, p.next = p.run()
+		}
+		r := p.next[0]
+		p.next = p.next[1:]
+		for _, it := range r.items {
+			if it.phase == nil {
+				continue
+			}
+			for depth := range it.phase.path { // a boundary shows that the phases around it were entered too
+				path := strings.Join(it.phase.path[:depth+1], " / ")
+				if _, known := p.entered[path]; !known {
+					p.entered[path] = r.number
+				}
+			}
+		}
+		c.send(t, r.batch())
+		p.sent++
+	}
+}
+
+// paths are those that an answer names.
+func (a answer) paths(t *testing.T) []string {
+	t.Helper()
+	var paths []string
+	if list := a["phase_paths"]; list != "" {
+		require.NoError(t, json.Unmarshal([]byte(list), &paths))
+	}
+	if path, ok := a["phase_path"]; ok {
+		paths = append(paths, path)
+	}
+	return paths
+}
+
+// outcome is what became of the rounds after one kind of damage.
+type outcome struct {
+	rounds int
+	// crashes is how many collectors file_storage ended as they started.
+	crashes int
+	// failures counts them by operation.
+	failures map[string]int
+	// records is how many were sent, missing how many of them did not come out, answered
+	// how many have a phase.
+	records, missing, answered int
+	// strange counts answers with a path that the session had not sent.
+	strange int
+	// whole counts records of sessions that were not damaged, wrong those that have not
+	// the right answer.
+	whole, wrong int
+}
+
+// check looks at all that came out of a collector.
+func (o *outcome) check(t *testing.T, c *collector, programs []*program) {
+	t.Helper()
+	came := transcript{}
+	came.read(t, c)
+	for _, p := range programs {
+		for _, r := range p.requests[p.since:p.sent] {
+			for _, it := range r.items {
+				o.records++
+				given := came[recordID{int64(p.id), r.number, it.id}]
+				if len(given) != 1 {
+					o.missing++
+					continue
+				}
+				paths := given[0].paths(t)
+				if len(paths) > 0 {
+					o.answered++
+				}
+				for _, path := range paths {
+					if entered, ok := p.entered[path]; !ok || entered > r.number || !strings.Contains(path, " of "+r.of.id+" ") {
+						o.strange++
+						t.Errorf("%s, emitter %d, request %d (%s), record %d: it had not sent %q", r.of.id, p.id, r.number, r.signal, it.id, path)
+					}
+				}
+				if r.of.cut || !r.settled || it.right == nil {
+					continue
+				}
+				o.whole++
+				if !maps.Equal(given[0], it.right) {
+					o.wrong++
+					t.Errorf("%s, emitter %d, request %d (%s), record %d: want %v, got %v", r.of.id, p.id, r.number, r.signal, it.id, it.right, given[0])
+				}
+			}
+		}
+	}
+}
+
+// outcomes are those by the kind of damage.
+type outcomes map[string]*outcome
+
+func (o outcomes) of(kind string) *outcome {
+	if o[kind] == nil {
+		o[kind] = &outcome{failures: map[string]int{}}
+	}
+	return o[kind]
+}
+
+// close prints the table and checks it.
+func (o outcomes) close(t *testing.T) {
+	t.Helper()
+	var text strings.Builder
+	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "damage\trounds\tended by file_storage\tnot opened\tunreadable\tnot written\t"+
+		"records\tmissing\twith a phase\tof these not sent before\tof whole sessions\tof these wrong\t")
+	row := func(kind string, o *outcome) {
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t\n", kind, o.rounds, o.crashes,
+			o.failures["open"], o.failures["read"], o.failures["write"],
+			o.records, o.missing, o.answered, o.strange, o.whole, o.wrong)
+	}
+	all := &outcome{failures: map[string]int{}}
+	for _, kind := range slices.Sorted(maps.Keys(o)) {
+		one := o[kind]
+		row(kind, one)
+		all.rounds += one.rounds
+		all.crashes += one.crashes
+		for operation, times := range one.failures {
+			all.failures[operation] += times
+		}
+		all.records += one.records
+		all.missing += one.missing
+		all.answered += one.answered
+		all.strange += one.strange
+		all.whole += one.whole
+		all.wrong += one.wrong
+	}
+	row("all", all)
+	require.NoError(t, w.Flush())
+	t.Logf("damaged storage:\n%s", text.String())
+	assert.Zero(t, all.missing, "records that did not come out once")
+	assert.Zero(t, all.strange, "answers with a phase that was not sent before")
+	assert.Zero(t, all.wrong, "wrong answers in sessions that were not damaged")
+	assert.NotZero(t, all.failures["open"]+all.failures["read"], "failures that the collector counted")
+	assert.NotZero(t, all.answered, "records with a phase")
+	assert.NotZero(t, all.whole, "records of sessions that were not damaged")
+}
