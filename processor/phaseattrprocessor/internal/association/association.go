@@ -32,6 +32,8 @@ type Association struct {
 	textBytes int
 	// session and rank are what telemetry calls them.
 	session, rank []string
+	// fields are those of boundary records that say where a group is.
+	fields []string
 	// devices translates the places of mapped devices to places of mapped.
 	devices map[string]string
 	// mapped is the rule that mapped devices are looked up by, after all others.
@@ -52,6 +54,7 @@ func New(rules []Rule, devices []Device, textBytes int) *Association {
 		textBytes: textBytes,
 		devices:   map[string]string{},
 		mapped:    Rule{Keys: []Key{{Field: FieldHost}, {Field: FieldLocalRank}}},
+		fields:    []string{FieldHost, FieldPID, FieldDevice, FieldLocalRank, FieldJob},
 		groups:    map[string][]boundary.Group{},
 		places:    map[boundary.Group][]string{},
 	}
@@ -62,6 +65,9 @@ func New(rules []Rule, devices []Device, textBytes int) *Association {
 				a.session = append(a.session, key.Names...)
 			case FieldRank:
 				a.rank = append(a.rank, key.Names...)
+			}
+			if !slices.Contains(a.fields, key.Field) {
+				a.fields = append(a.fields, key.Field)
 			}
 		}
 	}
@@ -81,11 +87,36 @@ type Place struct {
 // String is the same for the same place only.
 func (p Place) String() string { return p.text }
 
-// Places reads from a record of a group where the group is.
-func (a *Association) Places(f *boundary.Fields) []Place {
+// Identity is what the records of a group say of where it is: fields and their texts.
+type Identity []FieldText
+
+// FieldText is a field of boundary records with its value as text.
+type FieldText struct{ Field, Text string }
+
+// Identity reads from a record of a group the fields that rules may ask for. What is
+// returned keeps no reference to the record.
+func (a *Association) Identity(f *boundary.Fields) Identity {
+	var id Identity
+	for _, field := range a.fields {
+		if text, ok := asText(f.Get(field)); ok && len(text) <= a.textBytes {
+			id = append(id, FieldText{field, strings.Clone(text)})
+		}
+	}
+	return id
+}
+
+// Places lists where a group of an identity is.
+func (a *Association) Places(id Identity) []Place {
+	value := func(key *Key) (string, bool) {
+		i := slices.IndexFunc(id, func(t FieldText) bool { return t.Field == key.Field })
+		if i < 0 {
+			return "", false
+		}
+		return id[i].Text, true
+	}
 	var places []Place
 	add := func(rule *Rule, i int) {
-		if text, ok := a.place(nil, rule, i, inRecord(f)); ok {
+		if text, ok := a.place(nil, rule, i, value); ok {
 			places = append(places, Place{string(text), rule.exclusive()})
 		}
 	}

@@ -23,6 +23,7 @@ const (
 	FieldPID       = "pid"
 	FieldDevice    = "device_id"
 	FieldLocalRank = "local_rank"
+	FieldJob       = "job_id"
 )
 
 // Rule associates telemetry with the groups that agree with it in all its keys.
@@ -59,11 +60,10 @@ func (r *Rule) exclusive() bool {
 
 // place appends the text that stands for a rule, by its position, and the values of
 // its keys. It returns false when a value is missing.
-func (a *Association) place(text []byte, rule *Rule, at int, value func(*Key) (pcommon.Value, bool)) ([]byte, bool) {
+func (a *Association) place(text []byte, rule *Rule, at int, value func(*Key) (string, bool)) ([]byte, bool) {
 	text = strconv.AppendInt(text, int64(at), 10)
 	for i := range rule.Keys {
-		v, found := value(&rule.Keys[i])
-		part, ok := asText(v, found)
+		part, ok := value(&rule.Keys[i])
 		if !ok || len(part) > a.textBytes || rule.Keys[i].Field == FieldDevice && part[0] == '-' { // -1 is the CPU
 			return text, false
 		}
@@ -86,12 +86,7 @@ func asText(v pcommon.Value, found bool) (string, bool) {
 	return "", false
 }
 
-// inRecord finds the value of a key in a boundary record.
-func inRecord(f *boundary.Fields) func(*Key) (pcommon.Value, bool) {
-	return func(key *Key) (pcommon.Value, bool) { return f.Get(key.Field) }
-}
-
 // inTelemetry finds the value of a key in telemetry.
-func inTelemetry(f *boundary.Fields) func(*Key) (pcommon.Value, bool) {
-	return func(key *Key) (pcommon.Value, bool) { return f.GetAny(key.Names) }
+func inTelemetry(f *boundary.Fields) func(*Key) (string, bool) {
+	return func(key *Key) (string, bool) { return asText(f.GetAny(key.Names)) }
 }
