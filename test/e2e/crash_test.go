@@ -120,6 +120,7 @@ func killAgainAndAgain(t *testing.T, kills int, storage ...string) *verdict {
 	sending.Wait()
 	last.stop(t)
 	came.read(t, last)
+	t.Logf("the longest start took %s", p.longestStart)
 
 	told := uninterrupted(t, emitters, configuration)
 	for _, e := range emitters {
@@ -162,9 +163,8 @@ func crashEmitters(seed int) []*emitter {
 		e.spans = true
 		switch {
 		case i >= 6:
-			e.lost, e.perRequest, e.sampling = 0, 400, 100*millisecond
-			e.steps = 400
-			e.suffix = strings.Repeat("-", 200)
+			e.lost, e.steps, e.sampling, e.perRequest = 0, 5000, 50*millisecond, 300
+			e.pace, e.note = 2, 250
 		case i >= 4:
 			e.lost = 0
 			e.steps = 10_000
@@ -174,7 +174,7 @@ func crashEmitters(seed int) []*emitter {
 }
 
 // aside tells whether the records of a request are not kept.
-func (r *request) aside() bool { return r.of.of.suffix != "" && r.signal == logs }
+func (r *request) aside() bool { return r.of.of.note > 0 && r.signal == logs }
 
 // plant is where programs find the collector that runs at present.
 type plant struct {
@@ -184,8 +184,8 @@ type plant struct {
 	// opened is closed once there is a collector.
 	opened     chan struct{}
 	main, load *collector
-	// startTook is how long the last start took.
-	startTook time.Duration
+	// How long the last start took, and the longest one.
+	startTook, longestStart time.Duration
 }
 
 func newPlant() *plant { return &plant{opened: make(chan struct{})} }
@@ -197,6 +197,7 @@ func (p *plant) open(t *testing.T, env, configuration []string) *collector {
 	c, load := launchWithLoad(t, env, configuration)
 	c.waitUntilReady(t, 1)
 	p.startTook = time.Since(launched)
+	p.longestStart = max(p.longestStart, p.startTook)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.main, p.load = c, load
@@ -354,7 +355,8 @@ func (v *verdict) add(t *testing.T, r *request, came, told transcript) {
 		want := told[id][0]
 		known := it.right != nil && r.settled && r.of.lost == 0
 		if known {
-			require.Equal(t, it.right, want, "the answer of the collector that was never killed")
+			require.Equal(t, it.right, want, "%s, emitter %d, request %d (%s), record %d at %d: the answer of the collector that was never killed",
+				r.of.id, r.of.of.id, r.number, r.signal, it.id, it.at)
 		}
 		if r.acked {
 			v.records++

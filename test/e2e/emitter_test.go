@@ -68,8 +68,10 @@ type emitter struct {
 	spans       bool
 	// perRequest is how many records a request has, at most.
 	perRequest int
-	// suffix makes the IDs of scopes longer.
-	suffix string
+	// pace is how many times longer than usual all lasts.
+	pace int64
+	// note is how long an attribute is, in bytes, that each boundary has.
+	note int
 	// unlike is true if no two scopes have the same path.
 	unlike bool
 
@@ -83,7 +85,7 @@ type emitter struct {
 
 func newEmitter(id int) *emitter {
 	return &emitter{
-		id: id, helpers: id % 3, steps: stepsPerSession, sampling: samplingPeriod,
+		id: id, helpers: id % 3, steps: stepsPerSession, sampling: samplingPeriod, pace: 1,
 		lost: lostShare, early: earlyMetrics, perRequest: maxRecordsPerRequest,
 		now:    1_800_000_000_000 * millisecond,
 		random: rand.New(rand.NewPCG(uint64(id), 1)), answers: map[string]answer{},
@@ -169,7 +171,7 @@ func (s *script) in(name string, do func()) {
 
 // scripts has what the threads of the program do in a session.
 func (e *emitter) scripts() []*script {
-	pass := func(s *script, from, to int64) { s.pass(e.random, from, to) }
+	pass := func(s *script, from, to int64) { s.pass(e.random, e.pace*from, e.pace*to) }
 	thread := func(n int) int64 { return int64(1000*(e.id+1) + n) }
 	train := &script{thread: thread(0), name: "MainThread", now: e.now}
 	pass(train, millisecond, 30*millisecond)
@@ -261,7 +263,7 @@ func (e *emitter) run() (*session, []*request) {
 				if e.unlike {
 					name = fmt.Sprintf("%s %d of %s of emitter %d", name, sequence, s.id, e.id)
 				}
-				entered := phase{name: name, id: fmt.Sprintf("%s:%d%s", s.id, sequence, e.suffix), thread: m.thread, parent: stacks[m.thread.thread]}
+				entered := phase{name: name, id: fmt.Sprintf("%s:%d", s.id, sequence), thread: m.thread, parent: stacks[m.thread.thread]}
 				if entered.parent != nil {
 					entered.path = slices.Clone(entered.parent.path)
 				}
@@ -495,7 +497,10 @@ func (r *request) batch() any {
 		record.SetEventName(it.event)
 		it.describe(record.Attributes())
 		if it.phase != nil {
-			it.phase.describe(strings.TrimPrefix(it.event, "phase_"), record.Attributes())
+			scope := it.phase.describe(strings.TrimPrefix(it.event, "phase_"), record.Attributes())
+			if note := r.of.of.note; note > 0 {
+				scope.PutEmptyMap("attributes").PutStr("note", fmt.Sprintf("%0*d", note, it.phase.sequence))
+			}
 		}
 	}
 	return ld
@@ -518,8 +523,8 @@ func (it *item) describe(attributes pcommon.Map) {
 	}
 }
 
-func (p *phase) describe(action string, attributes pcommon.Map) {
-	scope := attributes.PutEmptyMap("metadata").PutEmptyMap("phase_scope")
+func (p *phase) describe(action string, attributes pcommon.Map) (scope pcommon.Map) {
+	scope = attributes.PutEmptyMap("metadata").PutEmptyMap("phase_scope")
 	scope.PutStr("action", action)
 	scope.PutStr("name", p.name)
 	scope.PutStr("scope_id", p.id)
@@ -533,4 +538,5 @@ func (p *phase) describe(action string, attributes pcommon.Map) {
 	for _, name := range p.path {
 		path.AppendEmpty().SetStr(name)
 	}
+	return scope
 }

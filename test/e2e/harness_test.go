@@ -258,15 +258,31 @@ func (c *collector) printed(t *testing.T) []byte {
 // counts reads one of the collector's own metrics: its values by those of one label.
 func (c *collector) counts(t *testing.T, metric, label string) map[string]int {
 	t.Helper()
-	status, body, err := get("http://" + c.telemetry + "/metrics")
-	require.NoError(t, err)
-	require.Equal(t, http.StatusOK, status)
 	sample := regexp.MustCompile(fmt.Sprintf(`(?m)^%s\{(?:.*,)?%s="([^"]*)".*\} (\S+)$`, metric, label))
 	values := map[string]int{}
-	for _, found := range sample.FindAllSubmatch(body, -1) {
+	for _, found := range sample.FindAllSubmatch(c.scrape(t), -1) {
 		value, err := strconv.ParseFloat(string(found[2]), 64)
 		require.NoError(t, err)
 		values[string(found[1])] += int(value)
 	}
 	return values
+}
+
+// gauge reads one of the collector's own metrics that has no labels.
+func (c *collector) gauge(t *testing.T, metric string) int {
+	t.Helper()
+	found := regexp.MustCompile(`(?m)^` + metric + ` (\S+)$`).FindSubmatch(c.scrape(t))
+	require.NotNil(t, found, metric)
+	value, err := strconv.ParseFloat(string(found[1]), 64)
+	require.NoError(t, err)
+	return int(value)
+}
+
+// scrape reads the collector's own metrics.
+func (c *collector) scrape(t *testing.T) []byte {
+	t.Helper()
+	status, body, err := get("http://" + c.telemetry + "/metrics")
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, status)
+	return body
 }

@@ -17,8 +17,12 @@ import (
 	"testing"
 	"text/tabwriter"
 
+	"github.com/open-telemetry/opentelemetry-collector-contrib/extension/storage/filestorage"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/extension/extensiontest"
+	"go.opentelemetry.io/collector/extension/xextension/storage"
 )
 
 const (
@@ -29,60 +33,85 @@ const (
 	pageSize         = 4096
 )
 
-// damages are what can happen to the content of a file.
-var damages = []struct {
+// damage is what can happen to what is stored.
+type damage struct {
 	name string
-	do   func(random *rand.Rand, content []byte) []byte
-}{
-	{"cut off anywhere", func(random *rand.Rand, content []byte) []byte { return content[:random.IntN(len(content))] }},
-	{"a bit in 1000 bytes", func(random *rand.Rand, content []byte) []byte {
-		flip(random, content, 0, len(content), len(content)/1000)
-		return content
-	}},
-	{"a page of garbage", func(random *rand.Rand, content []byte) []byte {
-		page := somePage(random, content)
-		for i := range page {
-			page[i] = byte(random.Uint32())
-		}
-		return content
-	}},
-	{"a few bits", func(random *rand.Rand, content []byte) []byte {
-		flip(random, content, 0, len(content), 20)
-		return content
-	}},
-	{"a bit in the header of a page", func(random *rand.Rand, content []byte) []byte {
-		flip(random, somePage(random, content), 0, 16, 1)
-		return content
-	}},
-	{"cut off at a page", func(random *rand.Rand, content []byte) []byte {
-		return content[:random.IntN(len(content)/pageSize)*pageSize]
-	}},
-	{"a page of zeros", func(random *rand.Rand, content []byte) []byte {
-		clear(somePage(random, content))
-		return content
-	}},
-	{"bits in the first two pages", func(random *rand.Rand, content []byte) []byte {
-		flip(random, content, 0, 80, 2)
-		flip(random, content, pageSize, 80, 1)
-		return content
-	}},
-	{"a page in the place of another", func(random *rand.Rand, content []byte) []byte {
-		copy(somePage(random, content), somePage(random, content))
-		return content
-	}},
-	{"more at its end", func(random *rand.Rand, content []byte) []byte {
-		for range random.IntN(3 * pageSize) {
-			content = append(content, byte(random.Uint32()))
-		}
-		return content
-	}},
-	{"empty", func(*rand.Rand, []byte) []byte { return nil }},
-	{"another file", func(random *rand.Rand, content []byte) []byte {
-		for i := range content {
-			content[i] = byte(random.Uint32())
-		}
-		return content
-	}},
+	// do changes the content of a file, or of some of the records in it.
+	do func(random *rand.Rand, content []byte) []byte
+}
+
+// fileDamages are what can happen to the file.
+func fileDamages() []damage {
+	return []damage{
+		{"cut off anywhere", func(random *rand.Rand, content []byte) []byte { return content[:random.IntN(len(content))] }},
+		{"a bit in 1000 bytes", func(random *rand.Rand, content []byte) []byte {
+			flip(random, content, 0, len(content), len(content)/1000)
+			return content
+		}},
+		{"a page of garbage", func(random *rand.Rand, content []byte) []byte {
+			page := somePage(random, content)
+			for i := range page {
+				page[i] = byte(random.Uint32())
+			}
+			return content
+		}},
+		{"a few bits", func(random *rand.Rand, content []byte) []byte {
+			flip(random, content, 0, len(content), 20)
+			return content
+		}},
+		{"a bit in the header of a page", func(random *rand.Rand, content []byte) []byte {
+			flip(random, somePage(random, content), 0, 16, 1)
+			return content
+		}},
+		{"cut off at a page", func(random *rand.Rand, content []byte) []byte {
+			return content[:random.IntN(len(content)/pageSize)*pageSize]
+		}},
+		{"a page of zeros", func(random *rand.Rand, content []byte) []byte {
+			clear(somePage(random, content))
+			return content
+		}},
+		{"bits in the first two pages", func(random *rand.Rand, content []byte) []byte {
+			flip(random, content, 0, 80, 2)
+			flip(random, content, pageSize, 80, 1)
+			return content
+		}},
+		{"a page in the place of another", func(random *rand.Rand, content []byte) []byte {
+			copy(somePage(random, content), somePage(random, content))
+			return content
+		}},
+		{"more at its end", func(random *rand.Rand, content []byte) []byte {
+			for range random.IntN(3 * pageSize) {
+				content = append(content, byte(random.Uint32()))
+			}
+			return content
+		}},
+		{"empty", func(*rand.Rand, []byte) []byte { return nil }},
+		{"another file", func(random *rand.Rand, content []byte) []byte {
+			for i := range content {
+				content[i] = byte(random.Uint32())
+			}
+			return content
+		}},
+	}
+}
+
+// recordDamages are what can happen to records in a file that is sound.
+func recordDamages() []damage {
+	return []damage{
+		{"a bit of some records", func(random *rand.Rand, record []byte) []byte {
+			flip(random, record, 0, len(record), 1)
+			return record
+		}},
+		{"some records cut off", func(random *rand.Rand, record []byte) []byte { return record[:random.IntN(len(record))] }},
+		{"some records of another format", func(_ *rand.Rand, record []byte) []byte {
+			record[0]++
+			return record
+		}},
+		{"some records longer", func(random *rand.Rand, record []byte) []byte {
+			return append(record, record[:random.IntN(len(record))]...)
+		}},
+		{"some records gone", func(*rand.Rand, []byte) []byte { return nil }},
+	}
 }
 
 func flip(random *rand.Rand, content []byte, from, length, bits int) {
@@ -96,63 +125,73 @@ func somePage(random *rand.Rand, content []byte) []byte {
 	return content[from : from+pageSize]
 }
 
-// TestDamagedStorage damages the file of the storage again and again while no collector
-// runs. Programs go on through all of it, each with scopes that have paths of their own.
-// Each collector must start, take what it is sent, and pass on all of it. It must not
-// answer with a path that its session did not send before; and a session that was not
-// damaged must be answered right.
+// TestDamagedStorage damages what is stored again and again while no collector runs.
+// Programs go on through all of it, each with scopes that have paths of their own. Each
+// collector must start, take what it is sent, and pass on all of it. It must not answer
+// with a path that its session did not send before; and a session that was not damaged
+// must be answered right.
 func TestDamagedStorage(t *testing.T) {
-	for _, way := range []struct{ name, recreate string }{{"as it is", "false"}, {"recreate", "true"}} {
-		t.Run(way.name, func(t *testing.T) { damageAgainAndAgain(t, way.recreate) })
+	for _, way := range []struct {
+		name, recreate string
+		damages        []damage
+		do             func(t *testing.T, directory string, damage func(content []byte) []byte)
+	}{
+		{"the file", "false", fileDamages(), damageFiles},
+		{"the file, with recreate", "true", fileDamages(), damageFiles},
+		{"the records", "false", recordDamages(), damageRecords},
+	} {
+		t.Run(way.name, func(t *testing.T) {
+			random, seed := seeded(t)
+			directory := t.TempDir()
+			programs := damageEmitters(seed)
+			table := outcomes{}
+			kind := "none"
+			for round := range fromEnvironment(t, "ROUNDS", roundsByDefault) + 1 {
+				table.of(kind).round(t, directory, []string{"STORAGE=" + directory, "RECREATE=" + way.recreate}, programs, round%2 == 0)
+				next := way.damages[round%len(way.damages)]
+				kind = next.name
+				way.do(t, directory, func(content []byte) []byte { return next.do(random, content) })
+			}
+			table.close(t)
+		})
 	}
 }
 
-func damageAgainAndAgain(t *testing.T, recreate string) {
+// round runs a collector on what is stored, and ends it.
+func (o *outcome) round(t *testing.T, directory string, env []string, programs []*program, kill bool) {
 	t.Helper()
-	random, seed := seeded(t)
-	rounds := fromEnvironment(t, "ROUNDS", roundsByDefault)
-	directory := t.TempDir()
-	env := []string{"STORAGE=" + directory, "RECREATE=" + recreate}
+	o.rounds++
+	c, byItself := startDamaged(t, directory, env)
+	if !byItself {
+		o.crashes++
+	}
+	for _, p := range programs {
+		p.send(t, c)
+	}
+	for operation, times := range c.counts(t, "otelcol_processor_phase_attr_storage_failures", "operation") {
+		o.failures[operation] += times
+	}
+	if kill {
+		c.kill(t)
+	} else {
+		c.stopTroubled(t)
+	}
+	o.check(t, c, programs)
+}
+
+// damageEmitters are programs with short sessions, longer ones, and one that goes on
+// through many damages.
+func damageEmitters(seed int) []*program {
 	programs := make([]*program, 3)
 	for i := range programs {
 		e := newEmitter(i)
 		e.random = rand.New(rand.NewPCG(uint64(seed), uint64(i)+1))
 		e.lost, e.early, e.spans, e.unlike = 0, 0, true, true
-		e.steps = []int{4, stepsPerSession, 2000}[i]
+		e.steps = []int{4, stepsPerSession, 4000}[i]
+		e.perRequest = []int{maxRecordsPerRequest, maxRecordsPerRequest, 50}[i]
 		programs[i] = &program{emitter: e, entered: map[string]int64{}}
 	}
-
-	table := outcomes{}
-	kind := "none"
-	for round := range rounds + 1 {
-		o := table.of(kind)
-		o.rounds++
-		c, byItself := startDamaged(t, directory, env)
-		if !byItself {
-			o.crashes++
-		}
-		for _, p := range programs {
-			p.send(t, c)
-		}
-		for operation, times := range c.counts(t, "otelcol_processor_phase_attr_storage_failures", "operation") {
-			o.failures[operation] += times
-		}
-		if round%2 == 0 {
-			c.kill(t)
-		} else {
-			c.stopTroubled(t)
-		}
-		o.check(t, c, programs)
-
-		damage := damages[round%len(damages)]
-		kind = damage.name
-		for _, file := range storageFiles(t, directory) {
-			content, err := os.ReadFile(file)
-			require.NoError(t, err)
-			require.NoError(t, os.WriteFile(file, damage.do(random, content), 0o600))
-		}
-	}
-	table.close(t)
+	return programs
 }
 
 // storageFiles are the files of the storage, but for those that were set aside.
@@ -163,6 +202,44 @@ func storageFiles(t *testing.T, directory string) []string {
 	files = slices.DeleteFunc(files, func(file string) bool { return strings.HasSuffix(file, ".backup") })
 	require.NotEmpty(t, files, "files of the storage")
 	return files
+}
+
+func damageFiles(t *testing.T, directory string, damage func(content []byte) []byte) {
+	t.Helper()
+	for _, file := range storageFiles(t, directory) {
+		content, err := os.ReadFile(file)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(file, damage(content), 0o600))
+	}
+}
+
+// damageRecords damages some of the records, the first one among them.
+func damageRecords(t *testing.T, directory string, damage func(content []byte) []byte) {
+	t.Helper()
+	const everyNth = 10
+	factory := filestorage.NewFactory()
+	config := factory.CreateDefaultConfig().(*filestorage.Config)
+	config.Directory = directory
+	ext, err := factory.Create(t.Context(), extensiontest.NewNopSettings(factory.Type()), config)
+	require.NoError(t, err)
+	for _, file := range storageFiles(t, directory) {
+		name := strings.TrimPrefix(strings.TrimPrefix(filepath.Base(file), "processor_phase_attr_"), "_")
+		client, err := ext.(storage.Extension).GetClient(t.Context(), component.KindProcessor, component.MustNewID("phase_attr"), name)
+		require.NoError(t, err)
+		records := 0
+		require.NoError(t, client.(storage.Walker).Walk(t.Context(), func(key string, value []byte) ([]*storage.Operation, error) {
+			records++
+			if (records-1)%everyNth != 0 || len(value) == 0 {
+				return nil, nil
+			}
+			if damaged := damage(slices.Clone(value)); damaged != nil {
+				return []*storage.Operation{storage.SetOperation(key, damaged)}, nil
+			}
+			return []*storage.Operation{storage.DeleteOperation(key)}, nil
+		}))
+		require.NotZero(t, records)
+		require.NoError(t, client.Close(t.Context()))
+	}
 }
 
 // startDamaged starts a collector. file_storage reads a damaged file in a goroutine of
