@@ -97,11 +97,12 @@ func (p *instance) takeInEvent(
 	}
 	if !p.index.Begun(group) {
 		in := checkpoint.Introduction{
+			At:       event.Time,
 			Seat:     p.reader.Process(fields, group).Seat(),
 			Identity: p.association.Identity(fields),
 		}
-		if p.introduce(group, &in, event.Time) {
-			entry.Began(group, &in, event.Time)
+		if p.introduce(group, &in) {
+			entry.Began(group, &in)
 		}
 	}
 	observe := func() {

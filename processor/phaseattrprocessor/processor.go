@@ -158,10 +158,13 @@ func (s *state) started(ctx context.Context, host component.Host) error {
 		if err := s.observe(); err != nil {
 			return err
 		}
-		s.restore(ctx)
+		if err := s.restore(ctx); err != nil {
+			s.telemetry.Shutdown()
+			return err
+		}
 		stop := make(chan struct{})
 		s.stop = stop
-		s.sweeper.Go(func() { s.sweep(stop) })
+		s.sweeper.Go(func() { s.sweep(context.WithoutCancel(ctx), stop) })
 	}
 	s.running++
 	return nil
@@ -208,7 +211,7 @@ func (s *state) observe() error {
 	return errors.Join(errs...)
 }
 
-func (s *state) sweep(stop <-chan struct{}) {
+func (s *state) sweep(ctx context.Context, stop <-chan struct{}) {
 	ticker := time.NewTicker(max(min(s.config.SessionTimeout, s.config.Window)/sweepsPerTimeout, time.Millisecond))
 	defer ticker.Stop()
 	for {
@@ -216,23 +219,23 @@ func (s *state) sweep(stop <-chan struct{}) {
 		case <-stop:
 			return
 		case <-ticker.C:
-			s.sweepOnce()
+			s.sweepOnce(ctx)
 		}
 	}
 }
 
 // sweepOnce lets go of what is over.
-func (s *state) sweepOnce() {
+func (s *state) sweepOnce(ctx context.Context) {
 	forgotten := s.index.Sweep()
 	for _, group := range forgotten {
 		s.association.Leave(group, s.index.Has)
 	}
-	s.store.Forget(context.Background(), forgotten)
+	s.store.Forget(ctx, forgotten)
 }
 
 // introduce introduces a group by its first event. It returns false when there is no
 // room for the group, or it has been introduced.
-func (s *state) introduce(group boundary.Group, in *checkpoint.Introduction, at int64) bool {
+func (s *state) introduce(group boundary.Group, in *checkpoint.Introduction) bool {
 	var seats []string
 	if in.Seat != "" {
 		seats = append(seats, in.Seat)
@@ -243,7 +246,7 @@ func (s *state) introduce(group boundary.Group, in *checkpoint.Introduction, at 
 			seats = append(seats, place.String())
 		}
 	}
-	if !s.index.Begin(group, seats, at) {
+	if !s.index.Begin(group, seats, in.At) {
 		return false
 	}
 	s.association.Join(group, places)

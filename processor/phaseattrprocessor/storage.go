@@ -26,19 +26,19 @@ func newStore(s *state, id component.ID) *checkpoint.Store {
 		warnings[op] = &rate.Sometimes{First: 1, Interval: warnEvery}
 	}
 	return checkpoint.New(checkpoint.Options{
-		Open: func(ctx context.Context) (storage.Client, error) {
-			return s.storage.GetClient(ctx, component.KindProcessor, id, "")
+		Open: func(ctx context.Context, name string) (storage.Client, error) {
+			return s.storage.GetClient(ctx, component.KindProcessor, id, name)
 		},
 		Index: s.index,
-		Introduce: func(group boundary.Group, in *checkpoint.Introduction, at int64) {
-			s.introduce(group, in, at)
+		Introduce: func(group boundary.Group, in *checkpoint.Introduction) {
+			s.introduce(group, in)
 		},
 		Forget: func(group boundary.Group) {
 			s.index.Forget(group)
 			s.association.Leave(group, s.index.Has)
 		},
-		Failed: func(op checkpoint.Operation, times int, err error) {
-			s.telemetry.ProcessorPhaseAttrStorageFailures.Add(context.Background(), int64(times),
+		Failed: func(ctx context.Context, op checkpoint.Operation, times int, err error) {
+			s.telemetry.ProcessorPhaseAttrStorageFailures.Add(ctx, int64(times),
 				metric.WithAttributeSet(attribute.NewSet(attribute.String("operation", string(op)))))
 			warnings[op].Do(func() {
 				s.logger.Error("The storage of the phases failed; telemetry goes on, and it is tried again. "+
@@ -66,14 +66,17 @@ func (s *state) findStorage(host component.Host) error {
 }
 
 // restore puts back what is stored, but for what is over by now.
-func (s *state) restore(ctx context.Context) {
+func (s *state) restore(ctx context.Context) error {
 	if s.store == nil {
-		return
+		return nil
 	}
 	begin := time.Now()
-	s.store.Start(ctx)
-	s.sweepOnce()
+	if err := s.store.Start(ctx); err != nil {
+		return fmt.Errorf("storage: the extension %q cannot be used: %w", s.config.Storage, err)
+	}
+	s.sweepOnce(ctx)
 	stats := s.index.Stats()
 	s.logger.Info("Phases restored", zap.Int("groups", stats.Groups), zap.Int64("boundaries", stats.Boundaries),
 		zap.Int64("open_scopes", stats.OpenScopes), zap.Duration("took", time.Since(begin)))
+	return nil
 }

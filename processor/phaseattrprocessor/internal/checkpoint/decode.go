@@ -131,7 +131,7 @@ func (r *reader) thread() threadKey {
 func (r *reader) group() boundary.Group { return boundary.Group{Session: r.text(), Rank: r.int()} }
 
 func (r *reader) introduction() Introduction {
-	in := Introduction{Seat: r.text()}
+	in := Introduction{order: r.uint(), At: r.at(), Seat: r.text()}
 	for range r.count() {
 		in.Identity = append(in.Identity, association.FieldText{Field: r.text(), Text: r.text()})
 	}
@@ -169,25 +169,28 @@ func (r *reader) value() any {
 	return nil
 }
 
-// snapshot reads a group and the journal entry that it is as of.
+// snapshot reads what the writer's wrote.
 func (r *reader) snapshot() (through uint64, in Introduction, s replay.Snapshot) {
 	through = r.uint()
 	s.Group = r.group()
 	in = r.introduction()
 	s.Heard = time.Unix(0, r.int())
 	c := &s.Clock
-	var votes int64
-	for _, n := range [...]*int64{&c.Began, &c.Now, &votes, &c.Evicted, &c.LastEnter, &c.MaxSequence, &c.Stopped} {
+	for _, n := range [...]*int64{&c.Began, &c.Now, &c.Rival, &c.Evicted, &c.LastEnter, &c.MaxSequence, &c.Stopped, &c.Succeeded} {
 		*n = r.int()
 	}
-	c.Votes = int8(min(max(votes, 0), math.MaxInt8)) //nolint:gosec // it fits
+	c.Votes, c.RivalVotes = int8(r.uint()&math.MaxInt8), int8(r.uint()&math.MaxInt8)
 	for range r.count() {
-		phantom := r.bool()
-		s.Open = append(s.Open, replay.Frame{Boundary: r.boundary(boundary.Enter), Phantom: phantom})
-	}
-	for range r.count() {
-		action := boundary.Action(r.byte())
-		s.Boundaries = append(s.Boundaries, r.boundary(action))
+		t := replay.Thread{ID: r.int(), Dropped: replay.Dropped{Any: r.bool(), Time: r.at(), Sequence: r.int()}}
+		for range r.count() {
+			phantom := r.bool()
+			t.Open = append(t.Open, replay.Frame{Boundary: r.boundary(boundary.Enter), Phantom: phantom})
+		}
+		for range r.count() {
+			action := boundary.Action(r.byte())
+			t.Boundaries = append(t.Boundaries, r.boundary(action))
+		}
+		s.Threads = append(s.Threads, t)
 	}
 	if len(r.data) > 0 {
 		r.fail()

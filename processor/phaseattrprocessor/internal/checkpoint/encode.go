@@ -94,6 +94,8 @@ func (w *writer) group(g boundary.Group) {
 }
 
 func (w *writer) introduction(in *Introduction) {
+	w.uint(in.order)
+	w.at(in.At)
 	w.text(in.Seat)
 	w.count(len(in.Identity))
 	for _, value := range in.Identity {
@@ -143,24 +145,34 @@ func (w *writer) value(value any) {
 	}
 }
 
-// snapshot writes a group that is as of journal entry through.
+// snapshot writes a group as it is after record through of the journal.
 func (w *writer) snapshot(through uint64, in *Introduction, s *replay.Snapshot) {
 	w.uint(through)
 	w.group(s.Group)
 	w.introduction(in)
 	w.int(s.Heard.UnixNano())
 	c := &s.Clock
-	for _, n := range [...]int64{c.Began, c.Now, int64(c.Votes), c.Evicted, c.LastEnter, c.MaxSequence, c.Stopped} {
+	for _, n := range [...]int64{c.Began, c.Now, c.Rival, c.Evicted, c.LastEnter, c.MaxSequence, c.Stopped, c.Succeeded} {
 		w.int(n)
 	}
-	w.count(len(s.Open))
-	for i := range s.Open {
-		w.bool(s.Open[i].Phantom)
-		w.boundary(&s.Open[i].Boundary)
-	}
-	w.count(len(s.Boundaries))
-	for i := range s.Boundaries {
-		w.byte(byte(s.Boundaries[i].Action))
-		w.boundary(&s.Boundaries[i])
+	w.count(int(c.Votes))
+	w.count(int(c.RivalVotes))
+	w.count(len(s.Threads))
+	for i := range s.Threads {
+		t := &s.Threads[i]
+		w.int(t.ID)
+		w.bool(t.Dropped.Any)
+		w.at(t.Dropped.Time)
+		w.int(t.Dropped.Sequence)
+		w.count(len(t.Open))
+		for i := range t.Open {
+			w.bool(t.Open[i].Phantom)
+			w.boundary(&t.Open[i].Boundary)
+		}
+		w.count(len(t.Boundaries))
+		for i := range t.Boundaries {
+			w.byte(byte(t.Boundaries[i].Action))
+			w.boundary(&t.Boundaries[i])
+		}
 	}
 }

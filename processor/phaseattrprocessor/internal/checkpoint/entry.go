@@ -4,6 +4,8 @@
 package checkpoint
 
 import (
+	"encoding/binary"
+	"sync/atomic"
 	"time"
 
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/association"
@@ -13,9 +15,14 @@ import (
 // Introduction is what is known of a group apart from its events: the process that
 // it is of, and where it is.
 type Introduction struct {
+	// At is the time of the group's first event to come.
+	At int64
 	// Seat is the process's; empty when it is not known.
 	Seat     string
 	Identity association.Identity
+	// order ranks the introductions: it tells a group from one of its name that has been
+	// forgotten. 0 is that of a group that has not been introduced.
+	order uint64
 }
 
 // The kinds of what an entry holds.
@@ -34,13 +41,15 @@ const (
 type Entry struct {
 	writer *writer
 	group  boundary.Group
+	// introductions counts those of all groups.
+	introductions *atomic.Uint64
 	// groups are those that the entry is about, began the introductions in it.
 	groups []boundary.Group
 	began  map[boundary.Group]Introduction
 }
 
-func newEntry() *Entry {
-	return &Entry{writer: newWriter(), began: map[boundary.Group]Introduction{}}
+func newEntry(introductions *atomic.Uint64) *Entry {
+	return &Entry{writer: newWriter(), introductions: introductions, began: map[boundary.Group]Introduction{}}
 }
 
 // reset empties the entry, for events that arrive now.
@@ -62,14 +71,14 @@ func (e *Entry) of(group boundary.Group) {
 }
 
 // Began takes note of a group that was introduced to the index.
-func (e *Entry) Began(group boundary.Group, in *Introduction, at int64) {
+func (e *Entry) Began(group boundary.Group, in *Introduction) {
 	if e == nil {
 		return
 	}
 	e.of(group)
+	in.order = e.introductions.Add(1)
 	e.began[group] = *in
 	e.writer.byte(kindBegin)
-	e.writer.at(at)
 	e.writer.introduction(in)
 }
 
@@ -96,8 +105,15 @@ func (e *Entry) Added(group boundary.Group, b *boundary.Boundary) {
 	e.writer.boundary(b)
 }
 
-// forgot takes note of a group that is not known any more.
-func (e *Entry) forgot(group boundary.Group) {
+// appendTo appends the entry to the payload of a record.
+func (e *Entry) appendTo(payload []byte) []byte {
+	payload = binary.AppendUvarint(payload, uint64(len(e.writer.data)))
+	return append(payload, e.writer.data...)
+}
+
+// forgot takes note of a group that is not known any more, by its introduction.
+func (e *Entry) forgot(group boundary.Group, order uint64) {
 	e.of(group)
 	e.writer.byte(kindForget)
+	e.writer.uint(order)
 }

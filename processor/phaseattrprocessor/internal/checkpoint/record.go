@@ -54,8 +54,8 @@ func seal(key string, payloads ...[]byte) []byte {
 	return record
 }
 
-// open returns the payload of a record, which stays the record's own.
-func open(key string, record []byte) ([]byte, error) {
+// unseal returns the payload of a record, which stays the record's own.
+func unseal(key string, record []byte) ([]byte, error) {
 	switch {
 	case len(record) < headerBytes:
 		return nil, errMalformed

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -22,26 +23,15 @@ const maxUnreadable = 16
 var errNoWalk = errors.New("the storage cannot list what it holds")
 
 // restore opens the storage and puts back what it holds of groups that the index does
-// not know. It returns false when the storage cannot be used.
-func (s *Store) restore(ctx context.Context) bool {
-	var client storage.Client
-	var r *restoration
-	err := guard(func() (err error) {
-		if client, err = s.options.Open(ctx); err != nil {
-			return err
-		}
-		r, err = s.read(ctx, client)
-		return err
-	})
+// not know.
+func (s *Store) restore(ctx context.Context) error {
+	client, r, err := s.open(ctx)
 	if err != nil {
-		s.options.Failed(Open, 1, err)
-		if client != nil && !errors.Is(err, errPanic) { // after a panic, what is locked stays so
-			_ = guard(func() error { return client.Close(ctx) })
-		}
-		return false
+		s.options.Failed(ctx, Open, 1, err)
+		return err
 	}
 	if r.unreadable > 0 {
-		s.options.Failed(Read, r.unreadable, r.cause)
+		s.options.Failed(ctx, Read, r.unreadable, r.cause)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -54,7 +44,44 @@ func (s *Store) restore(ctx context.Context) bool {
 	for group, g := range r.groups {
 		s.groups[group] = g
 	}
-	return true
+	return nil
+}
+
+// open opens the storage and reads what it holds.
+func (s *Store) open(ctx context.Context) (client storage.Client, r *restoration, err error) {
+	if s.ledger == nil {
+		if s.ledger, err = openLedger(ctx, s.options.Open); err != nil {
+			return nil, nil, err
+		}
+	}
+	if s.isSpoiled() {
+		err = s.ledger.next(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+	}
+	if client, err = s.ledger.open(ctx, s.options.Open); err == nil {
+		err = guard(func() (err error) {
+			r, err = s.read(ctx, client)
+			return err
+		})
+	}
+	switch {
+	case errors.Is(err, errPanic): // what it left locked stays so
+		err = errors.Join(err, s.ledger.next(ctx))
+	case err != nil && client != nil:
+		err = errors.Join(err, guard(func() error { return client.Close(ctx) }))
+	}
+	return client, r, err
+}
+
+// isSpoiled tells, once, whether the storage has panicked since it was opened.
+func (s *Store) isSpoiled() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	spoiled := s.spoiled
+	s.spoiled = false
+	return spoiled
 }
 
 // restoration is what comes of reading a storage.
@@ -66,10 +93,8 @@ type restoration struct {
 	others map[boundary.Group]bool
 	// through is the record of the journal that a group's snapshot is as of, heard when
 	// the group's last event arrived.
-	through map[boundary.Group]uint64
-	heard   map[boundary.Group]time.Time
-	begun   []beginning
-
+	through                     map[boundary.Group]uint64
+	heard                       map[boundary.Group]time.Time
 	first, last, snapshots      uint64
 	journalBytes, snapshotBytes int64
 	deletes                     []string
@@ -77,12 +102,6 @@ type restoration struct {
 	aside      []string
 	unreadable int
 	cause      error
-}
-
-// beginning is the first event of a group that is put back.
-type beginning struct {
-	group boundary.Group
-	at    int64
 }
 
 func (s *Store) read(ctx context.Context, client storage.Client) (*restoration, error) {
@@ -118,14 +137,7 @@ func (s *Store) read(ctx context.Context, client storage.Client) (*restoration, 
 	if err := r.each(ctx, snapshotPrefix, snapshots, r.snapshot); err != nil {
 		return nil, err
 	}
-	// A session that began later ends those before it in its seats.
-	slices.SortFunc(r.begun, func(a, b beginning) int { return cmp.Compare(a.at, b.at) })
-	for _, b := range r.begun {
-		// One without an introduction is introduced by its next event.
-		if in := &r.groups[b.group].introduction; in.Seat != "" || len(in.Identity) > 0 {
-			s.options.Introduce(b.group, in, b.at)
-		}
-	}
+	r.introduce()
 	if err := r.each(ctx, journalPrefix, journal, r.record); err != nil {
 		return nil, err
 	}
@@ -139,6 +151,27 @@ func (s *Store) read(ctx context.Context, client storage.Client) (*restoration, 
 		}
 	}
 	return r, nil
+}
+
+// introduce introduces the groups that are put back, in the order in which they came:
+// who comes later ends who has its seat.
+func (r *restoration) introduce() {
+	groups := slices.SortedFunc(maps.Keys(r.groups), func(a, b boundary.Group) int {
+		return cmp.Compare(r.groups[a].introduction.order, r.groups[b].introduction.order)
+	})
+	for _, group := range groups {
+		r.introduceOne(group, &r.groups[group].introduction)
+	}
+}
+
+func (r *restoration) introduceOne(group boundary.Group, in *Introduction) {
+	if in.order == 0 { // its next event introduces it
+		return
+	}
+	if in.order > r.introductions.Load() {
+		r.introductions.Store(in.order)
+	}
+	r.options.Introduce(group, in)
 }
 
 // each reads the records under some keys. What cannot be read is set aside.
@@ -157,7 +190,7 @@ func (r *restoration) each(
 		var moves []*storage.Operation
 		for _, op := range ops {
 			n, ok := number(prefix, op.Key)
-			payload, err := open(op.Key, op.Value)
+			payload, err := unseal(op.Key, op.Value)
 			switch {
 			case !ok:
 				err = errMalformed
@@ -208,7 +241,6 @@ func (r *restoration) snapshot(name string, n uint64, payload []byte) error {
 	r.groups[group] = &stored{introduction: in, snapshot: n, bytes: size}
 	r.snapshotBytes += size
 	r.through[group] = through
-	r.begun = append(r.begun, beginning{group, snapshot.Clock.Began})
 	return nil
 }
 
@@ -239,10 +271,10 @@ func (r *restoration) entry(entry *reader, n uint64) {
 				r.heard[group] = heard
 			}
 		case kindBegin:
-			at, in := entry.at(), entry.introduction()
+			in := entry.introduction()
 			if takes && entry.err == nil {
 				r.stored(group).introduction = in
-				r.options.Introduce(group, &in, at)
+				r.introduceOne(group, &in)
 			}
 		case kindEvent, kindStop:
 			if at := entry.at(); takes && entry.err == nil {
@@ -252,12 +284,12 @@ func (r *restoration) entry(entry *reader, n uint64) {
 		case kindEnter, kindExit:
 			b := entry.boundary(boundary.Action(kind - kindEnter))
 			if takes && entry.err == nil {
-				r.options.Index.Add(group, &b)
+				r.options.Index.Repeat(group, &b)
 				r.stored(group).written(n)
 			}
 		case kindForget:
-			if takes {
-				r.forget(group)
+			if order := entry.uint(); takes && entry.err == nil {
+				r.forget(group, order)
 			}
 		default:
 			entry.fail()
@@ -288,8 +320,13 @@ func (r *restoration) stored(group boundary.Group) *stored {
 	return g
 }
 
-func (r *restoration) forget(group boundary.Group) {
-	if g, ok := r.groups[group]; ok && g.snapshot != 0 {
+// forget lets go of a group that has been forgotten since it was introduced.
+func (r *restoration) forget(group boundary.Group, order uint64) {
+	g, ok := r.groups[group]
+	if !ok || g.introduction.order > order {
+		return
+	}
+	if g.snapshot != 0 {
 		r.deletes = append(r.deletes, key(snapshotPrefix, g.snapshot))
 		r.snapshotBytes -= g.bytes
 	}

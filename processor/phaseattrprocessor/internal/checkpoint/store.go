@@ -11,12 +11,12 @@ package checkpoint
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/collector/extension/xextension/storage"
@@ -26,10 +26,13 @@ import (
 )
 
 const (
-	// minJournal is how long a journal is, in bytes, before it is worth snapshots.
-	minJournal = 4 << 20
-	// retryEvery is how often a storage that has failed is tried again.
-	retryEvery = time.Second
+	// defaultMinJournal is a length that is soon read, and a small part of what the
+	// index of a few groups takes.
+	defaultMinJournal = 4 << 20
+	// A storage that has failed is tried again after minRetry, and then after twice as
+	// long each time, up to maxRetry.
+	minRetry = time.Second
+	maxRetry = time.Minute
 	// patience is how long a call to the storage may take.
 	patience = 5 * time.Second
 )
@@ -48,18 +51,21 @@ const (
 	Read Operation = "read"
 )
 
+// opener opens a storage of a name.
+type opener = func(ctx context.Context, name string) (storage.Client, error)
+
 // Options say what is stored where.
 type Options struct {
-	// Open opens the storage.
-	Open func(context.Context) (storage.Client, error)
+	// Open opens a storage of a name. There are two.
+	Open func(ctx context.Context, name string) (storage.Client, error)
 	// Index is what is kept.
 	Index *replay.Index
-	// Introduce introduces a group that is restored, with the time of its first event.
-	Introduce func(group boundary.Group, in *Introduction, at int64)
+	// Introduce introduces a group that is restored.
+	Introduce func(group boundary.Group, in *Introduction)
 	// Forget lets go of a group that had been forgotten.
 	Forget func(group boundary.Group)
 	// Failed is told what failed, and how often.
-	Failed func(op Operation, times int, err error)
+	Failed func(ctx context.Context, op Operation, times int, err error)
 }
 
 // Store keeps an index in a storage. A nil Store keeps nothing. Its methods may be
@@ -71,14 +77,23 @@ type Store struct {
 	stop    chan struct{}
 	wake    chan struct{}
 	keeper  sync.WaitGroup
+	// introductions counts those of groups.
+	introductions atomic.Uint64
+
+	// minJournal is how long a journal is, in bytes, before it is worth snapshots.
+	minJournal int64
+	// ledger is nil until it could be opened. Only who opens the storage uses it.
+	ledger *ledger
 
 	// writing is held while the journal is written.
 	writing sync.Mutex
 
 	// mu guards what follows. It is never held during a call to the storage.
 	mu sync.Mutex
-	// client is nil while the storage cannot be opened.
-	client storage.Client
+	// client is nil while the storage cannot be opened; spoiled is true when it is so
+	// because it panicked.
+	client  storage.Client
+	spoiled bool
 	// broken is true from a write that failed until all has been written since.
 	broken bool
 	// next is what the next write to the journal holds.
@@ -89,8 +104,10 @@ type Store struct {
 	first, last, snapshots uint64
 	// journalBytes and snapshotBytes are how long they are.
 	journalBytes, snapshotBytes int64
-	// deletes are the keys of snapshots that are of no use any more.
-	deletes []string
+	// forgotten are the groups that the journal is to be told of as such, deletes the
+	// keys of the snapshots that are of no use any more.
+	forgotten []forgotten
+	deletes   []string
 }
 
 // stored is what is stored of a group.
@@ -106,6 +123,12 @@ type stored struct {
 	missing bool
 }
 
+// forgotten is a group that was forgotten, by its introduction.
+type forgotten struct {
+	group boundary.Group
+	order uint64
+}
+
 // flight is one write to the journal, and those who wait for it.
 type flight struct {
 	payload []byte
@@ -116,23 +139,34 @@ type flight struct {
 // New returns a store that is not open yet.
 func New(options Options) *Store {
 	s := &Store{
-		options: options,
-		stop:    make(chan struct{}),
-		wake:    make(chan struct{}, 1),
-		groups:  map[boundary.Group]*stored{},
-		broken:  true,
+		options:    options,
+		minJournal: defaultMinJournal,
+		stop:       make(chan struct{}),
+		wake:       make(chan struct{}, 1),
+		groups:     map[boundary.Group]*stored{},
+		broken:     true,
 	}
-	s.entries.New = func() any { return newEntry() }
+	s.entries.New = func() any { return newEntry(&s.introductions) }
 	return s
 }
 
-// Start restores the index. What runs in the background ends with Close.
-func (s *Store) Start(ctx context.Context) {
+// Start restores the index. What runs in the background ends with Close. An error says
+// that the storage is of no use, now or later.
+func (s *Store) Start(ctx context.Context) error {
 	if s == nil {
-		return
+		return nil
 	}
-	s.heal(ctx)
+	for range 2 { // where one generation is given up, the next one can be opened
+		if err := s.heal(ctx); errors.Is(err, errNoWalk) {
+			s.Close(ctx)
+			return err
+		}
+		if !s.isBroken() {
+			break
+		}
+	}
 	s.keeper.Go(s.keep)
+	return nil
 }
 
 // Close writes what has not been written, as far as the storage lets it.
@@ -146,15 +180,18 @@ func (s *Store) Close(ctx context.Context) {
 	broken, client := s.broken, s.client
 	s.mu.Unlock()
 	if broken && client != nil {
-		s.heal(ctx)
+		_ = s.heal(ctx) // it has been told
 	}
 	s.mu.Lock()
 	client = s.client
 	s.client, s.broken = nil, true
 	s.mu.Unlock()
-	if client != nil {
+	for _, client := range []storage.Client{client, s.ledger.storage()} {
+		if client == nil {
+			continue
+		}
 		if err := guard(func() error { return client.Close(ctx) }); err != nil {
-			s.options.Failed(Write, 1, err)
+			s.options.Failed(ctx, Write, 1, err)
 		}
 	}
 }
@@ -196,33 +233,41 @@ func (s *Store) Write(ctx context.Context, e *Entry) {
 
 // Forget takes note of groups that the index has forgotten.
 func (s *Store) Forget(ctx context.Context, groups []boundary.Group) {
-	if s == nil || len(groups) == 0 {
+	if s == nil {
 		return
 	}
-	e := s.Entry()
-	defer s.entries.Put(e)
 	s.mu.Lock()
 	for _, group := range groups {
 		// One that is back may have been written as such already: it stays.
 		if !s.options.Index.Has(group) {
 			s.drop(group)
-			e.forgot(group)
 		}
 	}
-	f := s.boardLocked(e)
+	var f *flight
+	if !s.broken {
+		f = s.nextFlight()
+	}
 	s.mu.Unlock()
 	if f != nil {
 		s.fly(ctx, f)
 	}
 }
 
-// drop lets go of what is stored of a group. The caller holds mu.
+// drop lets go of a group, and has what is stored of it deleted with the next flight.
+// The caller holds mu.
 func (s *Store) drop(group boundary.Group) {
-	if g, ok := s.groups[group]; ok && g.snapshot != 0 {
+	g, ok := s.groups[group]
+	if !ok {
+		return
+	}
+	delete(s.groups, group)
+	if g.snapshot != 0 {
 		s.deletes = append(s.deletes, key(snapshotPrefix, g.snapshot))
 		s.snapshotBytes -= g.bytes
 	}
-	delete(s.groups, group)
+	if g.snapshot != 0 || g.since != 0 {
+		s.forgotten = append(s.forgotten, forgotten{group, g.introduction.order})
+	}
 }
 
 // board puts an entry on the next flight. It returns nil when none goes.
@@ -235,25 +280,25 @@ func (s *Store) board(e *Entry) *flight {
 			g.introduction = in
 		}
 	}
-	return s.boardLocked(e)
-}
-
-func (s *Store) boardLocked(e *Entry) *flight {
 	if s.broken {
 		s.miss(e.groups)
 		return nil
 	}
-	if s.next == nil {
-		s.next = &flight{}
-	}
-	f := s.next
-	f.payload = binary.AppendUvarint(f.payload, uint64(len(e.writer.data)))
-	f.payload = append(f.payload, e.writer.data...)
+	f := s.nextFlight()
+	f.payload = e.appendTo(f.payload)
 	for _, group := range e.groups {
 		group.Session = strings.Clone(group.Session) // it may be part of a larger text
 		f.groups = append(f.groups, group)
 	}
 	return f
+}
+
+// nextFlight is the one that can be boarded. The caller holds mu.
+func (s *Store) nextFlight() *flight {
+	if s.next == nil {
+		s.next = &flight{}
+	}
+	return s.next
 }
 
 // stored returns what is stored of a group. The caller holds mu.
@@ -286,12 +331,15 @@ func (s *Store) fly(ctx context.Context, f *flight) {
 	f.flown = true
 	s.mu.Lock()
 	s.next = nil // nobody boards any more
-	last, deletes := s.last+1, s.deletes
-	s.deletes = nil
+	last, forgotten, deletes := s.last+1, s.forgotten, s.deletes
+	s.forgotten, s.deletes = nil, nil
 	s.mu.Unlock()
+	if len(f.payload) == 0 && len(forgotten) == 0 && len(deletes) == 0 {
+		return
+	}
 
 	name := key(journalPrefix, last)
-	record := seal(name, f.payload)
+	record := seal(name, s.farewell(forgotten), f.payload)
 	ops := make([]*storage.Operation, 0, 1+len(deletes))
 	ops = append(ops, storage.SetOperation(name, record))
 	for _, key := range deletes {
@@ -302,7 +350,7 @@ func (s *Store) fly(ctx context.Context, f *flight) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil {
-		s.deletes = append(deletes, s.deletes...)
+		s.forgotten, s.deletes = append(forgotten, s.forgotten...), append(deletes, s.deletes...)
 		s.miss(f.groups)
 		return
 	}
@@ -313,9 +361,22 @@ func (s *Store) fly(ctx context.Context, f *flight) {
 			g.written(last)
 		}
 	}
-	if s.journalBytes > max(minJournal, s.snapshotBytes) {
+	if s.journalBytes > max(s.minJournal, s.snapshotBytes) {
 		s.wakeUp()
 	}
+}
+
+// farewell is an entry that says that groups have been forgotten.
+func (s *Store) farewell(groups []forgotten) []byte {
+	if len(groups) == 0 {
+		return nil
+	}
+	e := s.Entry()
+	defer s.entries.Put(e)
+	for _, g := range groups {
+		e.forgot(g.group, g.order)
+	}
+	return e.appendTo(nil)
 }
 
 // written takes note of a record of the journal about the group.
@@ -341,12 +402,12 @@ func (s *Store) batch(ctx context.Context, ops []*storage.Operation) error {
 	if err == nil {
 		return nil
 	}
-	s.options.Failed(Write, 1, err)
+	s.options.Failed(ctx, Write, 1, err)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.broken = true
 	if errors.Is(err, errPanic) {
-		s.client = nil // whatever it left locked stays so
+		s.client, s.spoiled = nil, true // what it left locked stays so
 	}
 	return err
 }
@@ -377,7 +438,8 @@ func (s *Store) wakeUp() {
 
 // keep writes snapshots when the journal is long, and tries again what has failed.
 func (s *Store) keep() {
-	retry := time.NewTicker(retryEvery)
+	delay := minRetry
+	retry := time.NewTimer(delay)
 	defer retry.Stop()
 	ctx := context.Background()
 	for {
@@ -385,11 +447,17 @@ func (s *Store) keep() {
 		case <-s.stop:
 			return
 		case <-s.wake:
-			s.compact(ctx)
+			if !s.isBroken() { // else heal does
+				s.compact(ctx)
+			}
 		case <-retry.C:
 			if s.isBroken() {
-				s.heal(ctx)
+				_ = s.heal(ctx) // it has been told
 			}
+			if delay = min(2*delay, maxRetry); !s.isBroken() {
+				delay = minRetry
+			}
+			retry.Reset(delay)
 		}
 	}
 }
@@ -401,12 +469,14 @@ func (s *Store) isBroken() bool {
 }
 
 // heal opens the storage if need be, and writes what could not be written.
-func (s *Store) heal(ctx context.Context) {
+func (s *Store) heal(ctx context.Context) error {
 	s.mu.Lock()
 	client := s.client
 	s.mu.Unlock()
-	if client == nil && !s.restore(ctx) {
-		return
+	if client == nil {
+		if err := s.restore(ctx); err != nil {
+			return err
+		}
 	}
 	// From now on the journal is written again, so that nothing is missed while the
 	// snapshots are written.
@@ -416,8 +486,11 @@ func (s *Store) heal(ctx context.Context) {
 	for _, g := range s.groups {
 		missing = missing || g.missing
 	}
+	f := s.nextFlight()
 	s.mu.Unlock()
+	s.fly(ctx, f)
 	if missing {
 		s.compact(ctx)
 	}
+	return nil
 }

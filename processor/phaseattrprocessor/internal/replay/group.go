@@ -113,7 +113,7 @@ func (g *group) add(b *boundary.Boundary, arrived time.Duration) Receipt {
 func (g *group) seen(at int64, arrived time.Duration, fresh bool) {
 	g.arrived, g.silent = arrived, false
 	g.began = min(g.began, at)
-	if at > g.succeeded {
+	if at >= g.succeeded {
 		g.succeeded = never
 	}
 	if g.clock.see(at, g.options.Window, fresh) {

@@ -17,12 +17,27 @@ type Snapshot struct {
 	// Heard is when the last event arrived.
 	Heard time.Time
 	// Clock is where the group's event time has come.
-	Clock Clock
-	// Open lists the scopes that were entered before the window and are still open,
-	// those of a thread from the outermost to the innermost.
+	Clock   Clock
+	Threads []Thread
+}
+
+// Thread is what the index knows of a thread.
+type Thread struct {
+	ID int64
+	// Dropped is the last boundary before the window.
+	Dropped Dropped
+	// Open lists the scopes that were entered before the window and not left there,
+	// from the outermost to the innermost.
 	Open []Frame
-	// Boundaries are those of the window, in order within each thread.
+	// Boundaries are those of the window, in order.
 	Boundaries []boundary.Boundary
+}
+
+// Dropped is what is still known of a boundary that has left the window, if there is
+// Any.
+type Dropped struct {
+	Any            bool
+	Time, Sequence int64
 }
 
 // Clock is the event time of a group. Times are in nanoseconds since the Unix epoch;
@@ -33,6 +48,9 @@ type Clock struct {
 	// Now is the newest time that is believed, Votes how many events stand behind it.
 	Now   int64
 	Votes int8
+	// Rival is a time far from Now, RivalVotes how many events in a row stand behind it.
+	Rival      int64
+	RivalVotes int8
 	// Evicted is the newest time that a bound has pushed out of the window.
 	Evicted int64
 	// LastEnter is the newest time at which a scope was entered.
@@ -41,6 +59,8 @@ type Clock struct {
 	MaxSequence int64
 	// Stopped is the newest time of a stop event.
 	Stopped int64
+	// Succeeded is when another session took over.
+	Succeeded int64
 }
 
 // Frame is an open scope, as its enter describes it.
@@ -64,18 +84,21 @@ func (x *Index) Snapshot(key boundary.Group) (Snapshot, bool) {
 	s := Snapshot{
 		Group: g.key,
 		Heard: x.started.Add(g.arrived),
-		Clock: Clock{g.began, g.clock.now, g.clock.votes, g.evicted, g.lastEnter, g.maxSequence, g.stopped},
+		Clock: Clock{
+			Began: g.began, Now: g.clock.now, Votes: g.clock.votes, Rival: g.clock.rival, RivalVotes: g.clock.rivalVotes,
+			Evicted: g.evicted, LastEnter: g.lastEnter, MaxSequence: g.maxSequence, Stopped: g.stopped, Succeeded: g.succeeded,
+		},
 	}
 	for _, t := range g.threads {
-		outermost := len(s.Open)
+		thread := Thread{ID: t.id, Dropped: t.dropped, Boundaries: make([]boundary.Boundary, len(t.entries))}
 		for frame := t.base; frame != nil; frame = frame.before {
-			s.Open = append(s.Open, Frame{frame.boundary(t.id), frame.is(phantom)})
+			thread.Open = append(thread.Open, Frame{frame.boundary(t.id), frame.is(phantom)})
 		}
-		slices.Reverse(s.Open[outermost:])
-		s.Boundaries = slices.Grow(s.Boundaries, len(t.entries))
-		for _, e := range t.entries {
-			s.Boundaries = append(s.Boundaries, e.boundary(t.id))
+		slices.Reverse(thread.Open)
+		for i, e := range t.entries {
+			thread.Boundaries[i] = e.boundary(t.id)
 		}
+		s.Threads = append(s.Threads, thread)
 	}
 	return s, true
 }
@@ -92,14 +115,26 @@ func (x *Index) Restore(s *Snapshot) bool {
 	if !room || !fresh {
 		return false
 	}
-	for i := range s.Boundaries {
-		x.update(s.Group, func(g *group) {
-			g.place(&s.Boundaries[i])
-			g.forgive()
-		})
+	for i := range s.Threads {
+		for j := range s.Threads[i].Boundaries {
+			x.update(s.Group, func(g *group) {
+				g.place(&s.Threads[i].Boundaries[j])
+				g.forgive()
+			})
+		}
 	}
 	x.Heard(s.Group, s.Heard)
 	return true
+}
+
+// Repeat takes in a boundary that was taken in before, in another index. What it mends
+// has been counted.
+func (x *Index) Repeat(key boundary.Group, b *boundary.Boundary) {
+	arrived := time.Since(x.started)
+	x.update(key, func(g *group) {
+		g.add(b, arrived)
+		g.forgive()
+	})
 }
 
 // Heard sets when the last event of a group arrived. A time to come is now.
@@ -114,24 +149,25 @@ func (x *Index) Heard(key boundary.Group, at time.Time) {
 // restore puts back what is not on the timelines.
 func (g *group) restore(s *Snapshot) {
 	c := s.Clock
-	g.began, g.clock = c.Began, clock{now: c.Now, votes: min(c.Votes, quorum)}
+	g.clock = clock{now: c.Now, votes: min(c.Votes, quorum), rival: c.Rival, rivalVotes: min(c.RivalVotes, quorum)}
+	g.began, g.succeeded = c.Began, c.Succeeded
 	g.evicted, g.lastEnter, g.maxSequence, g.stopped = c.Evicted, c.LastEnter, c.MaxSequence, c.Stopped
-	for i := range s.Open {
-		frame := &s.Open[i]
-		t := g.thread(frame.ThreadID)
-		if t == nil && full(len(g.threads), g.options.MaxThreads) || t != nil && full(int(t.base.size()), g.options.MaxOpen) {
-			continue
-		}
-		if !g.makeRoom() {
+	for i := range s.Threads {
+		if full(len(g.threads), g.options.MaxThreads) {
 			return
 		}
-		if t == nil {
-			t = g.newThread(frame.ThreadID)
+		t := g.newThread(s.Threads[i].ID)
+		t.dropped = s.Threads[i].Dropped
+		for j := range s.Threads[i].Open {
+			frame := &s.Threads[i].Open[j]
+			if full(int(t.base.size()), g.options.MaxOpen) || !g.makeRoom() {
+				break
+			}
+			n := t.newNode(&frame.Boundary)
+			n.set(phantom, frame.Phantom)
+			n.push(t.base)
+			t.base = n
 		}
-		n := t.newNode(&frame.Boundary)
-		n.set(phantom, frame.Phantom)
-		n.push(t.base)
-		t.base = n
 	}
 }
 
