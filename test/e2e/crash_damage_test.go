@@ -174,6 +174,24 @@ func TestDamagedStorage(t *testing.T) {
 	}
 }
 
+// outcome is what became of the rounds after one kind of damage.
+type outcome struct {
+	rounds int
+	// deaths is how many collectors file_storage ended as they started, operator how
+	// often that did not end by itself.
+	deaths, operator int
+	// failures counts them by operation.
+	failures map[string]int
+	// records is how many were sent, missing how many of them did not come out, answered
+	// how many have a phase.
+	records, missing, answered int
+	// strange counts answers with a path that the session had not sent.
+	strange int
+	// whole counts records of sessions that were not damaged, wrong those that have not
+	// the right answer.
+	whole, wrong int
+}
+
 // round runs a collector on what is stored, and ends it.
 func (o *outcome) round(t *testing.T, directory string, env []string, programs []*program, kill bool) {
 	t.Helper()
@@ -340,24 +358,6 @@ func (a answer) paths(t *testing.T) []string {
 		paths = append(paths, path)
 	}
 	return paths
-}
-
-// outcome is what became of the rounds after one kind of damage.
-type outcome struct {
-	rounds int
-	// deaths is how many collectors file_storage ended as they started, operator how
-	// often that did not end by itself.
-	deaths, operator int
-	// failures counts them by operation.
-	failures map[string]int
-	// records is how many were sent, missing how many of them did not come out, answered
-	// how many have a phase.
-	records, missing, answered int
-	// strange counts answers with a path that the session had not sent.
-	strange int
-	// whole counts records of sessions that were not damaged, wrong those that have not
-	// the right answer.
-	whole, wrong int
 }
 
 // check looks at all that came out of a collector.

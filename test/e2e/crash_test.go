@@ -358,9 +358,10 @@ func (v *verdict) add(t *testing.T, r *request, came, told transcript) {
 		id := recordID{int64(r.of.of.id), r.number, it.id}
 		require.Len(t, told[id], 1, "how often a record came from the collector that was never killed")
 		want := told[id][0]
-		known := it.right != nil && r.settled && r.of.lost == 0
+		right := it.right
+		known := right != nil && r.settled && r.of.lost == 0
 		if known {
-			require.Equal(t, it.right, want, "%s, emitter %d, request %d (%s), record %d at %d: the answer of the collector that was never killed",
+			require.Equal(t, right, want, "%s, emitter %d, request %d (%s), record %d at %d: the answer of the collector that was never killed",
 				r.of.id, r.of.of.id, r.number, r.signal, it.id, it.at)
 		}
 		if r.acked {
@@ -381,7 +382,8 @@ func (v *verdict) add(t *testing.T, r *request, came, told transcript) {
 			if maps.Equal(given, want) {
 				continue
 			}
-			if v.wrong++; v.wrong <= shown {
+			v.wrong++
+			if v.wrong <= shown {
 				v.examples = append(v.examples, fmt.Sprintf("%s, emitter %d, request %d (%s, tries: %d), record %d at %d: want %v, got %v",
 					r.of.id, r.of.of.id, r.number, r.signal, r.tries, it.id, it.at, want, given))
 			}
