@@ -63,7 +63,7 @@ func TestKilled(t *testing.T) {
 
 // TestKilledWithoutStorage shows that the comparison tells a collector that forgets.
 func TestKilledWithoutStorage(t *testing.T) {
-	v := killAgainAndAgain(t, 3)
+	v := killAgainAndAgain(t, 5)
 	assert.NotZero(t, v.wrong, "wrong answers")
 }
 
@@ -358,10 +358,10 @@ func (v *verdict) add(t *testing.T, r *request, came, told transcript) {
 		id := recordID{int64(r.of.of.id), r.number, it.id}
 		require.Len(t, told[id], 1, "how often a record came from the collector that was never killed")
 		want := told[id][0]
-		right := it.right
-		known := right != nil && r.settled && r.of.lost == 0
+		expected := it.right
+		known := expected != nil && r.settled && r.of.lost == 0
 		if known {
-			require.Equal(t, right, want, "%s, emitter %d, request %d (%s), record %d at %d: the answer of the collector that was never killed",
+			require.Equal(t, expected, want, "%s, emitter %d, request %d (%s), record %d at %d: the answer of the collector that was never killed",
 				r.of.id, r.of.of.id, r.number, r.signal, it.id, it.at)
 		}
 		if r.acked {
