@@ -152,6 +152,7 @@ func (g *group) restore(s *Snapshot) {
 	g.clock = clock{now: c.Now, votes: min(c.Votes, quorum), rival: c.Rival, rivalVotes: min(c.RivalVotes, quorum)}
 	g.began, g.succeeded = c.Began, c.Succeeded
 	g.evicted, g.lastEnter, g.maxSequence, g.stopped = c.Evicted, c.LastEnter, c.MaxSequence, c.Stopped
+	frames := 0
 	for i := range s.Threads {
 		if full(len(g.threads), g.options.MaxThreads) {
 			return
@@ -160,9 +161,11 @@ func (g *group) restore(s *Snapshot) {
 		t.dropped = s.Threads[i].Dropped
 		for j := range s.Threads[i].Open {
 			frame := &s.Threads[i].Open[j]
-			if full(int(t.base.size()), g.options.MaxOpen) || !g.makeRoom() {
+			if full(int(t.base.size()), g.options.MaxOpen) || full(frames, g.options.MaxBoundaries) ||
+				full(int(g.stats.boundaries.Load())+frames, g.options.MaxTotal) {
 				break
 			}
+			frames++
 			n := t.newNode(&frame.Boundary)
 			n.set(phantom, frame.Phantom)
 			n.push(t.base)
