@@ -103,7 +103,7 @@ type session struct {
 	// are sent twice, by signal.
 	lost    int
 	doubled map[string]int
-	// cut is true if a reload fell into it.
+	// cut is true if a reload, or damage to the storage, fell into it.
 	cut bool
 }
 

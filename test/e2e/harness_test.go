@@ -44,7 +44,7 @@ type collector struct {
 	command *exec.Cmd
 	exited  chan struct{} // closed when the process is gone
 	status  error         // how it went; set before exited is closed
-	killed  bool
+	killed  bool          // by the test
 }
 
 // start launches the collector, and waits until it is ready.
