@@ -4,6 +4,8 @@
 MODULE    := github.com/phaseattr/phaseattr
 COMPONENT := processor/phaseattrprocessor
 COLLECTOR := bin/otelcol-phaseattr
+DCGM      := bin/otelcol-dcgm
+TYPES     := bin/grafana-types
 
 GO        ?= go
 FUZZTIME  ?= 1m
@@ -11,6 +13,7 @@ BENCH     ?= .
 BENCHTIME ?= 1s
 KILLS     ?= 120
 ROUNDS    ?= 64
+PEERS     ?=
 
 # Every tool is built from source at the version that its go.mod pins; nothing is installed.
 TOOL    := $(GO) tool -modfile=tools/go.mod
@@ -57,6 +60,41 @@ e2e-crash: build ## Kill the built collector KILLS times, and damage its storage
 	OTELCOL_PHASEATTR="$(CURDIR)/$(COLLECTOR)" KILLS=$(KILLS) ROUNDS=$(ROUNDS) \
 	  $(GO) test -tags e2e -count=1 -v -timeout 30m -run 'TestKilled|TestDamagedStorage' ./test/e2e/...
 
+.PHONY: build-dcgm
+build-dcgm: $(DCGM) ## Build bin/otelcol-dcgm, the collector of examples/dcgm
+	@echo "==> $(DCGM) is up to date"
+
+$(DCGM): examples/dcgm/builder-config.yaml go.mod go.sum tools/builder/go.mod $(SOURCES)
+	@echo "==> building $@ from $<"
+	@mkdir -p $(@D)
+	$(BUILDER) --config $<
+	@mv bin/.build-dcgm/$(@F) $@
+
+bin/prometheus: tools/prometheus/go.mod
+	@echo "==> building $@"
+	@mkdir -p $(@D)
+	$(GO) build -modfile=$< -tags remove_all_sd -o $@ github.com/prometheus/prometheus/cmd/prometheus
+
+.PHONY: e2e-dcgm
+e2e-dcgm: build-dcgm bin/prometheus ## Run examples/dcgm into a real Prometheus
+	@echo "==> testing examples/dcgm end to end"
+	OTELCOL_DCGM="$(CURDIR)/$(DCGM)" PROMETHEUS="$(CURDIR)/bin/prometheus" $(GO) test -tags e2e -count=1 -v ./test/dcgm/...
+
+# npm alone is not built from source: where it is missing, it is installed as Debian has it.
+$(TYPES): test/dashboards/package-lock.json
+	@echo "==> fetching Grafana's types and the TypeScript compiler"
+	@command -v npm >/dev/null || { apt-get -q update && apt-get -qy install --no-install-recommends npm; }
+	@rm -rf $@ bin/.grafana-types && mkdir -p bin/.grafana-types
+	@cp test/dashboards/package.json test/dashboards/package-lock.json bin/.grafana-types
+	@npm --prefix bin/.grafana-types ci --ignore-scripts --no-audit --no-fund
+	@mv bin/.grafana-types $@
+
+.PHONY: e2e-dashboards
+e2e-dashboards: build-dcgm bin/prometheus $(TYPES) ## Check examples/grafana by Grafana's types and a real Prometheus
+	@echo "==> testing examples/grafana"
+	GRAFANA_TYPES="$(CURDIR)/$(TYPES)/node_modules" OTELCOL_DCGM="$(CURDIR)/$(DCGM)" PROMETHEUS="$(CURDIR)/bin/prometheus" \
+	  $(GO) test -tags e2e -count=1 -v ./test/dashboards/...
+
 .PHONY: lint
 lint: ## Run golangci-lint; the first time compiles it
 	@echo "==> linting"
@@ -100,6 +138,16 @@ fuzz: ## Run every fuzz test for FUZZTIME (default 1m)
 bench: ## Run the benchmarks (BENCH=pattern, BENCHTIME=1s)
 	@echo "==> benchmarking"
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem ./processor/...
+
+.PHONY: bench-peers
+bench-peers: ## Compare the processor with its peers and with two bare calls; takes minutes
+	@echo "==> measuring against the peers"
+	@cd benchmarks && $(GO) run ./peers $(PEERS)
+
+.PHONY: bench-scaling
+bench-scaling: ## Measure how the throughput grows with the processors, beside the peers'
+	@echo "==> measuring on one processor and on all"
+	@cd benchmarks && $(GO) run ./peers -scaling $(PEERS)
 
 .PHONY: clean
 clean: ## Remove what was built

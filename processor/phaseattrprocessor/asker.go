@@ -23,40 +23,31 @@ type asker struct {
 	spans                 []replay.Span
 	account               account
 
-	// last is the question that was asked last, if asked, with its answer: the points
-	// of one scrape share their group and time. records is how many it has answered.
-	last    question
-	asked   bool
-	answer  policy.Attribution
-	found   bool
-	status  replay.Status
-	records int64
-	// finder finds the groups of a record; from and to are its interval.
-	finder   association.Finder
-	from, to int64
-	// other is true when a path of the answer was one too many to be stored.
-	other bool
+	// fields are those of the record at hand, origin its hints, inherited those of its
+	// scope and resource, from and to its interval. overwrites is true when it has attributes that answers are written to.
+	fields     boundary.Fields
+	origin     boundary.Origin
+	inherited  boundary.Origin
+	from, to   int64
+	overwrites bool
+	// written are the attributes that answers are written to.
+	written boundary.Present
+	// recent is the latest reply about the record at hand, if any.
+	recent *reply
+	// finder finds the groups of the record.
+	finder association.Finder
+	memo   memo
 
 	// patient is true when a resource may be held until its groups' events have come
 	// as far as its records. early is set when one of its records came before them.
 	patient, early bool
 	waits          map[boundary.Group]int64
 
-	// parts are those of the interval that last asks about, if divided.
+	// parts are those of the interval that divided is about.
 	parts   []part
-	divided bool
+	divided *reply
 	// excess is true when there are more of them than one point may have.
 	excess bool
-}
-
-// question asks what was active in a group from one moment to another, or at one
-// moment if they are the same.
-type question struct {
-	group    boundary.Group
-	from, to int64
-	origin   boundary.Origin
-	// representative is true when the group stands for others.
-	representative bool
 }
 
 func newAsker(s *state) (*asker, error) {
@@ -68,10 +59,13 @@ func newAsker(s *state) (*asker, error) {
 	options.Depth = s.config.MaxPathDepth
 	stored, err := policy.New(policy.DeepestPerThread, options)
 	a := &asker{state: s, whole: whole, stored: stored, waits: map[boundary.Group]int64{}}
+	for _, attribute := range s.config.Attributes {
+		a.written |= s.association.Names.Add(string(attribute)).Bits()
+	}
 	a.finder = association.Finder{
 		Association: s.association,
 		Named:       s.reader.Named,
-		Live:        func(group boundary.Group) bool { return s.index.Live(group, a.from, a.to) },
+		Live:        func(group boundary.Group) bool { return a.recall(group).live },
 		Tried:       func(rule int, outcome association.Outcome) { a.account.tried[rule][outcome]++ },
 	}
 	return a, err
@@ -91,14 +85,14 @@ func (s *state) ask(about signal, patient bool, f func(*asker)) (account, []grac
 	for group, until := range a.waits {
 		waits = append(waits, grace.Wait{Group: group, Until: until})
 	}
-	a.settle()
 	done := a.account
 	// The next batch starts afresh, and this one's texts are not held on to.
+	a.memo.clear()
 	clear(a.spans[:cap(a.spans)])
 	clear(a.waits)
 	clear(a.parts[:cap(a.parts)])
-	a.account, a.last, a.asked, a.answer = account{}, question{}, false, policy.Attribution{}
-	a.divided = false
+	a.enter(pcommon.Map{}, pcommon.Map{})
+	a.account, a.origin, a.recent, a.divided = account{}, boundary.Origin{}, nil, nil
 	return done, waits
 }
 
@@ -114,170 +108,209 @@ func (a *asker) holds(walk func()) bool {
 	return a.early
 }
 
-// during writes to attrs what was active from one moment to another. A record that
-// belongs to no group stays as it is.
-func (a *asker) during(attrs pcommon.Map, fields *boundary.Fields, from, to int64) {
-	a.from, a.to = min(from, to), to
-	groups, representative := a.finder.Find(fields)
+// enter says in which scope and resource the records that follow are.
+func (a *asker) enter(scope, resource pcommon.Map) {
+	names := a.association.Names
+	a.fields.SetRecord(boundary.Place{}, boundary.Place{})
+	a.fields.SetScope(names.In(scope), names.In(resource))
+	a.inherited = a.reader.Origin(&a.fields)
+	a.finder.Enter(&a.fields)
+}
+
+// read says which attributes and map body the record at hand has.
+func (a *asker) read(attrs, body pcommon.Map) {
+	names := a.association.Names
+	own := names.In(attrs)
+	a.overwrites = own.Present().Any(a.written)
+	a.fields.SetRecord(own, names.In(body))
+}
+
+// find finds the groups of the record that was read, as association.Finder does.
+func (a *asker) find(from, to int64) (groups []boundary.Group, representative bool) {
+	a.from, a.to, a.recent = from, to, nil
+	a.origin = a.inherited
+	if a.fields.HasOwnOrigin() {
+		a.origin = a.reader.Origin(&a.fields)
+	}
+	return a.finder.Find(&a.fields)
+}
+
+// during writes to attrs, which were read, what was active from one moment to another.
+// A record that belongs to no group stays as it is.
+func (a *asker) during(attrs pcommon.Map, from, to int64) {
+	groups, representative := a.find(min(from, to), to)
 	if len(groups) == 0 {
 		return
 	}
-	origin := a.reader.Origin(fields)
-	var early bool
-	var merged *policy.Attribution
-	for _, group := range groups {
-		a.find(question{group: group, from: a.from, to: a.to, origin: origin, representative: representative})
-		if a.status == replay.Behind && a.patient {
-			early = true
-			a.waits[group] = max(a.waits[group], to)
-		}
-		if len(groups) > 1 && a.found {
-			merged = policy.Merge(merged, a.answer.Clone())
-		}
-	}
-	if early {
-		a.early = true
-		return
-	}
 	if len(groups) > 1 {
-		a.settle()
-		a.asked, a.found = false, merged != nil // the answer is not the last question's
-		if a.found {
-			a.answer = *merged
-		}
-	}
-	a.count()
-	if a.found {
-		a.write(attrs)
-	}
-}
-
-// find answers a question.
-func (a *asker) find(q question) {
-	if a.asked && q == a.last {
+		a.duringSeveral(attrs, groups)
 		return
 	}
-	a.settle()
-	a.last, a.asked, a.divided = q, true, false
-	a.look(q)
-	if a.found {
-		a.other = a.finish(q, &a.answer)
+	r := a.reply(groups[0])
+	if a.early {
+		return
+	}
+	a.count(r, r.found, &r.answer)
+	if !r.found {
+		return
+	}
+	answer := &r.answer
+	if representative {
+		answer = answer.Clone()
+		represent(answer)
+	}
+	a.write(attrs, answer)
+}
+
+// duringSeveral writes to attrs what was active in any of some groups.
+func (a *asker) duringSeveral(attrs pcommon.Map, groups []boundary.Group) {
+	var merged *policy.Attribution
+	var last *reply
+	for _, group := range groups {
+		if last = a.reply(group); last.found {
+			merged = policy.Merge(merged, last.answer.Clone())
+		}
+	}
+	if a.early {
+		return
+	}
+	a.count(last, merged != nil, merged)
+	if merged != nil {
+		a.write(attrs, merged)
 	}
 }
 
-// finish makes of what was looked up what is written. It returns true when a path was
-// one too many to be stored.
-func (a *asker) finish(q question, answer *policy.Attribution) (other bool) {
-	if q.representative && answer.Source != "" {
+// represent makes of a group's answer one for the groups that it stands for.
+func represent(answer *policy.Attribution) {
+	if answer.Source != "" {
 		answer.Source = policy.SourceRepresentative
 	}
-	return a.policy == a.stored && a.paths.bind(answer)
+}
+
+// reply answers what a group was doing in the interval at hand.
+func (a *asker) reply(group boundary.Group) *reply {
+	r := a.recall(group)
+	if !r.asked {
+		a.look(r)
+	}
+	if r.status == replay.Behind && a.patient {
+		a.early = true
+		a.waits[group] = max(a.waits[group], r.to)
+	}
+	return r
 }
 
 // look looks up what was active.
-func (a *asker) look(q question) {
-	a.other = false
-	if q.from == q.to {
-		a.point(q.to)
+func (a *asker) look(r *reply) {
+	r.asked = true
+	a.lookUp(r)
+	if r.found {
+		r.keep()
+		r.other = a.bind(&r.answer)
+	}
+}
+
+// bind makes of what was looked up what may be stored. It returns true when a path was
+// one too many.
+func (a *asker) bind(answer *policy.Attribution) (other bool) {
+	return a.policy == a.stored && a.paths.bind(answer)
+}
+
+func (a *asker) lookUp(r *reply) {
+	if r.from == r.to {
+		a.point(r, r.to)
 		return
 	}
-	a.spans, a.status = a.index.Throughout(a.spans[:0], q.group, q.from, q.to)
-	if a.decide() {
+	a.spans, r.status = r.handle.Throughout(a.spans[:0], r.from, r.to, r.origin.ScopeID != "")
+	if a.decide(r); r.found {
 		return
 	}
 	// No scope spans the interval: what was active at its two ends.
-	a.point(q.from)
-	if a.status == replay.BeforeWindow {
+	a.point(r, r.from)
+	if r.status == replay.BeforeWindow {
 		return
 	}
 	var ends [2]*policy.Attribution
-	if a.found {
-		ends[0] = a.answer.Clone()
+	if r.found {
+		ends[0] = r.answer.Clone()
 	}
-	a.point(q.to)
-	if a.found {
-		ends[1] = &a.answer
+	a.point(r, r.to)
+	if r.found {
+		ends[1] = &r.answer
 	}
 	if merged := policy.Merge(ends[0], ends[1]); merged != nil {
-		a.answer, a.found = *merged, true
+		r.answer, r.found = *merged, true
 	}
 }
 
-// point answers the question at hand at one moment.
-func (a *asker) point(at int64) {
-	a.spans, a.status = a.index.Active(a.spans[:0], a.last.group, at, a.last.origin.ScopeID != "")
-	a.decide()
+// point answers a question for one moment.
+func (a *asker) point(r *reply, at int64) {
+	a.spans, r.status = r.handle.Active(a.spans[:0], at, r.origin.ScopeID != "")
+	a.decide(r)
 }
 
-// decide makes an answer of the spans. It returns false when there is none.
-func (a *asker) decide() bool {
-	a.answer, a.found = a.policy.Attribute(a.spans, a.last.origin)
-	return a.found
-}
+// decide makes an answer of the spans, if there is one.
+func (a *asker) decide(r *reply) { r.answer, r.found = a.policy.Attribute(a.spans, r.origin) }
 
-// settle lets the index know how many records the last question has answered.
-func (a *asker) settle() {
-	if a.records > 0 {
-		a.index.Answered(a.last.group, a.last.to, a.records)
-	}
-	a.records = 0
-}
-
-func (a *asker) count() {
+// count counts a record that was answered from a reply.
+func (a *asker) count(r *reply, found bool, answer *policy.Attribution) {
 	switch {
-	case a.found && a.answer.Resolution == policy.Unique:
+	case found && answer.Resolution == policy.Unique:
 		a.account.answers[unique]++
-	case a.found:
+	case found:
 		a.account.answers[ambiguous]++
-	case a.status == replay.BeforeWindow:
+	case r.status == replay.BeforeWindow:
 		a.account.answers[beforeWindow]++
 		return
 	default:
 		a.account.answers[none]++
 	}
-	if a.status != replay.Unknown {
-		a.records++
+	if r.status != replay.Unknown {
+		r.records++
 	}
-	if a.other {
+	if r.other {
 		a.account.others++
 	}
 }
 
 // write puts the answer on a record, and takes off what an earlier answer said
 // beyond it.
-func (a *asker) write(attrs pcommon.Map) {
+func (a *asker) write(attrs pcommon.Map, answer *policy.Attribution) {
+	if !a.overwrites {
+		attrs.EnsureCapacity(attrs.Len() + len(a.config.Attributes) + len(answer.Attributes))
+	}
 	for _, attribute := range a.config.Attributes {
 		key := string(attribute)
 		switch attribute {
 		case AttributeResolution:
-			attrs.PutStr(key, a.answer.Resolution)
+			attrs.PutStr(key, answer.Resolution)
 		case AttributePath:
-			putText(attrs, key, a.answer.Path)
+			putText(attrs, key, answer.Path)
 		case AttributeSource:
-			putText(attrs, key, a.answer.Source)
+			putText(attrs, key, answer.Source)
 		case AttributePaths:
 			paths := attrs.PutEmptySlice(key)
-			paths.EnsureCapacity(len(a.answer.Paths))
-			for _, path := range a.answer.Paths {
+			paths.EnsureCapacity(len(answer.Paths))
+			for _, path := range answer.Paths {
 				paths.AppendEmpty().SetStr(path)
 			}
 		case AttributeSummary:
-			putText(attrs, key, a.answer.Summary.Path)
+			putText(attrs, key, answer.Summary.Path)
 		case AttributeLabel:
-			putText(attrs, key, a.answer.Label())
+			putText(attrs, key, answer.Label())
 		case AttributeScopeID:
-			putText(attrs, key, a.answer.ScopeID)
+			putText(attrs, key, answer.ScopeID)
 		case AttributeThreadID:
-			if a.answer.HasScope {
-				attrs.PutInt(key, a.answer.ThreadID)
+			if answer.HasScope {
+				attrs.PutInt(key, answer.ThreadID)
 			} else {
 				attrs.Remove(key)
 			}
 		case AttributeThreadName:
-			putText(attrs, key, a.answer.ThreadName)
+			putText(attrs, key, answer.ThreadName)
 		}
 	}
-	for _, attribute := range a.answer.Attributes {
+	for _, attribute := range answer.Attributes {
 		_ = attrs.PutEmpty(attribute.Key).FromRaw(attribute.Value) // a string, an int64, a float64 or a bool
 	}
 }

@@ -96,7 +96,11 @@ func newAssociation(config *Config) *association.Association {
 			devices[i].ToHost = d.Host
 		}
 	}
-	return association.New(rules, devices, config.MaxTextBytes)
+	a := association.New(rules, devices, config.MaxTextBytes)
+	for _, attribute := range config.Attributes {
+		a.Names.Add(string(attribute)) // the askers ask for them
+	}
+	return a
 }
 
 // validateAssociation returns what is wrong with the rules and the device map.

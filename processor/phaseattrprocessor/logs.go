@@ -138,10 +138,11 @@ func (a *asker) logs(ld, held plog.Logs) {
 	ld.ResourceLogs().RemoveIf(func(resource plog.ResourceLogs) bool {
 		early := a.holds(func() {
 			for _, scope := range resource.ScopeLogs().All() {
+				a.enter(scope.Scope().Attributes(), resource.Resource().Attributes())
 				for _, record := range scope.LogRecords().All() {
-					fields := boundary.LogFields(record, scope.Scope().Attributes(), resource.Resource().Attributes())
-					if event := a.reader.Event(record, &fields); event.HasTime {
-						a.during(record.Attributes(), &fields, event.Time, event.Time)
+					a.read(record.Attributes(), boundary.MapBody(record))
+					if at, ok := a.reader.Time(record, &a.fields); ok {
+						a.during(record.Attributes(), at, at)
 					}
 				}
 			}

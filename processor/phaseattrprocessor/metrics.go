@@ -10,8 +10,6 @@ import (
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/processor"
-
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
 // metricsProcessor is the processor of a metrics pipeline. The embedded one passes on
@@ -45,7 +43,7 @@ func (p *metricsProcessor) ConsumeMetrics(ctx context.Context, md pmetric.Metric
 func (a *asker) metrics(md, held pmetric.Metrics) {
 	md.ResourceMetrics().RemoveIf(func(resource pmetric.ResourceMetrics) bool {
 		early := a.holds(func() {
-			eachMetric(resource, a.metric)
+			a.eachMetric(resource, a.metric)
 		})
 		if early {
 			resource.MoveTo(held.ResourceMetrics().AppendEmpty())
@@ -58,17 +56,17 @@ func (a *asker) metrics(md, held pmetric.Metrics) {
 	})
 }
 
-// eachMetric calls f for each metric of a resource, with the attributes of its scope
-// and of the resource.
-func eachMetric(resource pmetric.ResourceMetrics, f func(metric pmetric.Metric, scope, resource pcommon.Map)) {
+// eachMetric calls f for each metric of a resource, once it has entered its scope.
+func (a *asker) eachMetric(resource pmetric.ResourceMetrics, f func(pmetric.Metric)) {
 	for _, scope := range resource.ScopeMetrics().All() {
+		a.enter(scope.Scope().Attributes(), resource.Resource().Attributes())
 		for _, metric := range scope.Metrics().All() {
-			f(metric, scope.Scope().Attributes(), resource.Resource().Attributes())
+			f(metric)
 		}
 	}
 }
 
-func (a *asker) metric(metric pmetric.Metric, scope, resource pcommon.Map) {
+func (a *asker) metric(metric pmetric.Metric) {
 	if !a.config.Metrics.includes(metric.Name()) {
 		return
 	}
@@ -76,23 +74,23 @@ func (a *asker) metric(metric pmetric.Metric, scope, resource pcommon.Map) {
 	switch metric.Type() {
 	case pmetric.MetricTypeGauge:
 		for _, dp := range metric.Gauge().DataPoints().All() {
-			a.dataPoint(dp, scope, resource)
+			a.interval(dp.Attributes(), dp.Timestamp(), dp.Timestamp())
 		}
 	case pmetric.MetricTypeSum:
 		for _, dp := range metric.Sum().DataPoints().All() {
-			a.aggregated(dp, metric.Sum().AggregationTemporality(), scope, resource)
+			a.aggregated(dp, metric.Sum().AggregationTemporality())
 		}
 	case pmetric.MetricTypeHistogram:
 		for _, dp := range metric.Histogram().DataPoints().All() {
-			a.aggregated(dp, metric.Histogram().AggregationTemporality(), scope, resource)
+			a.aggregated(dp, metric.Histogram().AggregationTemporality())
 		}
 	case pmetric.MetricTypeExponentialHistogram:
 		for _, dp := range metric.ExponentialHistogram().DataPoints().All() {
-			a.aggregated(dp, metric.ExponentialHistogram().AggregationTemporality(), scope, resource)
+			a.aggregated(dp, metric.ExponentialHistogram().AggregationTemporality())
 		}
 	case pmetric.MetricTypeSummary: // cumulative by definition
 		for _, dp := range metric.Summary().DataPoints().All() {
-			a.aggregated(dp, pmetric.AggregationTemporalityCumulative, scope, resource)
+			a.aggregated(dp, pmetric.AggregationTemporalityCumulative)
 		}
 	case pmetric.MetricTypeEmpty:
 	}
@@ -106,40 +104,40 @@ type dataPoint interface {
 }
 
 // aggregated answers a data point that stands for an interval.
-func (a *asker) aggregated(dp dataPoint, temporality pmetric.AggregationTemporality, scope, resource pcommon.Map) {
+func (a *asker) aggregated(dp dataPoint, temporality pmetric.AggregationTemporality) {
 	if temporality != pmetric.AggregationTemporalityDelta {
 		if a.config.Cumulative == CumulativeAnnotate {
-			a.dataPoint(dp, scope, resource)
+			a.dataPoint(dp)
 		}
 		return
 	}
 	if a.config.Split { // once it is certain that the resource is not held
-		a.await(dp, scope, resource)
+		a.await(dp)
 		return
 	}
-	a.delta(dp, scope, resource)
+	a.delta(dp)
 }
 
 // delta answers a delta point over its interval.
-func (a *asker) delta(dp dataPoint, scope, resource pcommon.Map) {
+func (a *asker) delta(dp dataPoint) {
 	from, to := dp.StartTimestamp(), dp.Timestamp()
 	if from == 0 { // the start is not known
 		from = to
 	}
-	a.interval(dp.Attributes(), from, to, scope, resource)
+	a.interval(dp.Attributes(), from, to)
 }
 
 // dataPoint answers a data point at its time.
-func (a *asker) dataPoint(dp dataPoint, scope, resource pcommon.Map) {
-	a.interval(dp.Attributes(), dp.Timestamp(), dp.Timestamp(), scope, resource)
+func (a *asker) dataPoint(dp dataPoint) {
+	a.interval(dp.Attributes(), dp.Timestamp(), dp.Timestamp())
 }
 
 // interval answers what stands for the time between two timestamps. What has no
 // time, or one that no event can have, stays as it is.
-func (a *asker) interval(attrs pcommon.Map, from, to pcommon.Timestamp, scope, resource pcommon.Map) {
+func (a *asker) interval(attrs pcommon.Map, from, to pcommon.Timestamp) {
 	if from == 0 || to == 0 || from > math.MaxInt64 || to > math.MaxInt64 {
 		return
 	}
-	fields := boundary.NewFields(attrs, pcommon.Map{}, scope, resource)
-	a.during(attrs, &fields, int64(from), int64(to))
+	a.read(attrs, pcommon.Map{})
+	a.during(attrs, int64(from), int64(to))
 }

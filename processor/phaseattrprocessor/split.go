@@ -36,15 +36,14 @@ type part struct {
 // await notes, without answering it, that a delta point waits for its group's events.
 // What is held is asked about once more later: it must not carry anything by then, nor
 // be in parts already.
-func (a *asker) await(dp dataPoint, scope, resource pcommon.Map) {
+func (a *asker) await(dp dataPoint) {
 	to := dp.Timestamp()
 	if !a.patient || to == 0 || to > math.MaxInt64 || dp.StartTimestamp() > math.MaxInt64 {
 		return
 	}
 	defer a.forgetTries(a.account.tried) // they count when the point is answered
-	fields := boundary.NewFields(dp.Attributes(), pcommon.Map{}, scope, resource)
-	a.from, a.to = int64(min(dp.StartTimestamp(), to)), int64(to)
-	groups, _ := a.finder.Find(&fields)
+	a.read(dp.Attributes(), pcommon.Map{})
+	groups, _ := a.find(int64(min(dp.StartTimestamp(), to)), int64(to))
 	for _, group := range groups {
 		if !a.index.Reached(group, a.to) {
 			a.early = true
@@ -63,10 +62,10 @@ func (a *asker) split(resource pmetric.ResourceMetrics) {
 	patient := a.patient
 	a.patient = false
 	defer func() { a.patient = patient }()
-	eachMetric(resource, a.splitMetric)
+	a.eachMetric(resource, a.splitMetric)
 }
 
-func (a *asker) splitMetric(metric pmetric.Metric, scope, resource pcommon.Map) {
+func (a *asker) splitMetric(metric pmetric.Metric) {
 	if !a.config.Metrics.includes(metric.Name()) {
 		return
 	}
@@ -75,16 +74,16 @@ func (a *asker) splitMetric(metric pmetric.Metric, scope, resource pcommon.Map) 
 	switch metric.Type() {
 	case pmetric.MetricTypeSum:
 		if sum := metric.Sum(); sum.AggregationTemporality() == delta {
-			splitPoints(a, sum.DataPoints(), pmetric.NewNumberDataPointSlice(), shareNumber, scope, resource)
+			splitPoints(a, sum.DataPoints(), pmetric.NewNumberDataPointSlice(), shareNumber)
 		}
 	case pmetric.MetricTypeHistogram:
 		if histogram := metric.Histogram(); histogram.AggregationTemporality() == delta {
-			splitPoints(a, histogram.DataPoints(), pmetric.NewHistogramDataPointSlice(), shareHistogram, scope, resource)
+			splitPoints(a, histogram.DataPoints(), pmetric.NewHistogramDataPointSlice(), shareHistogram)
 		}
 	case pmetric.MetricTypeExponentialHistogram:
 		if histogram := metric.ExponentialHistogram(); histogram.AggregationTemporality() == delta {
 			splitPoints(a, histogram.DataPoints(), pmetric.NewExponentialHistogramDataPointSlice(),
-				shareExponentialHistogram, scope, resource)
+				shareExponentialHistogram)
 		}
 	case pmetric.MetricTypeGauge, pmetric.MetricTypeSummary, pmetric.MetricTypeEmpty:
 	}
@@ -114,14 +113,14 @@ type point[Self any] interface {
 // points stay in the order of their time. room is empty. divide returns what gives a
 // part its share, or false when a point cannot be divided by these weights.
 func splitPoints[S points[S, P], P point[P]](
-	a *asker, all, room S, divide func(dp P, weights []uint64) (func(part P, i int), bool), scope, resource pcommon.Map,
+	a *asker, all, room S, divide func(dp P, weights []uint64) (func(part P, i int), bool),
 ) {
 	all.MoveAndAppendTo(room)
 	all.EnsureCapacity(room.Len())
 	for _, dp := range room.All() {
-		parts := a.divide(dp, scope, resource)
+		parts := a.divide(dp)
 		if len(parts) == 0 {
-			a.delta(dp, scope, resource)
+			a.delta(dp)
 			dp.MoveTo(all.AppendEmpty())
 			continue
 		}
@@ -136,7 +135,7 @@ func splitPoints[S points[S, P], P point[P]](
 		}
 		set, ok := divide(dp, weights)
 		if !ok || dp.Flags().NoRecordedValue() {
-			a.delta(dp, scope, resource)
+			a.delta(dp)
 			dp.MoveTo(all.AppendEmpty())
 			continue
 		}
@@ -165,10 +164,11 @@ func splitPoints[S points[S, P], P point[P]](
 
 // give answers what a part stands for.
 func (a *asker) give(p *part, attrs pcommon.Map) {
-	a.answer, a.found, a.other, a.status, a.asked = p.answer, p.found, p.other, replay.Known, false
-	a.count()
-	if a.found {
-		a.write(attrs)
+	r := reply{status: replay.Known, other: p.other}
+	a.count(&r, p.found, &p.answer)
+	a.divided.records += r.records
+	if p.found {
+		a.write(attrs, &p.answer)
 	}
 }
 
@@ -176,33 +176,28 @@ func (a *asker) give(p *part, attrs pcommon.Map) {
 // when the point is to be answered as a whole: it belongs to no group, to several, or
 // to one of which nothing is known, has no interval, begins before the window, or has
 // too many parts.
-func (a *asker) divide(dp dataPoint, scope, resource pcommon.Map) []part {
+func (a *asker) divide(dp dataPoint) []part {
 	tried := a.account.tried
-	parts := a.intervalParts(dp, scope, resource)
+	parts := a.intervalParts(dp)
 	if len(parts) == 0 {
 		a.forgetTries(tried) // the rules are tried again for the whole
 	}
 	return parts
 }
 
-func (a *asker) intervalParts(dp dataPoint, scope, resource pcommon.Map) []part {
+func (a *asker) intervalParts(dp dataPoint) []part {
 	from, to := dp.StartTimestamp(), dp.Timestamp()
 	if from == 0 || from >= to || to > math.MaxInt64 {
 		return nil
 	}
-	fields := boundary.NewFields(dp.Attributes(), pcommon.Map{}, scope, resource)
-	a.from, a.to = int64(from), int64(to) //nolint:gosec // from is before to
-	groups, representative := a.finder.Find(&fields)
+	a.read(dp.Attributes(), pcommon.Map{})
+	groups, representative := a.find(int64(from), int64(to)) //nolint:gosec // from is before to
 	if len(groups) != 1 {
 		return nil
 	}
-	q := question{
-		group: groups[0], from: a.from, to: a.to, origin: a.reader.Origin(&fields), representative: representative,
-	}
-	if !a.divided || q != a.last {
-		a.settle()
-		a.last, a.asked, a.divided = q, false, true
-		a.parts, a.excess = a.partsOf(q)
+	if r := a.recall(groups[0]); r != a.divided || !r.divided {
+		a.divided, r.divided = r, true
+		a.parts, a.excess = a.partsOf(groups[0], r, representative)
 	}
 	if a.excess {
 		a.account.unsplit++
@@ -212,14 +207,17 @@ func (a *asker) intervalParts(dp dataPoint, scope, resource pcommon.Map) []part 
 
 // partsOf divides an interval by its answers. It returns true when there are more
 // parts than one point may have.
-func (a *asker) partsOf(q question) ([]part, bool) {
+func (a *asker) partsOf(group boundary.Group, r *reply, representative bool) ([]part, bool) {
 	parts, most := a.parts[:0], a.config.MaxParts
 	boundaries := boundariesPerPart * min(most, math.MaxInt/boundariesPerPart)
-	_, complete := a.index.Stretches(q.group, q.from, q.to, q.origin.ScopeID != "", boundaries, func(s replay.Stretch) bool {
-		decided, found := a.policy.Attribute(s.Active, q.origin)
+	_, complete := a.index.Stretches(group, r.from, r.to, r.origin.ScopeID != "", boundaries, func(s replay.Stretch) bool {
+		decided, found := a.policy.Attribute(s.Active, r.origin)
 		answer, other := decided.Clone(), false
 		if found {
-			other = a.finish(q, answer)
+			if representative {
+				represent(answer)
+			}
+			other = a.bind(answer)
 		}
 		if n := len(parts); n > 0 && parts[n-1].found == found && (!found || a.alike(&parts[n-1].answer, answer)) {
 			parts[n-1].to = s.To

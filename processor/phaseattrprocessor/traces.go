@@ -41,9 +41,9 @@ func (a *asker) traces(td, held ptrace.Traces) {
 	td.ResourceSpans().RemoveIf(func(resource ptrace.ResourceSpans) bool {
 		early := a.holds(func() {
 			for _, scope := range resource.ScopeSpans().All() {
+				a.enter(scope.Scope().Attributes(), resource.Resource().Attributes())
 				for _, span := range scope.Spans().All() {
-					a.interval(span.Attributes(), span.StartTimestamp(), span.EndTimestamp(),
-						scope.Scope().Attributes(), resource.Resource().Attributes())
+					a.interval(span.Attributes(), span.StartTimestamp(), span.EndTimestamp())
 				}
 			}
 		})

@@ -33,10 +33,9 @@ const (
 	// killsByDefault is for a short test; KILLS says how many there are.
 	killsByDefault = 10
 	// startingShare is the share of the kills that come as the collector starts, up to
-	// twice the time that its last start took. There are no more than startingInARow: a
-	// third one in the moment in which it opens the file of the index would make it think
-	// that the file is what kills it, and begin anew.
-	startingShare, startingInARow = 0.25, 2
+	// twice the time that its last start took. There are fewer in a row than attempts to
+	// open the file of the index: if each came in that moment, another one would be begun.
+	startingShare, startingInARow = 0.25, maxAttempts - 1
 	// The other ones come up to so many acknowledgements after the collector was ready,
 	// and up to killDelay later.
 	acknowledgementsPerKill, killDelay = 1500, 20 * time.Millisecond

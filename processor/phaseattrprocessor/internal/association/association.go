@@ -10,8 +10,6 @@ import (
 	"strings"
 	"sync"
 
-	"go.opentelemetry.io/collector/pdata/pcommon"
-
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
@@ -28,10 +26,17 @@ type Device struct {
 // Association knows which groups are where. Its methods may be called from many
 // goroutines.
 type Association struct {
+	// Names knows what telemetry calls the keys of the rules.
+	Names *boundary.Names
+
 	rules     []Rule
 	textBytes int
-	// session and rank are what telemetry calls them.
-	session, rank []string
+	// direct says which rules are, names what telemetry calls their keys, by rule and key.
+	direct []bool
+	names  [][][]boundary.Name
+	// session and rank are what telemetry calls these two, identity the bits of both.
+	session, rank []boundary.Name
+	identity      boundary.Present
 	// fields are those of boundary records that say where a group is.
 	fields []string
 	// devices translates the places of mapped devices to places of mapped.
@@ -50,6 +55,7 @@ type Association struct {
 // textBytes is none.
 func New(rules []Rule, devices []Device, textBytes int) *Association {
 	a := &Association{
+		Names:     boundary.NewNames(),
 		rules:     rules,
 		textBytes: textBytes,
 		devices:   map[string]string{},
@@ -58,18 +64,27 @@ func New(rules []Rule, devices []Device, textBytes int) *Association {
 		groups:    map[string][]boundary.Group{},
 		places:    map[boundary.Group][]string{},
 	}
-	for i := range rules {
-		for _, key := range rules[i].Keys {
+	for _, rule := range rules {
+		keys := make([][]boundary.Name, len(rule.Keys))
+		for i, key := range rule.Keys {
+			for _, name := range key.Names {
+				keys[i] = append(keys[i], a.Names.Add(name))
+			}
 			switch key.Field {
 			case FieldSession:
-				a.session = append(a.session, key.Names...)
+				a.session = append(a.session, keys[i]...)
 			case FieldRank:
-				a.rank = append(a.rank, key.Names...)
+				a.rank = append(a.rank, keys[i]...)
 			}
 			if !slices.Contains(a.fields, key.Field) {
 				a.fields = append(a.fields, key.Field)
 			}
 		}
+		a.names = append(a.names, keys)
+		a.direct = append(a.direct, rule.direct())
+	}
+	for _, name := range slices.Concat(a.session, a.rank) {
+		a.identity |= name.Bits()
 	}
 	for _, d := range devices {
 		a.devices[d.Host+"\x00"+d.Device] = strconv.Itoa(len(rules)) + "\x00" + d.ToHost + "\x00" + strconv.Itoa(d.LocalRank)
@@ -107,21 +122,21 @@ func (a *Association) Identity(f *boundary.Fields) Identity {
 
 // Places lists where a group of an identity is.
 func (a *Association) Places(id Identity) []Place {
-	value := func(key *Key) (string, bool) {
-		i := slices.IndexFunc(id, func(t FieldText) bool { return t.Field == key.Field })
-		if i < 0 {
-			return "", false
-		}
-		return id[i].Text, true
-	}
 	var places []Place
 	add := func(rule *Rule, i int) {
-		if text, ok := a.place(nil, rule, i, value); ok {
+		text, ok := a.place(nil, rule, i, func(key int) (string, bool) {
+			at := slices.IndexFunc(id, func(t FieldText) bool { return t.Field == rule.Keys[key].Field })
+			if at < 0 {
+				return "", false
+			}
+			return id[at].Text, true
+		})
+		if ok {
 			places = append(places, Place{string(text), rule.exclusive()})
 		}
 	}
 	for i := range a.rules {
-		if !a.rules[i].direct() {
+		if !a.direct[i] {
 			add(&a.rules[i], i)
 		}
 	}
@@ -189,14 +204,23 @@ type Finder struct {
 	*Association
 	// Named reads the group that a record names itself, by the names that it has for the
 	// session and the rank.
-	Named func(f *boundary.Fields, session, rank []string) boundary.Named
+	Named func(f *boundary.Fields, session, rank []boundary.Name) boundary.Named
 	// Live tells whether a group can answer.
 	Live func(boundary.Group) bool
 	// Tried is told what each rule that was tried came to.
 	Tried func(rule int, outcome Outcome)
 
-	text  []byte
-	found []boundary.Group
+	// inherited is what the scope and the resource of the records at hand name.
+	inherited boundary.Named
+	text      []byte
+	found     []boundary.Group
+}
+
+// Enter reads what the scope and the resource of the records that follow name. The
+// fields are to have no record's.
+func (f *Finder) Enter(fields *boundary.Fields) {
+	f.inherited = f.Named(fields, f.session, f.rank)
+	clear(f.found[:cap(f.found)]) // it may hold the texts of other resources
 }
 
 // Find returns the live groups that the first rule to name any names, and whether
@@ -204,7 +228,10 @@ type Finder struct {
 // record names itself, if it does. A record that names its session, or its rank, is
 // never given a group of another. What is returned is good until the next call.
 func (f *Finder) Find(fields *boundary.Fields) (groups []boundary.Group, representative bool) {
-	named := f.Named(fields, f.session, f.rank)
+	named := f.inherited
+	if fields.Own().Any(f.identity) {
+		named = f.Named(fields, f.session, f.rank)
+	}
 	f.found = f.found[:0]
 	for i := range f.rules {
 		rule := &f.rules[i]
@@ -229,7 +256,7 @@ func (f *Finder) Find(fields *boundary.Fields) (groups []boundary.Group, represe
 
 func (f *Finder) try(rule *Rule, i int, fields *boundary.Fields, named *boundary.Named) Outcome {
 	f.found = f.found[:0]
-	if rule.direct() {
+	if f.direct[i] {
 		if !named.Whole() {
 			return MissingKey
 		}
@@ -240,12 +267,13 @@ func (f *Finder) try(rule *Rule, i int, fields *boundary.Fields, named *boundary
 		return Matched
 	}
 	var complete bool
-	if f.text, complete = f.place(f.text[:0], rule, i, inTelemetry(fields)); !complete {
+	value := func(key int) (string, bool) { return asText(fields.FindAny(f.names[i][key])) }
+	if f.text, complete = f.place(f.text[:0], rule, i, value); !complete {
 		return MissingKey
 	}
 	f.mu.RLock()
 	at := f.groups[string(f.text)]
-	if place, ok := f.device(rule, fields); ok {
+	if place, ok := f.device(rule, i, fields); ok {
 		at = f.groups[place]
 	}
 	f.found = append(f.found, at...)
@@ -261,17 +289,15 @@ func (f *Finder) try(rule *Rule, i int, fields *boundary.Fields, named *boundary
 }
 
 // device returns the place that the static map has for a record's device.
-func (f *Finder) device(rule *Rule, fields *boundary.Fields) (string, bool) {
-	device := rule.key(FieldDevice)
-	host := rule.key(FieldHost)
-	if len(f.devices) == 0 || device == nil || host == nil {
+func (f *Finder) device(rule *Rule, i int, fields *boundary.Fields) (string, bool) {
+	host, device := rule.key(FieldHost), rule.key(FieldDevice)
+	if len(f.devices) == 0 || host < 0 || device < 0 {
 		return "", false
 	}
-	name, _ := asText(fields.GetAny(host.Names))
-	for _, candidate := range device.Names {
-		var v pcommon.Value
-		var found bool
-		if v, found = fields.Get(candidate); !found {
+	name, _ := asText(fields.FindAny(f.names[i][host]))
+	for _, candidate := range f.names[i][device] {
+		v, found := fields.Find(candidate)
+		if !found {
 			continue
 		}
 		id, _ := asText(v, true)

@@ -11,8 +11,6 @@ import (
 	"strconv"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
-
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
 // The fields of boundary records that mean more than their text.
@@ -42,28 +40,26 @@ type Key struct {
 
 // direct tells whether the rule names a group by its session and rank.
 func (r *Rule) direct() bool {
-	return len(r.Keys) == 2 && r.key(FieldSession) != nil && r.key(FieldRank) != nil
+	return len(r.Keys) == 2 && r.key(FieldSession) >= 0 && r.key(FieldRank) >= 0
 }
 
-func (r *Rule) key(field string) *Key {
-	if i := slices.IndexFunc(r.Keys, func(k Key) bool { return k.Field == field }); i >= 0 {
-		return &r.Keys[i]
-	}
-	return nil
+// key returns the position of a field's key; -1 when there is none.
+func (r *Rule) key(field string) int {
+	return slices.IndexFunc(r.Keys, func(k Key) bool { return k.Field == field })
 }
 
 // exclusive tells whether one session at a time has a place of the rule: a process
 // or a device of a host.
 func (r *Rule) exclusive() bool {
-	return r.key(FieldHost) != nil && (r.key(FieldPID) != nil || r.key(FieldDevice) != nil)
+	return r.key(FieldHost) >= 0 && (r.key(FieldPID) >= 0 || r.key(FieldDevice) >= 0)
 }
 
 // place appends the text that stands for a rule, by its position, and the values of
-// its keys. It returns false when a value is missing.
-func (a *Association) place(text []byte, rule *Rule, at int, value func(*Key) (string, bool)) ([]byte, bool) {
+// its keys, by theirs. It returns false when a value is missing.
+func (a *Association) place(text []byte, rule *Rule, at int, value func(key int) (string, bool)) ([]byte, bool) {
 	text = strconv.AppendInt(text, int64(at), 10)
 	for i := range rule.Keys {
-		part, ok := value(&rule.Keys[i])
+		part, ok := value(i)
 		if !ok || len(part) > a.textBytes || rule.Keys[i].Field == FieldDevice && part[0] == '-' { // -1 is the CPU
 			return text, false
 		}
@@ -84,9 +80,4 @@ func asText(v pcommon.Value, found bool) (string, bool) {
 		return text, text != ""
 	}
 	return "", false
-}
-
-// inTelemetry finds the value of a key in telemetry.
-func inTelemetry(f *boundary.Fields) func(*Key) (string, bool) {
-	return func(key *Key) (string, bool) { return asText(f.GetAny(key.Names)) }
 }

@@ -15,36 +15,47 @@ import (
 // to last: the attributes of the record (log record, data point, span), its map
 // body, and the attributes of its scope and of its resource.
 type Fields struct {
-	places [4]pcommon.Map
-	n      int
-	// own is how many of the places are the record's own.
-	own int
+	places [4]Place
 }
+
+// ownPlaces is how many of the places are the record's own.
+const ownPlaces = 2
 
 // NewFields lists the places in order: the record's attributes and map body, and the
 // attributes of its scope and resource. A zero Map is left out.
 func NewFields(attributes, body, scope, resource pcommon.Map) Fields {
 	var f Fields
-	for i, place := range [...]pcommon.Map{attributes, body, scope, resource} {
-		if place != (pcommon.Map{}) && place.Len() > 0 {
-			f.places[f.n] = place
-			f.n++
-		}
-		if i == 1 {
-			f.own = f.n
+	for i, m := range [...]pcommon.Map{attributes, body, scope, resource} {
+		if m != (pcommon.Map{}) {
+			f.places[i] = Place{m, ^Present(0)} // anything may be there
 		}
 	}
 	return f
 }
 
-// Get returns the first value found under key.
-func (f *Fields) Get(key string) (pcommon.Value, bool) { return f.first(f.n, key) }
+// SetRecord sets the attributes and the map body of the record.
+func (f *Fields) SetRecord(attributes, body Place) { f.places[0], f.places[1] = attributes, body }
 
-// GetAny returns the first value found under one of the names, place by place.
-func (f *Fields) GetAny(names []string) (pcommon.Value, bool) {
-	for i := range f.n {
+// SetScope sets the attributes of the scope and of the resource.
+func (f *Fields) SetScope(scope, resource Place) { f.places[2], f.places[3] = scope, resource }
+
+// Own says which names are in the record itself.
+func (f *Fields) Own() Present { return f.places[0].present | f.places[1].present }
+
+// HasOwnOrigin tells whether hints may be in the record itself.
+func (f *Fields) HasOwnOrigin() bool { return f.Own().Any(originBits) }
+
+// Get returns the first value found under key.
+func (f *Fields) Get(key string) (pcommon.Value, bool) { return f.Find(Name{text: key}) }
+
+// Find returns the first value found under a name.
+func (f *Fields) Find(name Name) (pcommon.Value, bool) { return f.first(len(f.places), name) }
+
+// FindAny returns the first value found under one of the names, place by place.
+func (f *Fields) FindAny(names []Name) (pcommon.Value, bool) {
+	for i := range f.places {
 		for _, name := range names {
-			if v, ok := f.places[i].Get(name); ok {
+			if v, ok := f.places[i].get(name); ok {
 				return v, true
 			}
 		}
@@ -53,28 +64,28 @@ func (f *Fields) GetAny(names []string) (pcommon.Value, bool) {
 }
 
 // getOwn returns the first value found under key in the record itself.
-func (f *Fields) getOwn(key string) (pcommon.Value, bool) { return f.first(f.own, key) }
+func (f *Fields) getOwn(key string) (pcommon.Value, bool) { return f.first(ownPlaces, Name{text: key}) }
 
-// first returns the first value found under key in the first n places.
-func (f *Fields) first(n int, key string) (pcommon.Value, bool) {
+// first returns the first value found under a name in the first n places.
+func (f *Fields) first(n int, name Name) (pcommon.Value, bool) {
 	for i := range n {
-		if v, ok := f.places[i].Get(key); ok {
+		if v, ok := f.places[i].get(name); ok {
 			return v, true
 		}
 	}
 	return pcommon.Value{}, false
 }
 
-// getIn returns the first value found under key inside the map called parent, or
+// findIn returns the first value found under key inside the map called parent, or
 // under the flattened name "parent.key".
-func (f *Fields) getIn(parent, key string) (pcommon.Value, bool) {
-	for i := range f.n {
-		if m, ok := f.places[i].Get(parent); ok && m.Type() == pcommon.ValueTypeMap {
+func (f *Fields) findIn(parent Name, key string, flattened Name) (pcommon.Value, bool) {
+	for i := range f.places {
+		if m, ok := f.places[i].get(parent); ok && m.Type() == pcommon.ValueTypeMap {
 			if v, ok := m.Map().Get(key); ok {
 				return v, true
 			}
 		}
-		if v, ok := f.places[i].Get(parent + "." + key); ok {
+		if v, ok := f.places[i].get(flattened); ok {
 			return v, true
 		}
 	}

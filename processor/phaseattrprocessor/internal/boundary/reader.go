@@ -27,6 +27,32 @@ const (
 	dottedMetaScopeDot = dottedMetaScope + "."
 )
 
+// telemetryNames are the fields that are read from telemetry, whatever the configuration.
+func telemetryNames() [6]Name {
+	return [...]Name{nameOriginScope, nameOriginThread, nameMetadata, nameMetaOriginScope, nameMetaOriginThread, nameTimestamp}
+}
+
+// Each has a bit of its own.
+const (
+	originScopeBit Present = 1 << iota
+	originThreadBit
+	metadataBit
+	metaOriginScopeBit
+	metaOriginThreadBit
+	timestampBit
+
+	originBits = originScopeBit | originThreadBit | metadataBit | metaOriginScopeBit | metaOriginThreadBit
+)
+
+var (
+	nameOriginScope      = Name{fieldOriginScope, originScopeBit}
+	nameOriginThread     = Name{fieldOriginThread, originThreadBit}
+	nameMetadata         = Name{fieldMetadata, metadataBit}
+	nameMetaOriginScope  = Name{fieldMetadata + "." + fieldOriginScope, metaOriginScopeBit}
+	nameMetaOriginThread = Name{fieldMetadata + "." + fieldOriginThread, metaOriginThreadBit}
+	nameTimestamp        = Name{fieldTimestamp, timestampBit}
+)
+
 // Limits bound what one boundary may make the index keep.
 type Limits struct {
 	// TextBytes is the length that an ID or a name may have.
@@ -90,13 +116,13 @@ type Named struct {
 }
 
 // Named reads the session and the rank that a record names under one of some names.
-func (r *Reader) Named(f *Fields, session, rank []string) Named {
+func (r *Reader) Named(f *Fields, session, rank []Name) Named {
 	var n Named
-	id, ok := text(f.GetAny(session))
+	id, ok := text(f.FindAny(session))
 	if n.hasSession = ok && len(id) <= r.Limits.TextBytes; n.hasSession {
 		n.Group.Session = id
 	}
-	v, found := f.GetAny(rank)
+	v, found := f.FindAny(rank)
 	n.Group.Rank, ok = r.rank(v, found)
 	n.hasRank, n.badRank = found, !ok
 	return n
@@ -129,11 +155,15 @@ func (e *Event) IsBoundary() bool { return e.Type == eventPhaseEnter || e.Type =
 
 // LogFields lists the places in which a log record's fields are looked for.
 func LogFields(lr plog.LogRecord, scope, resource pcommon.Map) Fields {
-	var body pcommon.Map
+	return NewFields(lr.Attributes(), MapBody(lr), scope, resource)
+}
+
+// MapBody is the body of a log record if it is a map, and else a zero Map.
+func MapBody(lr plog.LogRecord) pcommon.Map {
 	if lr.Body().Type() == pcommon.ValueTypeMap {
-		body = lr.Body().Map()
+		return lr.Body().Map()
 	}
-	return NewFields(lr.Attributes(), body, scope, resource)
+	return pcommon.Map{}
 }
 
 // Event reads a log record's event type and time.
@@ -145,14 +175,14 @@ func (r *Reader) Event(lr plog.LogRecord, f *Fields) Event {
 	} else if e.Type = lr.EventName(); e.Type == "" {
 		e.Type, _ = text(f.Get(fieldEventType))
 	}
-	e.Time, e.HasTime = r.time(f, lr.Timestamp(), lr.ObservedTimestamp())
+	e.Time, e.HasTime = r.Time(lr, f)
 	return e
 }
 
 // time is the timestamp_ns field, else the first of the record's own timestamps
 // that is set. A malformed field is not replaced by a guess.
 func (r *Reader) time(f *Fields, stamps ...pcommon.Timestamp) (int64, bool) {
-	if v, found := f.Get(fieldTimestamp); found {
+	if v, found := f.Find(nameTimestamp); found {
 		return integer(v, true, r.Exact)
 	}
 	for _, stamp := range stamps {
@@ -161,6 +191,12 @@ func (r *Reader) time(f *Fields, stamps ...pcommon.Timestamp) (int64, bool) {
 		}
 	}
 	return 0, false
+}
+
+// Time reads the time of a log record, in nanoseconds since the Unix epoch. It returns
+// false when the record has none, or a malformed one.
+func (r *Reader) Time(lr plog.LogRecord, f *Fields) (int64, bool) {
+	return r.time(f, lr.Timestamp(), lr.ObservedTimestamp())
 }
 
 // Process reads which process the records of a group come from. It is not known
@@ -188,15 +224,15 @@ type Origin struct {
 // Origin reads a record's hints, at the top level or in its metadata.
 func (r *Reader) Origin(f *Fields) Origin {
 	var o Origin
-	if id, ok := text(f.Get(fieldOriginScope)); ok {
+	if id, ok := text(f.Find(nameOriginScope)); ok {
 		o.ScopeID = id
-	} else if id, ok := text(f.getIn(fieldMetadata, fieldOriginScope)); ok {
+	} else if id, ok := text(f.findIn(nameMetadata, fieldOriginScope, nameMetaOriginScope)); ok {
 		o.ScopeID = id
 	}
-	v, found := f.Get(fieldOriginThread)
+	v, found := f.Find(nameOriginThread)
 	o.ThreadID, o.HasThread = integer(v, found, r.Exact)
 	if !o.HasThread {
-		v, found = f.getIn(fieldMetadata, fieldOriginThread)
+		v, found = f.findIn(nameMetadata, fieldOriginThread, nameMetaOriginThread)
 		o.ThreadID, o.HasThread = integer(v, found, r.Exact)
 	}
 	return o
@@ -238,8 +274,11 @@ func (s *scopeFields) get(name string) (pcommon.Value, bool) {
 // findScope looks for the phase_scope map: in metadata or beside it, nested or
 // with its path in dots.
 func findScope(f *Fields) (scopeFields, bool) {
-	for i := range f.n {
-		place := f.places[i]
+	for i := range f.places {
+		place := f.places[i].m
+		if place == (pcommon.Map{}) {
+			continue
+		}
 		if meta, ok := place.Get(fieldMetadata); ok && meta.Type() == pcommon.ValueTypeMap {
 			if s, ok := scopeIn(meta.Map(), fieldPhaseScope, dottedScope); ok {
 				return s, true

@@ -180,19 +180,37 @@ func (d *deadly) open(ctx context.Context, name string) (storage.Client, error) 
 	return d.disk.open(ctx, name)
 }
 
+func TestAGenerationThatCannotBeOpenedIsGivenUp(t *testing.T) {
+	d := newDisk()
+	started(t, d).take(t.Context(), enter(boundary.Group{Session: "a"}, 1, "train"))
+	c := newCollector(d, options())
+	c.store.options.Open = func(ctx context.Context, name string) (storage.Client, error) {
+		if name == "generation_0" {
+			return nil, errDisk
+		}
+		return d.open(ctx, name)
+	}
+	for range maxAttempts {
+		require.ErrorIs(t, c.store.heal(t.Context()), errDisk)
+	}
+	require.ErrorIs(t, c.store.heal(t.Context()), errSpoiled)
+	require.NoError(t, c.store.heal(t.Context()))
+	assert.Contains(t, d.files, "generation_1")
+}
+
 func TestAGenerationThatKillsItsProcessIsGivenUp(t *testing.T) {
 	d := &deadly{newDisk(), "generation_0", 0}
-	for range strikes {
+	for range maxAttempts {
 		l, err := openLedger(t.Context(), d.open)
 		require.NoError(t, err)
 		_, err = l.open(t.Context(), d.open)
-		require.ErrorIs(t, err, errPanic)
+		require.ErrorIs(t, err, errSpoiled)
 	}
 	c := newCollector(d.disk, options())
 	c.store.options.Open = d.open
 	require.NoError(t, c.store.Start(t.Context()))
 	defer c.store.Close(t.Context())
-	assert.Equal(t, strikes, d.deaths)
+	assert.Equal(t, maxAttempts, d.deaths)
 	assert.Equal(t, 1, c.failures(Open))
 	c.take(t.Context(), enter(boundary.Group{Session: "a"}, 1, "train"))
 	assert.Contains(t, d.files, "generation_1")

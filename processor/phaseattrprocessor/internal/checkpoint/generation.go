@@ -15,18 +15,18 @@ import (
 const (
 	ledgerName = "generations"
 	ledgerKey  = "generation"
-	// strikes is how many processes in a row may die while they open a generation
-	// before it is given up. One that is killed by chance just then is none of them.
-	strikes = 3
+	// maxAttempts is how often in a row a generation may fail to be opened, or end the
+	// process, before it is given up. A process that is killed just then counts too.
+	maxAttempts = 5
 )
 
 // ledger knows which generation of the storage is in use, in a storage of its own. A
-// storage whose file is damaged may panic, or take the process with it when it is
+// storage whose file is damaged may fail, panic, or take the process with it when it is
 // opened, again and again: the next generation then begins empty.
 type ledger struct {
 	client storage.Client
-	// number is the generation's, deaths how many processes in a row died opening it.
-	number, deaths uint64
+	// number is the generation's, attempts how often in a row it has not been opened.
+	number, attempts uint64
 }
 
 // storage is the ledger's own; nil when it is not open.
@@ -49,30 +49,30 @@ func openLedger(ctx context.Context, open opener) (*ledger, error) {
 		return err
 	})
 	if err != nil {
-		if l.client != nil && !errors.Is(err, errPanic) {
+		if l.client != nil && !errors.Is(err, errSpoiled) {
 			err = errors.Join(err, guard(func() error { return l.client.Close(ctx) }))
 		}
 		return nil, err
 	}
 	// One that cannot be read says nothing.
 	if payload, err := unseal(ledgerKey, entry); err == nil && len(payload) == 16 {
-		l.number, l.deaths = binary.LittleEndian.Uint64(payload), binary.LittleEndian.Uint64(payload[8:])
+		l.number, l.attempts = binary.LittleEndian.Uint64(payload), binary.LittleEndian.Uint64(payload[8:])
 	}
 	return l, nil
 }
 
-func (l *ledger) write(ctx context.Context, number, deaths uint64) error {
-	l.number, l.deaths = number, deaths
-	entry := binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(nil, number), deaths)
+func (l *ledger) write(ctx context.Context, number, attempts uint64) error {
+	l.number, l.attempts = number, attempts
+	entry := binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(nil, number), attempts)
 	return guard(func() error { return l.client.Set(ctx, ledgerKey, seal(ledgerKey, entry)) })
 }
 
 // open opens the generation in use. The error says so when that cannot be survived.
 func (l *ledger) open(ctx context.Context, open opener) (client storage.Client, err error) {
-	if l.deaths >= strikes {
-		return nil, fmt.Errorf("%w: %d processes in a row died opening generation %d", errPanic, l.deaths, l.number)
+	if l.attempts >= maxAttempts {
+		return nil, fmt.Errorf("%w: generation %d cannot be opened", errSpoiled, l.number)
 	}
-	err = l.write(ctx, l.number, l.deaths+1)
+	err = l.write(ctx, l.number, l.attempts+1)
 	if err != nil {
 		return nil, err
 	}
@@ -80,10 +80,10 @@ func (l *ledger) open(ctx context.Context, open opener) (client storage.Client, 
 		client, err = open(ctx, fmt.Sprintf("generation_%d", l.number))
 		return err
 	})
-	if errors.Is(err, errPanic) {
+	if err != nil {
 		return nil, err
 	}
-	return client, errors.Join(err, l.write(ctx, l.number, 0))
+	return client, l.write(ctx, l.number, 0)
 }
 
 // next goes on to the next generation.

@@ -67,7 +67,7 @@ func (s *Store) open(ctx context.Context) (client storage.Client, r *restoration
 		})
 	}
 	switch {
-	case errors.Is(err, errPanic): // what it left locked stays so
+	case errors.Is(err, errSpoiled): // what it left locked stays so
 		err = errors.Join(err, s.ledger.next(ctx))
 	case err != nil && client != nil:
 		err = errors.Join(err, guard(func() error { return client.Close(ctx) }))

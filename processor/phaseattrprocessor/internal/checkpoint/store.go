@@ -406,15 +406,15 @@ func (s *Store) batch(ctx context.Context, ops []*storage.Operation) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.broken = true
-	if errors.Is(err, errPanic) {
+	if errors.Is(err, errSpoiled) {
 		s.client, s.spoiled = nil, true // what it left locked stays so
 	}
 	return err
 }
 
 var (
-	errClosed = errors.New("the storage is not open")
-	errPanic  = errors.New("the storage panicked")
+	errClosed  = errors.New("the storage is not open")
+	errSpoiled = errors.New("the storage is spoiled")
 )
 
 // guard calls a storage, which may panic, or touch a page of a file that is shorter
@@ -423,7 +423,7 @@ func guard(call func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if cause := recover(); cause != nil {
-			err = fmt.Errorf("%w: %v", errPanic, cause)
+			err = fmt.Errorf("%w: panic: %v", errSpoiled, cause)
 		}
 	}()
 	return call()

@@ -117,7 +117,7 @@ func (c *collector) knows(groups []boundary.Group, until int64) map[string]any {
 		for at := int64(-1); at <= until; at++ {
 			active, status := c.index.Active(nil, group, at, true)
 			replay.SortSpans(active)
-			known[fmt.Sprintf("%s at %d", name, at)] = []any{status, active, c.index.Live(group, at, at)}
+			known[fmt.Sprintf("%s at %d", name, at)] = []any{status, active, c.index.Handle(group).Live(at, at)}
 		}
 	}
 	return known

@@ -5,12 +5,17 @@ package grace
 
 import (
 	"context"
+	"math"
+	"slices"
 	"sync"
 	"time"
+
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
 // Queue holds the batches of one pipeline. Each held batch has a goroutine of its
-// own, so that none waits for another.
+// own, so that none waits for another, but for one of the same group that came before
+// it and waits for no later moment: what adds up delta points wants them in order.
 type Queue struct {
 	gate *Gate
 	wg   sync.WaitGroup
@@ -24,6 +29,18 @@ type Queue struct {
 	// mu guards closed, so that no batch comes in once Close waits.
 	mu     sync.RWMutex
 	closed bool
+
+	// lineMu guards line.
+	lineMu sync.Mutex
+	// line has the batches of each group that have not been passed on, as they came.
+	line map[boundary.Group][]place
+}
+
+// place is that of a batch among those of a group.
+type place struct {
+	until int64
+	// passed is closed when the batch has been passed on.
+	passed chan struct{}
 }
 
 // NewQueue returns a queue at the gate. It must be closed.
@@ -32,7 +49,7 @@ func (g *Gate) NewQueue() *Queue {
 	forced, force := context.WithCancel(context.Background())
 	return &Queue{
 		gate: g, closing: closing, close: sync.OnceFunc(func() { close(closing) }),
-		forced: forced, force: force,
+		forced: forced, force: force, line: map[boundary.Group][]place{},
 	}
 }
 
@@ -61,12 +78,50 @@ func (q *Queue) Hold(ctx context.Context, waits []Wait, bytes int64, pass func(c
 		pass(ctx)
 		return nil
 	}
+	before, passed := q.lineUp(waits)
 	q.wg.Go(func() {
 		q.wait(waits)
+		for _, other := range before {
+			<-other
+		}
 		q.pass(ctx, pass)
+		q.stepOut(waits, passed)
 		q.gate.release(bytes)
 	})
 	return nil
+}
+
+// lineUp gives a batch its place. It returns those that are to be passed on before it.
+func (q *Queue) lineUp(waits []Wait) (before []<-chan struct{}, passed chan struct{}) {
+	q.lineMu.Lock()
+	defer q.lineMu.Unlock()
+	passed = make(chan struct{})
+	for _, wait := range waits {
+		covered := int64(math.MinInt64) // those before a later one are waited for by that one
+		for _, other := range slices.Backward(q.line[wait.Group]) {
+			if covered < other.until && other.until <= wait.Until {
+				before = append(before, other.passed)
+				covered = other.until
+			}
+		}
+		q.line[wait.Group] = append(q.line[wait.Group], place{wait.Until, passed})
+	}
+	return before, passed
+}
+
+// stepOut takes a batch that has been passed on from its place.
+func (q *Queue) stepOut(waits []Wait, passed chan struct{}) {
+	q.lineMu.Lock()
+	defer q.lineMu.Unlock()
+	close(passed)
+	for _, wait := range waits {
+		left := slices.DeleteFunc(q.line[wait.Group], func(p place) bool { return p.passed == passed })
+		if len(left) == 0 {
+			delete(q.line, wait.Group)
+			continue
+		}
+		q.line[wait.Group] = left
+	}
 }
 
 func (q *Queue) wait(waits []Wait) {

@@ -6,6 +6,7 @@ package grace
 import (
 	"context"
 	"errors"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -130,6 +131,48 @@ func TestBatchesOvertakeEachOther(t *testing.T) {
 		assert.Equal(t, []string{"other", "early"}, b.out())
 		b.advance(rank0, 100)
 		assert.Equal(t, []string{"other", "early", "late"}, b.out())
+		require.NoError(t, b.Close(t.Context()))
+	})
+}
+
+func TestBatchesOfAGroupThatAreLetGoTogetherKeepTheirOrder(t *testing.T) {
+	for name, letGo := range map[string]func(*testing.T, *bench){
+		"by an event":   func(_ *testing.T, b *bench) { b.advance(rank0, 100) },
+		"by the period": func(*testing.T, *bench) { time.Sleep(roomy.Period) },
+		"by the end":    func(t *testing.T, b *bench) { require.NoError(t, b.Close(t.Context())) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(roomy)
+				var names []string
+				for i := range 50 {
+					names = append(names, strconv.Itoa(i))
+					b.hold(t, names[i], Wait{rank0, int64(i / 2)})
+				}
+				letGo(t, b)
+				assert.Equal(t, names, b.out())
+				require.NoError(t, b.Close(t.Context()))
+				assert.Empty(t, b.line)
+			})
+		})
+	}
+}
+
+func TestBatchDoesNotOvertakeOneThatIsBeingPassedOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(roomy)
+		slow := make(chan struct{})
+		require.NoError(t, b.Hold(t.Context(), []Wait{{rank0, 1}}, 10, func(context.Context) {
+			<-slow
+			b.pass("slow")
+		}))
+		b.advance(rank0, 1)
+		assert.Empty(t, b.out())
+		b.hold(t, "next", Wait{rank0, 1})
+		b.hold(t, "other", Wait{rank1, 0})
+		assert.Equal(t, []string{"other"}, b.out())
+		close(slow)
+		assert.Equal(t, []string{"other", "slow", "next"}, b.out())
 		require.NoError(t, b.Close(t.Context()))
 	})
 }

@@ -73,6 +73,9 @@ func (p *Policy) Attribute(spans []replay.Span, origin boundary.Origin) (Attribu
 			source = SourceThreadLocal
 		}
 	}
+	if len(spans) == 1 { // one thread, mostly
+		return p.unique(&spans[0], source), true
+	}
 	p.match(spans)
 	if len(p.matches) == 1 && !p.matches[0].ambiguous {
 		return p.unique(p.matches[0].best, source), true

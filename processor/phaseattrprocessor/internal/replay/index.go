@@ -93,9 +93,7 @@ func (x *Index) Observe(key boundary.Group, at int64, stop bool) Outcome {
 
 // Answered takes note of records that were answered for a moment.
 func (x *Index) Answered(key boundary.Group, at, records int64) {
-	if g := x.group(key); g != nil {
-		g.answers.note(at, records)
-	}
+	x.Handle(key).Answered(at, records)
 }
 
 // Has tells whether an event of the group has come.

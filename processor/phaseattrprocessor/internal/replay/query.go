@@ -28,11 +28,24 @@ const (
 	Behind
 )
 
+// Handle leads to a group without looking for it again. It is meant for questions that
+// follow each other: a group that is forgotten and comes back is another one. The zero
+// Handle is that of a group of which no event has come.
+type Handle struct{ g *group }
+
+// Handle returns the handle of a group.
+func (x *Index) Handle(key boundary.Group) Handle { return Handle{x.group(key)} }
+
 // Active appends the spans that decide the attribution at a moment: per thread the
 // whole stack, or only its top when that is the deepest and the latest of it. An
 // origin scope may name any span, so whole makes it the whole stack always.
 func (x *Index) Active(dst []Span, key boundary.Group, at int64, whole bool) ([]Span, Status) {
-	g := x.group(key)
+	return x.Handle(key).Active(dst, at, whole)
+}
+
+// Active is Index.Active of the handle's group.
+func (h Handle) Active(dst []Span, at int64, whole bool) ([]Span, Status) {
+	g := h.g
 	if g == nil {
 		return dst, Unknown
 	}
@@ -43,6 +56,13 @@ func (x *Index) Active(dst []Span, key boundary.Group, at int64, whole bool) ([]
 		dst = g.active(dst, at, whole)
 	}
 	return dst, status
+}
+
+// Answered takes note of records that were answered for a moment.
+func (h Handle) Answered(at, records int64) {
+	if h.g != nil {
+		h.g.answers.note(at, records)
+	}
 }
 
 // answers tells whether there can be active spans.
@@ -91,11 +111,17 @@ func union(stack *node, standing []entry) []*node {
 	return frames
 }
 
-// Throughout appends the spans that were active from one moment to a later one
-// without a break: what is active at the end and began by the start. The status is
-// that of the end.
-func (x *Index) Throughout(dst []Span, key boundary.Group, from, to int64) ([]Span, Status) {
-	g := x.group(key)
+// Throughout appends the spans that decide the attribution of the time from one moment
+// to a later one: those that were active without a break, so at the end, and began by
+// the start. Of each thread these are all, or, unless whole, only the top one when it is
+// the deepest and the latest. The status is that of the end.
+func (x *Index) Throughout(dst []Span, key boundary.Group, from, to int64, whole bool) ([]Span, Status) {
+	return x.Handle(key).Throughout(dst, from, to, whole)
+}
+
+// Throughout is Index.Throughout of the handle's group.
+func (h Handle) Throughout(dst []Span, from, to int64, whole bool) ([]Span, Status) {
+	g := h.g
 	if g == nil {
 		return dst, Unknown
 	}
@@ -108,18 +134,22 @@ func (x *Index) Throughout(dst []Span, key boundary.Group, from, to int64) ([]Sp
 	for _, t := range g.threads {
 		stack, _ := t.at(to)
 		for frame := stack; frame != nil; frame = frame.before {
-			if frame.time <= from {
-				dst = append(dst, frame.span(g.key, t.id))
+			if frame.time > from {
+				continue
+			}
+			dst = append(dst, frame.span(g.key, t.id))
+			if frame.is(plain) && !whole {
+				break
 			}
 		}
 	}
 	return dst, status
 }
 
-// Live tells whether a group can have been alive between two moments: it had begun,
+// Live tells whether the group can have been alive between two moments: it had begun,
 // and not ended before both.
-func (x *Index) Live(key boundary.Group, from, to int64) bool {
-	g := x.group(key)
+func (h Handle) Live(from, to int64) bool {
+	g := h.g
 	if g == nil {
 		return false
 	}

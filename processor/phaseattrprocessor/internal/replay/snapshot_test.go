@@ -120,7 +120,7 @@ func TestTimeThatPassedWhileNobodyListenedCounts(t *testing.T) {
 			after := New(options)
 			require.True(t, after.Restore(&snapshot))
 			assert.Equal(t, tc.gone, len(after.Sweep()) == 1)
-			assert.Equal(t, !tc.ended, after.Live(groups[0], 5, 5))
+			assert.Equal(t, !tc.ended, after.Handle(groups[0]).Live(5, 5))
 		})
 	}
 }

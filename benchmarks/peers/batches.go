@@ -1,0 +1,173 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+
+	"github.com/phaseattr/phaseattr/benchmarks/internal/measure"
+	"github.com/phaseattr/phaseattr/benchmarks/internal/training"
+)
+
+// record is what carries the two attributes: a data point, a log record or a span.
+type record struct {
+	attributes, resource pcommon.Map
+	at                   time.Time
+}
+
+// signal is what the batches of a signal have in common, for all signals alike.
+type signal[T any] struct {
+	clone   func(T) T
+	each    func(T, func(record))
+	put     func(T)
+	consume func(*pipelines) func(context.Context, T) error
+}
+
+var metricsSignal = signal[pmetric.Metrics]{
+	clone: func(from pmetric.Metrics) pmetric.Metrics {
+		to := pmetric.NewMetrics()
+		from.CopyTo(to)
+		return to
+	},
+	each: func(md pmetric.Metrics, f func(record)) {
+		for _, resource := range md.ResourceMetrics().All() {
+			for _, scope := range resource.ScopeMetrics().All() {
+				for _, metric := range scope.Metrics().All() {
+					for _, dp := range metric.Gauge().DataPoints().All() {
+						f(record{dp.Attributes(), resource.Resource().Attributes(), dp.Timestamp().AsTime()})
+					}
+				}
+			}
+		}
+	},
+	put: func(md pmetric.Metrics) {
+		for _, resource := range md.ResourceMetrics().All() {
+			for _, scope := range resource.ScopeMetrics().All() {
+				for _, metric := range scope.Metrics().All() {
+					for _, dp := range metric.Gauge().DataPoints().All() {
+						put(dp.Attributes())
+					}
+				}
+			}
+		}
+	},
+	consume: func(p *pipelines) func(context.Context, pmetric.Metrics) error { return p.metrics.ConsumeMetrics },
+}
+
+var logsSignal = signal[plog.Logs]{
+	clone: func(from plog.Logs) plog.Logs {
+		to := plog.NewLogs()
+		from.CopyTo(to)
+		return to
+	},
+	each: func(ld plog.Logs, f func(record)) {
+		for _, resource := range ld.ResourceLogs().All() {
+			for _, scope := range resource.ScopeLogs().All() {
+				for _, lr := range scope.LogRecords().All() {
+					f(record{lr.Attributes(), resource.Resource().Attributes(), lr.Timestamp().AsTime()})
+				}
+			}
+		}
+	},
+	put: func(ld plog.Logs) {
+		for _, resource := range ld.ResourceLogs().All() {
+			for _, scope := range resource.ScopeLogs().All() {
+				for _, lr := range scope.LogRecords().All() {
+					put(lr.Attributes())
+				}
+			}
+		}
+	},
+	consume: func(p *pipelines) func(context.Context, plog.Logs) error { return p.logs.ConsumeLogs },
+}
+
+var tracesSignal = signal[ptrace.Traces]{
+	clone: func(from ptrace.Traces) ptrace.Traces {
+		to := ptrace.NewTraces()
+		from.CopyTo(to)
+		return to
+	},
+	each: func(td ptrace.Traces, f func(record)) {
+		for _, resource := range td.ResourceSpans().All() {
+			for _, scope := range resource.ScopeSpans().All() {
+				for _, span := range scope.Spans().All() {
+					f(record{span.Attributes(), resource.Resource().Attributes(), span.StartTimestamp().AsTime()})
+				}
+			}
+		}
+	},
+	put: func(td ptrace.Traces) {
+		for _, resource := range td.ResourceSpans().All() {
+			for _, scope := range resource.ScopeSpans().All() {
+				for _, span := range scope.Spans().All() {
+					put(span.Attributes())
+				}
+			}
+		}
+	},
+	consume: func(p *pipelines) func(context.Context, ptrace.Traces) error { return p.traces.ConsumeTraces },
+}
+
+// put is the floor: what nobody who writes two attributes can do without.
+func put(attrs pcommon.Map) {
+	attrs.PutStr(keyResolution, unique)
+	attrs.PutStr(keyPath, constantPath)
+}
+
+// workload is batches of one kind, and what is measured with them.
+type workload struct {
+	name       string
+	records    int
+	contenders []measure.Contender
+}
+
+// newWorkload returns the work of all contenders on some batches, which each of them
+// takes in turn: first a copy only, then the floor, then processors. It first
+// checks that each contender writes what it is to write.
+func newWorkload[T any](
+	ctx context.Context, name string, s signal[T], batches []T, ranks []training.Rank, all []*pipelines,
+) (*workload, error) {
+	w := &workload{name: name}
+	s.each(batches[0], func(record) { w.records++ })
+	add := func(name string, work func(T) error) {
+		next := 0
+		w.contenders = append(w.contenders, measure.Contender{Name: name, Run: func() error {
+			batch := batches[next%len(batches)]
+			next++
+			return work(s.clone(batch))
+		}})
+	}
+	floor := func(batch T) error {
+		s.put(batch)
+		return nil
+	}
+	add(copyOnly, func(T) error { return nil })
+	add(floorName, floor)
+	if err := check(s, batches, floor, isConstant); err != nil {
+		return nil, fmt.Errorf("%s: %s: %w", name, floorName, err)
+	}
+	for _, p := range all {
+		consume := s.consume(p)
+		work := func(batch T) error { return consume(ctx, batch) }
+		is := isConstant
+		switch p.name {
+		case phaseAttr:
+			is = newAnswers(ranks).is
+		case kubernetes:
+			is = hasPod
+		}
+		if err := check(s, batches, work, is); err != nil {
+			return nil, fmt.Errorf("%s: %s: %w", name, p.name, err)
+		}
+		add(p.name, work)
+	}
+	return w, nil
+}

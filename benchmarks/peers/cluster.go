@@ -1,0 +1,99 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+
+	"github.com/phaseattr/phaseattr/benchmarks/internal/training"
+)
+
+// The attributes that the Kubernetes enricher writes, on resources.
+const (
+	keyPodName   = "k8s.pod.name"
+	keyNamespace = "k8s.namespace.name"
+	namespace    = "training"
+)
+
+// cluster is the API of a Kubernetes cluster in which each rank is a pod: as much of it
+// as the Kubernetes enricher asks for.
+type cluster struct {
+	server *httptest.Server
+	pods   []object
+	// directory is where the file is that tells clients of it.
+	directory string
+}
+
+type object = map[string]any
+
+// startCluster starts the API.
+func startCluster(ranks []training.Rank) *cluster {
+	c := &cluster{}
+	for _, rank := range ranks {
+		c.pods = append(c.pods, object{
+			"metadata": object{
+				"name": podName(rank), "namespace": namespace, "uid": "uid-" + podName(rank), "resourceVersion": "1",
+			},
+			"spec":   object{"nodeName": rank.Host()},
+			"status": object{"podIP": rank.PodIP(), "phase": "Running"},
+		})
+	}
+	c.server = httptest.NewServer(http.HandlerFunc(c.serve))
+	return c
+}
+
+func podName(rank training.Rank) string { return fmt.Sprintf("trainer-%d-%d", rank.Job, rank.Number) }
+
+func (c *cluster) serve(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	if r.URL.Query().Get("sendInitialEvents") != "" { // clients then list
+		w.WriteHeader(http.StatusUnprocessableEntity)
+		_ = json.NewEncoder(w).Encode(object{
+			"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Invalid",
+			"code": http.StatusUnprocessableEntity,
+		})
+		return
+	}
+	if r.URL.Query().Get("watch") != "" { // nothing ever changes
+		w.WriteHeader(http.StatusOK)
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+		return
+	}
+	_ = json.NewEncoder(w).Encode(object{
+		"kind": "PodList", "apiVersion": "v1", "metadata": object{"resourceVersion": "1"}, "items": c.pods,
+	})
+}
+
+// announce lets Kubernetes clients know where the cluster is.
+func (c *cluster) announce() error {
+	text, err := json.Marshal(object{
+		"apiVersion": "v1", "kind": "Config", "current-context": "it",
+		"clusters": []object{{"name": "it", "cluster": object{"server": c.server.URL}}},
+		"contexts": []object{{"name": "it", "context": object{"cluster": "it", "user": "it"}}},
+		"users":    []object{{"name": "it", "user": object{}}},
+	})
+	if err != nil {
+		return fmt.Errorf("describe the cluster: %w", err)
+	}
+	if c.directory, err = os.MkdirTemp("", "cluster"); err != nil {
+		return fmt.Errorf("make a place for the kubeconfig: %w", err)
+	}
+	path := filepath.Join(c.directory, "kubeconfig")
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		return fmt.Errorf("write the kubeconfig: %w", err)
+	}
+	return os.Setenv("KUBECONFIG", path)
+}
+
+func (c *cluster) close() {
+	c.server.CloseClientConnections()
+	c.server.Close()
+	_ = os.RemoveAll(c.directory)
+}
