@@ -165,7 +165,8 @@ func TestDamagedStorage(t *testing.T) {
 				if !opened {
 					require.NotContains(t, []string{whole, anew}, kind, "a sound storage is opened")
 					kind = after
-					if attempts++; attempts > maxAttempts {
+					attempts++
+					if attempts > maxAttempts {
 						require.True(t, way.mortal, "the storage is not begun anew")
 						table.of(kind).operator++
 						require.NoError(t, os.Remove(countFile(directory)))
@@ -240,17 +241,19 @@ func (o *outcome) start(t *testing.T, directory, recreate string, mortal bool) *
 	t.Helper()
 	env := []string{"STORAGE=" + directory, "RECREATE=" + recreate}
 	configuration := []string{"soak.yaml", "storage.yaml", "damage.yaml"}
+	var printed string
 	for range maxAttempts + 1 {
 		c := launch(t, env, configuration...)
 		c.eventuallyOrExit(t, "ready", func() bool { return c.ready(t, 1) })
 		if c.running() {
 			return c
 		}
-		require.Contains(t, string(c.printed(t)), "bbolt.(*DB).freepages.func", "how the collector ended")
+		printed = string(c.printed(t))
+		require.Contains(t, printed, "bbolt.(*DB).freepages.func", "how the collector ended")
 		c.killed = true
 		o.deaths++
 	}
-	require.True(t, mortal, "no collector comes up")
+	require.True(t, mortal, "no collector comes up; the last one printed:\n%s", printed)
 	o.operator++
 	require.NoError(t, os.Remove(countFile(directory)))
 	return start(t, env, configuration...)
