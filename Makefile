@@ -11,6 +11,8 @@ GO        ?= go
 FUZZTIME  ?= 1m
 BENCH     ?= .
 BENCHTIME ?= 1s
+KILLS     ?= 120
+ROUNDS    ?= 64
 PEERS     ?=
 
 # Every tool is built from source at the version that its go.mod pins; nothing is installed.
@@ -51,6 +53,12 @@ $(COLLECTOR): builder-config.yaml go.mod go.sum tools/builder/go.mod $(SOURCES)
 e2e: build ## Drive the built collector from outside
 	@echo "==> testing $(COLLECTOR) end to end"
 	OTELCOL_PHASEATTR="$(CURDIR)/$(COLLECTOR)" $(GO) test -tags e2e -count=1 -v ./test/e2e/...
+
+.PHONY: e2e-crash
+e2e-crash: build ## Kill the built collector KILLS times, and damage its storage ROUNDS times
+	@echo "==> killing $(COLLECTOR) $(KILLS) times, and damaging its storage $(ROUNDS) times, each way"
+	OTELCOL_PHASEATTR="$(CURDIR)/$(COLLECTOR)" KILLS=$(KILLS) ROUNDS=$(ROUNDS) \
+	  $(GO) test -tags e2e -count=1 -v -timeout 30m -run 'TestKilled|TestDamagedStorage' ./test/e2e/...
 
 .PHONY: build-dcgm
 build-dcgm: $(DCGM) ## Build bin/otelcol-dcgm, the collector of examples/dcgm

@@ -16,6 +16,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/pmetric"
+	"go.opentelemetry.io/collector/pdata/ptrace"
 )
 
 const (
@@ -23,8 +24,8 @@ const (
 
 	// stepsPerSession is how many training steps a session has.
 	stepsPerSession = 40
-	// sampling is how often a program samples its memory, for its log and for a gauge.
-	sampling = 10 * millisecond
+	// samplingPeriod is how often a program samples its memory, for its log and for a gauge.
+	samplingPeriod = 10 * millisecond
 
 	lostShare    = 0.001 // of the boundaries
 	doubledShare = 0.001 // of all records
@@ -39,13 +40,41 @@ const (
 	lateMetrics, lateMetricsBy   = 0.1, 10
 
 	maxRecordsPerRequest = 8
+
+	// spanShare is the share of a program's moments at which spans end, if it has any:
+	// one from the moment before, one from one of the last spanReach moments.
+	spanShare, spanReach = 0.05, 100
+)
+
+// The signals, as encode names them.
+const (
+	logs    = "logs"
+	metrics = "metrics"
+	traces  = "traces"
 )
 
 // emitter is a training program that is started again and again, in the same process
 // of the same host and with the same rank: a main thread, and helpers that prefetch.
 type emitter struct {
-	id       int
-	helpers  int
+	id      int
+	helpers int
+	// steps is how many training steps a session has.
+	steps int
+	// sampling is how much event time lies between samples.
+	sampling int64
+	// lost is the share of the boundaries that are never sent, early the share of the
+	// batches of metrics that are sent before their boundaries.
+	lost, early float64
+	spans       bool
+	// perRequest is how many records a request has, at most.
+	perRequest int
+	// pace is how many times longer than usual all lasts.
+	pace int64
+	// note is how long an attribute is, in bytes, that each boundary has.
+	note int
+	// unlike is true if no two scopes have the same path.
+	unlike bool
+
 	random   *rand.Rand
 	now      int64 // event time
 	records  int64 // how many there have been
@@ -56,7 +85,9 @@ type emitter struct {
 
 func newEmitter(id int) *emitter {
 	return &emitter{
-		id: id, helpers: id % 3, now: 1_800_000_000_000 * millisecond,
+		id: id, helpers: id % 3, steps: stepsPerSession, sampling: samplingPeriod, pace: 1,
+		lost: lostShare, early: earlyMetrics, perRequest: maxRecordsPerRequest,
+		now:    1_800_000_000_000 * millisecond,
 		random: rand.New(rand.NewPCG(uint64(id), 1)), answers: map[string]answer{},
 	}
 }
@@ -65,25 +96,28 @@ func newEmitter(id int) *emitter {
 type session struct {
 	of *emitter
 	id string
-	// events and points are its log records and data points in the order of their times.
-	events, points []*item
-	// lost is how many of its boundaries are never sent, doubled how many of its log
-	// records and data points are sent twice.
-	lost                         int
-	doubledEvents, doubledPoints int
-	// cut is true if a reload fell into it.
+	// events, points and spans are its log records, data points and spans in the order
+	// of their times.
+	events, points, spans []*item
+	// lost is how many of its boundaries are never sent, doubled how many of its records
+	// are sent twice, by signal.
+	lost    int
+	doubled map[string]int
+	// cut is true if a reload, or damage to the storage, fell into it.
 	cut bool
 }
 
-// item is a log record or a data point.
+// item is a log record, a data point or a span.
 type item struct {
 	id     int64
+	from   int64 // of a span
 	at     int64
 	event  string // the event type of a log record
 	phase  *phase // of a boundary
 	origin int64  // the thread that it names, or 0
 	lost   bool
-	// right is the answer that it should get, from what the program itself knows.
+	// right is the answer that it should get, from what the program itself knows; nil if
+	// it cannot tell.
 	right answer
 }
 
@@ -97,13 +131,13 @@ type phase struct {
 	sequence int64 // of its latest boundary
 }
 
-// request is a batch of one session's log records or data points.
+// request is a batch of one session's log records, data points or spans.
 type request struct {
-	of      *session
-	number  int64 // among those of the emitter
-	metrics bool
-	items   []*item
-	// held is true if some of its data points come before an event of their time.
+	of     *session
+	number int64 // among those of the emitter
+	signal string
+	items  []*item
+	// held is true if some of its records come before an event of their time.
 	held bool
 	// settled is true if no boundary that will come is missing, as far as the events have
 	// come, when the items are answered.
@@ -137,12 +171,12 @@ func (s *script) in(name string, do func()) {
 
 // scripts has what the threads of the program do in a session.
 func (e *emitter) scripts() []*script {
-	pass := func(s *script, from, to int64) { s.pass(e.random, from, to) }
+	pass := func(s *script, from, to int64) { s.pass(e.random, e.pace*from, e.pace*to) }
 	thread := func(n int) int64 { return int64(1000*(e.id+1) + n) }
 	train := &script{thread: thread(0), name: "MainThread", now: e.now}
 	pass(train, millisecond, 30*millisecond)
 	train.in("train", func() {
-		for range stepsPerSession {
+		for range e.steps {
 			pass(train, 1000, millisecond)
 			train.in("step", func() {
 				for _, name := range []string{"load_batch", "forward", "backward", "optimizer_step"} {
@@ -174,7 +208,7 @@ func (e *emitter) scripts() []*script {
 // run makes up a session: its records with the right answers, and the requests that
 // they come in.
 func (e *emitter) run() (*session, []*request) {
-	s := &session{of: e, id: fmt.Sprintf("job-%d-run-%d", e.id/2, len(e.sessions))} // of two ranks
+	s := &session{of: e, id: fmt.Sprintf("job-%d-run-%d", e.id/2, len(e.sessions)), doubled: map[string]int{}} // of two ranks
 	scripts := e.scripts()
 	end := scripts[0].now
 
@@ -194,7 +228,7 @@ func (e *emitter) run() (*session, []*request) {
 		}
 	}
 	for _, event := range []string{"sample", ""} {
-		for at := e.now + e.random.Int64N(sampling); at < end; at += sampling/2 + e.random.Int64N(sampling) {
+		for at := e.now + e.random.Int64N(e.sampling); at < end; at += e.sampling/2 + e.random.Int64N(e.sampling) {
 			sample := item{at: at, event: event}
 			if e.random.Float64() < originShare {
 				sample.origin = scripts[e.random.IntN(len(scripts))].thread
@@ -206,17 +240,30 @@ func (e *emitter) run() (*session, []*request) {
 
 	stacks := map[int64]*phase{} // the innermost phase of each thread
 	last, sequence := int64(0), int64(0)
+	var past []int64 // the moments so far
 	for _, m := range moments {
 		it := m.item
 		it.id = e.records
 		e.records++
 		it.at = max(it.at, last+1) // no two at the same time
+		if e.spans && len(stacks) > 0 && e.random.Float64() < spanShare {
+			// From one moment to the next one, the phases are those of the first.
+			s.spans = append(s.spans,
+				&item{id: e.records, from: last, at: it.at, right: e.rightAnswer(stacks, 0)},
+				&item{id: e.records + 1, from: past[max(0, len(past)-1-e.random.IntN(spanReach))], at: it.at})
+			e.records += 2
+		}
 		last = it.at
+		past = append(past, last)
 		left := (*phase)(nil)
 		if m.thread != nil {
 			sequence++
 			if m.action.enter != "" {
-				entered := phase{name: m.action.enter, id: fmt.Sprintf("%s:%d", s.id, sequence), thread: m.thread, parent: stacks[m.thread.thread]}
+				name := m.action.enter
+				if e.unlike {
+					name = fmt.Sprintf("%s %d of %s of emitter %d", name, sequence, s.id, e.id)
+				}
+				entered := phase{name: name, id: fmt.Sprintf("%s:%d", s.id, sequence), thread: m.thread, parent: stacks[m.thread.thread]}
 				if entered.parent != nil {
 					entered.path = slices.Clone(entered.parent.path)
 				}
@@ -228,7 +275,7 @@ func (e *emitter) run() (*session, []*request) {
 			boundary := *stacks[m.thread.thread]
 			boundary.sequence = sequence
 			it.phase = &boundary
-			if it.lost = e.random.Float64() < lostShare; it.lost {
+			if it.lost = e.random.Float64() < e.lost; it.lost {
 				s.lost++
 			}
 		}
@@ -299,28 +346,24 @@ func late[T any](random *rand.Rand, inOrder []T, share float64, by int) []T {
 }
 
 // chunks cuts items into batches of any size. Some items are in two of them.
-func (e *emitter) chunks(s *session, items []*item, metrics bool) []*request {
+func (e *emitter) chunks(s *session, items []*item, signal string) []*request {
 	var requests []*request
 	var again []*item
-	doubled := &s.doubledEvents
-	if metrics {
-		doubled = &s.doubledPoints
-	}
 	for len(items) > 0 {
-		n := min(1+e.random.IntN(maxRecordsPerRequest), len(items))
-		r := &request{of: s, metrics: metrics, items: slices.Concat(again, items[:n])}
+		n := min(1+e.random.IntN(e.perRequest), len(items))
+		r := &request{of: s, signal: signal, items: slices.Concat(again, items[:n])}
 		again = nil
 		for _, it := range items[:n] {
 			if e.random.Float64() < doubledShare {
 				again = append(again, it)
-				*doubled++
+				s.doubled[signal]++
 			}
 		}
 		requests = append(requests, r)
 		items = items[n:]
 	}
 	if len(again) > 0 {
-		requests = append(requests, &request{of: s, metrics: metrics, items: again})
+		requests = append(requests, &request{of: s, signal: signal, items: again})
 	}
 	return requests
 }
@@ -332,9 +375,9 @@ func (e *emitter) plan(s *session) []*request {
 	if badNetwork {
 		sent = late(e.random, sent, lateRecords, lateRecordsBy)
 	}
-	logs := e.chunks(s, sent, false)
+	batches := e.chunks(s, sent, logs)
 	if badNetwork {
-		logs = late(e.random, logs, lateBatches, lateBatchesBy)
+		batches = late(e.random, batches, lateBatches, lateBatchesBy)
 	}
 
 	type placed struct {
@@ -342,20 +385,20 @@ func (e *emitter) plan(s *session) []*request {
 		*request
 	}
 	var plan []placed
-	reached := make([]int64, len(logs)) // the newest event after each batch
+	reached := make([]int64, len(batches)) // the newest event after each batch
 	newest := int64(0)
-	for i, r := range logs {
+	for i, r := range batches {
 		newest = max(newest, r.newest())
 		reached[i] = newest
 		plan = append(plan, placed{float64(i), r})
 	}
-	for _, r := range e.chunks(s, s.points, true) {
+	for _, r := range slices.Concat(e.chunks(s, s.points, metrics), e.chunks(s, s.spans, traces)) {
 		at, _ := slices.BinarySearch(reached, r.newest())
 		place := float64(at) + 0.5
 		switch chance := e.random.Float64(); {
-		case chance < earlyMetrics:
+		case chance < e.early:
 			place -= float64(1 + e.random.IntN(earlyMetricsBy))
-		case chance < earlyMetrics+lateMetrics:
+		case chance < e.early+lateMetrics:
 			place += float64(1 + e.random.IntN(lateMetricsBy))
 		}
 		plan = append(plan, placed{max(place, 0.5), r}) // a session that is not known has no answers
@@ -394,7 +437,7 @@ func (s *session) settle(requests []*request) {
 	whole := make([]bool, len(requests))    // whether no boundary before that one is on its way
 	newest, lastArrival, next := int64(0), 0, 0
 	for i, r := range requests {
-		if !r.metrics {
+		if r.signal == logs {
 			newest = max(newest, r.newest())
 		}
 		for ; next < len(s.events) && s.events[next].at <= newest; next++ {
@@ -417,7 +460,8 @@ func (s *session) settle(requests []*request) {
 
 // batch is the request's content.
 func (r *request) batch() any {
-	if r.metrics {
+	switch r.signal {
+	case metrics:
 		md := pmetric.NewMetrics()
 		resource := md.ResourceMetrics().AppendEmpty()
 		r.describe(resource.Resource())
@@ -430,6 +474,18 @@ func (r *request) batch() any {
 			it.describe(dp.Attributes())
 		}
 		return md
+	case traces:
+		td := ptrace.NewTraces()
+		resource := td.ResourceSpans().AppendEmpty()
+		r.describe(resource.Resource())
+		spans := resource.ScopeSpans().AppendEmpty().Spans()
+		for _, it := range r.items {
+			span := spans.AppendEmpty()
+			span.SetStartTimestamp(pcommon.Timestamp(it.from))
+			span.SetEndTimestamp(pcommon.Timestamp(it.at))
+			it.describe(span.Attributes())
+		}
+		return td
 	}
 	ld := plog.NewLogs()
 	resource := ld.ResourceLogs().AppendEmpty()
@@ -441,7 +497,10 @@ func (r *request) batch() any {
 		record.SetEventName(it.event)
 		it.describe(record.Attributes())
 		if it.phase != nil {
-			it.phase.describe(strings.TrimPrefix(it.event, "phase_"), record.Attributes())
+			scope := it.phase.describe(strings.TrimPrefix(it.event, "phase_"), record.Attributes())
+			if note := r.of.of.note; note > 0 {
+				scope.PutEmptyMap("attributes").PutStr("note", fmt.Sprintf("%0*d", note, it.phase.sequence))
+			}
 		}
 	}
 	return ld
@@ -464,8 +523,8 @@ func (it *item) describe(attributes pcommon.Map) {
 	}
 }
 
-func (p *phase) describe(action string, attributes pcommon.Map) {
-	scope := attributes.PutEmptyMap("metadata").PutEmptyMap("phase_scope")
+func (p *phase) describe(action string, attributes pcommon.Map) (scope pcommon.Map) {
+	scope = attributes.PutEmptyMap("metadata").PutEmptyMap("phase_scope")
 	scope.PutStr("action", action)
 	scope.PutStr("name", p.name)
 	scope.PutStr("scope_id", p.id)
@@ -479,4 +538,5 @@ func (p *phase) describe(action string, attributes pcommon.Map) {
 	for _, name := range p.path {
 		path.AppendEmpty().SetStr(name)
 	}
+	return scope
 }

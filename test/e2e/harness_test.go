@@ -44,12 +44,21 @@ type collector struct {
 	command *exec.Cmd
 	exited  chan struct{} // closed when the process is gone
 	status  error         // how it went; set before exited is closed
+	killed  bool          // by the test
 }
 
-// start starts the collector with testdata/collector/otlp.yaml and what is put on
-// top of it, and waits until it is ready. A relative name is looked for in
-// testdata/collector. env has the variables, NAME=VALUE, that the files on top need.
+// start launches the collector, and waits until it is ready.
 func start(t *testing.T, env []string, onTop ...string) *collector {
+	t.Helper()
+	c := launch(t, env, onTop...)
+	c.waitUntilReady(t, 1)
+	return c
+}
+
+// launch runs the collector with testdata/collector/otlp.yaml and what is put on top of
+// it. A relative name is looked for in testdata/collector. env has the variables,
+// NAME=VALUE, that the files on top need.
+func launch(t *testing.T, env []string, onTop ...string) *collector {
 	t.Helper()
 	binary := os.Getenv("OTELCOL_PHASEATTR")
 	require.NotEmpty(t, binary, "OTELCOL_PHASEATTR must hold the path of the built collector; make e2e sets it")
@@ -83,7 +92,6 @@ func start(t *testing.T, env []string, onTop ...string) *collector {
 		close(c.exited)
 	}()
 	t.Cleanup(func() { c.cleanUp(t) })
-	c.waitUntilReady(t, 1)
 	return c
 }
 
@@ -107,7 +115,7 @@ func (c *collector) cleanUp(t *testing.T) {
 		_ = c.command.Process.Kill()
 		<-c.exited
 	}
-	if t.Failed() {
+	if t.Failed() && !c.killed {
 		t.Logf("the collector printed:\n%s", c.printed(t))
 	}
 }
@@ -125,25 +133,34 @@ func (c *collector) running() bool {
 // and its health check says so too.
 func (c *collector) waitUntilReady(t *testing.T, nth int) {
 	t.Helper()
-	c.eventually(t, "ready", func() bool {
-		if bytes.Count(c.printed(t), []byte("Everything is ready.")) < nth {
-			return false
-		}
-		status, _, err := get("http://" + c.health)
-		return err == nil && status == http.StatusOK
-	})
+	c.eventually(t, "ready", func() bool { return c.ready(t, nth) })
+}
+
+func (c *collector) ready(t *testing.T, nth int) bool {
+	t.Helper()
+	if bytes.Count(c.printed(t), []byte("Everything is ready.")) < nth {
+		return false
+	}
+	status, _, err := get("http://" + c.health)
+	return err == nil && status == http.StatusOK
 }
 
 // eventually waits for a condition, but no longer than the collector runs.
 func (c *collector) eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	for deadline := time.After(patience); ; {
-		if condition() {
-			return
-		}
+	c.eventuallyOrExit(t, what, condition)
+	if !c.running() && !condition() {
+		require.FailNow(t, "the collector exited", "waiting for: %s", what)
+	}
+}
+
+// eventuallyOrExit waits for a condition or the end of the collector.
+func (c *collector) eventuallyOrExit(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	for deadline := time.After(patience); !condition(); {
 		select {
 		case <-c.exited:
-			require.FailNow(t, "the collector exited", "waiting for: %s", what)
+			return
 		case <-deadline:
 			require.FailNow(t, "waited in vain", "for: %s", what)
 		case <-time.After(tick):
@@ -179,10 +196,38 @@ func (c *collector) stop(t *testing.T) {
 	c.waitForExit(t)
 }
 
+// stopTroubled is stop for a collector that may have logged errors.
+func (c *collector) stopTroubled(t *testing.T) {
+	t.Helper()
+	c.signal(t, syscall.SIGTERM)
+	c.waitForEnd(t)
+	checkLog(t, c.printed(t), "debug", "info", "warn", "error")
+}
+
+// kill ends the collector at once, whatever it is doing. It must not have ended by
+// itself before, nor have printed anything but log lines.
+func (c *collector) kill(t *testing.T) {
+	t.Helper()
+	require.NoError(t, c.command.Process.Kill())
+	<-c.exited
+	var exit *exec.ExitError
+	require.ErrorAs(t, c.status, &exit)
+	require.Equal(t, "signal: killed", exit.Error(), "how the collector ended")
+	printed := c.printed(t)
+	lines := printed[:bytes.LastIndexByte(printed, '\n')+1] // the kill may have cut the last one off
+	checkLog(t, lines, "debug", "info", "warn", "error")
+	c.killed = true
+}
+
 // waitForExit waits for the end of a collector that was told to. It must exit with
-// status 0, and have printed nothing but log lines below the level of an error: no
-// panic, no data race.
+// status 0, and have printed nothing but log lines below the level of an error.
 func (c *collector) waitForExit(t *testing.T) {
+	t.Helper()
+	c.waitForEnd(t)
+	checkLog(t, c.printed(t), "debug", "info", "warn")
+}
+
+func (c *collector) waitForEnd(t *testing.T) {
 	t.Helper()
 	select {
 	case <-c.exited:
@@ -190,10 +235,16 @@ func (c *collector) waitForExit(t *testing.T) {
 		require.FailNow(t, "the collector does not end")
 	}
 	require.NoError(t, c.status, "the collector's exit status")
-	for line := range bytes.Lines(c.printed(t)) {
+}
+
+// checkLog checks that all lines that the collector printed are log lines of the given
+// levels: there is no panic, nor a data race.
+func checkLog(t *testing.T, lines []byte, levels ...string) {
+	t.Helper()
+	for line := range bytes.Lines(lines) {
 		var entry struct{ Level string }
 		require.NoError(t, json.Unmarshal(line, &entry), "the collector printed: %s", line)
-		require.Contains(t, []string{"debug", "info", "warn"}, entry.Level, "the collector logged: %s", line)
+		require.Contains(t, levels, entry.Level, "the collector logged: %s", line)
 	}
 }
 
@@ -207,15 +258,31 @@ func (c *collector) printed(t *testing.T) []byte {
 // counts reads one of the collector's own metrics: its values by those of one label.
 func (c *collector) counts(t *testing.T, metric, label string) map[string]int {
 	t.Helper()
-	status, body, err := get("http://" + c.telemetry + "/metrics")
-	require.NoError(t, err)
-	require.Equal(t, http.StatusOK, status)
 	sample := regexp.MustCompile(fmt.Sprintf(`(?m)^%s\{(?:.*,)?%s="([^"]*)".*\} (\S+)$`, metric, label))
 	values := map[string]int{}
-	for _, found := range sample.FindAllSubmatch(body, -1) {
+	for _, found := range sample.FindAllSubmatch(c.scrape(t), -1) {
 		value, err := strconv.ParseFloat(string(found[2]), 64)
 		require.NoError(t, err)
 		values[string(found[1])] += int(value)
 	}
 	return values
+}
+
+// gauge reads one of the collector's own metrics that has no labels.
+func (c *collector) gauge(t *testing.T, metric string) int {
+	t.Helper()
+	found := regexp.MustCompile(`(?m)^` + metric + ` (\S+)$`).FindSubmatch(c.scrape(t))
+	require.NotNil(t, found, metric)
+	value, err := strconv.ParseFloat(string(found[1]), 64)
+	require.NoError(t, err)
+	return int(value)
+}
+
+// scrape reads the collector's own metrics.
+func (c *collector) scrape(t *testing.T) []byte {
+	t.Helper()
+	status, body, err := get("http://" + c.telemetry + "/metrics")
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, status)
+	return body
 }

@@ -33,13 +33,13 @@ func encode(batch any) (signal string, body []byte, err error) {
 	switch batch := batch.(type) {
 	case plog.Logs:
 		body, err = (&plog.ProtoMarshaler{}).MarshalLogs(batch)
-		return "logs", body, err
+		return logs, body, err
 	case pmetric.Metrics:
 		body, err = (&pmetric.ProtoMarshaler{}).MarshalMetrics(batch)
-		return "metrics", body, err
+		return metrics, body, err
 	case ptrace.Traces:
 		body, err = (&ptrace.ProtoMarshaler{}).MarshalTraces(batch)
-		return "traces", body, err
+		return traces, body, err
 	}
 	return "", nil, fmt.Errorf("%T is no batch", batch)
 }

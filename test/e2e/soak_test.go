@@ -169,8 +169,8 @@ func (a *account) came(t *testing.T, resource, attributes pcommon.Map) {
 		a.answers[class].right++
 	} else if class == settledWhole && a.shown < shown {
 		a.shown++
-		t.Errorf("%s, rank of emitter %d, request %d (tries: %d, metrics: %t, held: %t), record %d at %d: want %v, got %v",
-			r.of.id, i, n, r.tries, r.metrics, r.held, id, r.items[at].at, r.items[at].right, given)
+		t.Errorf("%s, rank of emitter %d, request %d (tries: %d, %s, held: %t), record %d at %d: want %v, got %v",
+			r.of.id, i, n, r.tries, r.signal, r.held, id, r.items[at].at, r.items[at].right, given)
 	}
 }
 
@@ -202,7 +202,7 @@ func (l *ledger) add(r *request) {
 // close prints the account and checks it.
 func (a *account) close(t *testing.T) {
 	t.Helper()
-	var logs, points ledger
+	var events, points ledger
 	sessions, cut, requests, repeated, tries, held := 0, 0, 0, 0, 0, 0
 	for _, e := range a.emitters {
 		for _, s := range e.sessions {
@@ -210,11 +210,11 @@ func (a *account) close(t *testing.T) {
 			if s.cut {
 				cut++
 			}
-			logs.made += len(s.events)
-			logs.lost += s.lost
+			events.made += len(s.events)
+			events.lost += s.lost
 			points.made += len(s.points)
-			logs.doubled += s.doubledEvents
-			points.doubled += s.doubledPoints
+			events.doubled += s.doubled[logs]
+			points.doubled += s.doubled[metrics]
 		}
 		for _, r := range e.requests {
 			requests++
@@ -225,15 +225,15 @@ func (a *account) close(t *testing.T) {
 			if r.held {
 				held++
 			}
-			if r.metrics {
+			if r.signal == metrics {
 				points.add(r)
 			} else {
-				logs.add(r)
+				events.add(r)
 			}
 		}
 	}
 	all := ledger{}
-	for _, l := range []*ledger{&logs, &points} {
+	for _, l := range []*ledger{&events, &points} {
 		all.made += l.made
 		all.lost += l.lost
 		all.doubled += l.doubled
@@ -247,7 +247,7 @@ func (a *account) close(t *testing.T) {
 	var text strings.Builder
 	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', tabwriter.AlignRight)
 	row := func(name string, of func(*ledger) int) {
-		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t\n", name, of(&logs), of(&points), of(&all))
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t\n", name, of(&events), of(&points), of(&all))
 	}
 	fmt.Fprintf(w, "the account\tlog records\tdata points\tall\t\n")
 	row("made", func(l *ledger) int { return l.made })
