@@ -331,3 +331,21 @@ func FuzzRecord(f *testing.F) {
 		assert.LessOrEqual(t, c.index.Stats().Boundaries, int64(len(payload)))
 	})
 }
+
+func TestAStorageThatIsFullIsReadAllTheSame(t *testing.T) {
+	a := boundary.Group{Session: "a"}
+	d := newDisk()
+	started(t, d).take(t.Context(), enter(a, 1, "train"))
+	left := d.left()
+	left.full = true
+	c := started(t, left)
+	assert.Equal(t, []string{"train"}, c.paths(a, 2))
+	assert.Positive(t, c.failures(Write))
+	c.take(t.Context(), enter(a, 5, "late"))
+
+	left.set(false, false)
+	require.NoError(t, c.store.heal(t.Context()))
+	next := started(t, left.left())
+	assert.Equal(t, []string{"train"}, next.paths(a, 2))
+	assert.Equal(t, []string{"late"}, next.paths(a, 6))
+}

@@ -17,8 +17,8 @@ import (
 type disk struct {
 	mu    sync.Mutex
 	files map[string]map[string][]byte
-	// fails and panics say what the next calls do.
-	fails, panics bool
+	// fails and panics say what the next calls do; full, that it takes nothing more.
+	fails, panics, full bool
 }
 
 func newDisk() *disk { return &disk{files: map[string]map[string][]byte{}} }
@@ -37,7 +37,7 @@ func (d *disk) left() *disk {
 func (d *disk) set(fails, panics bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.fails, d.panics = fails, panics
+	d.fails, d.panics, d.full = fails, panics, false
 }
 
 func (d *disk) open(_ context.Context, name string) (storage.Client, error) {
@@ -88,6 +88,9 @@ func (f *file) Batch(_ context.Context, ops ...*storage.Operation) error {
 		return err
 	}
 	for _, op := range ops {
+		if f.disk.full && op.Type != storage.Get {
+			return errDisk
+		}
 		switch op.Type {
 		case storage.Get:
 			op.Value = bytes.Clone(f.entries[op.Key])

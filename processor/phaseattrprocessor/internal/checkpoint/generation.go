@@ -62,29 +62,33 @@ func openLedger(ctx context.Context, open opener) (*ledger, error) {
 }
 
 func (l *ledger) write(ctx context.Context, number, attempts uint64) error {
-	l.number, l.attempts = number, attempts
 	entry := binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(nil, number), attempts)
-	return guard(func() error { return l.client.Set(ctx, ledgerKey, seal(ledgerKey, entry)) })
+	err := guard(func() error { return l.client.Set(ctx, ledgerKey, seal(ledgerKey, entry)) })
+	if err == nil {
+		l.number, l.attempts = number, attempts
+	}
+	return err
 }
 
 // open opens the generation in use. The error says so when that cannot be survived.
+// Until proven is called, it is one more attempt that has failed.
 func (l *ledger) open(ctx context.Context, open opener) (client storage.Client, err error) {
 	if l.attempts >= maxAttempts {
 		return nil, fmt.Errorf("%w: generation %d cannot be opened", errSpoiled, l.number)
 	}
-	err = l.write(ctx, l.number, l.attempts+1)
-	if err != nil {
+	// A ledger that cannot be written now counts nothing.
+	if err = l.write(ctx, l.number, l.attempts+1); errors.Is(err, errSpoiled) {
 		return nil, err
 	}
 	err = guard(func() (err error) {
 		client, err = open(ctx, fmt.Sprintf("generation_%d", l.number))
 		return err
 	})
-	if err != nil {
-		return nil, err
-	}
-	return client, l.write(ctx, l.number, 0)
+	return client, err
 }
+
+// proven takes note that the generation in use can be read and written.
+func (l *ledger) proven(ctx context.Context) error { return l.write(ctx, l.number, 0) }
 
 // next goes on to the next generation.
 func (l *ledger) next(ctx context.Context) error { return l.write(ctx, l.number+1, 0) }

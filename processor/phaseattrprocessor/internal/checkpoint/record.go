@@ -23,6 +23,8 @@ const (
 	journalPrefix    = "journal/"
 	snapshotPrefix   = "group/"
 	unreadablePrefix = "unreadable/"
+	// proofKey is written to see whether the storage can be written.
+	proofKey = "proof"
 )
 
 var (

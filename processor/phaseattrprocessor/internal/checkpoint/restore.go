@@ -66,6 +66,9 @@ func (s *Store) open(ctx context.Context) (client storage.Client, r *restoration
 			return err
 		})
 	}
+	if err == nil {
+		err = s.prove(ctx, client)
+	}
 	switch {
 	case errors.Is(err, errSpoiled): // what it left locked stays so
 		err = errors.Join(err, s.ledger.next(ctx))
@@ -73,6 +76,19 @@ func (s *Store) open(ctx context.Context) (client storage.Client, r *restoration
 		err = errors.Join(err, guard(func() error { return client.Close(ctx) }))
 	}
 	return client, r, err
+}
+
+// prove writes to the storage, which may end the process if its file is damaged. One
+// that cannot be written now may be later.
+func (s *Store) prove(ctx context.Context, client storage.Client) error {
+	err := guard(func() error { return client.Set(ctx, proofKey, nil) })
+	if errors.Is(err, errSpoiled) {
+		return err
+	}
+	if err = errors.Join(err, s.ledger.proven(ctx)); err != nil {
+		s.options.Failed(ctx, Write, 1, err)
+	}
+	return nil
 }
 
 // isSpoiled tells, once, whether the storage has panicked since it was opened.
