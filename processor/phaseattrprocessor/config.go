@@ -134,6 +134,10 @@ type Config struct {
 	// phase name. A boundary past it is refused. Default: 256.
 	MaxTextBytes int `mapstructure:"max_text_bytes"`
 
+	// Storage is the storage extension that the index is kept in, so that it outlives the
+	// process. Default: none.
+	Storage *component.ID `mapstructure:"storage"`
+
 	// prevent unkeyed literal initialization
 	_ struct{}
 }

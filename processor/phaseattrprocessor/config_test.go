@@ -98,6 +98,7 @@ func TestConfigIsReadFromYAML(t *testing.T) {
 			MaxDepth:               8,
 			MaxLabelBytes:          9,
 			MaxTextBytes:           10,
+			Storage:                new(component.MustNewIDWithName("file_storage", "phases")),
 		},
 		"phase_attr/every_attribute": edited(func(cfg *Config) { cfg.Attributes = attributeNames() }),
 		"phase_attr/no_grace_period": edited(func(cfg *Config) { cfg.GracePeriod = 0 }),

@@ -57,6 +57,7 @@ func newPipelines(t *testing.T, factory processor.Factory, cfg *Config) *pipelin
 	t.Helper()
 	p := &pipelines{telemetry: componenttest.NewTelemetry()}
 	set := metadatatest.NewSettings(p.telemetry)
+	set.ID = component.NewID(metadata.Type)
 	var err error
 	p.logs, err = factory.CreateLogs(t.Context(), set, cfg, &p.logsSink)
 	require.NoError(t, err)
@@ -75,7 +76,7 @@ func newPipelines(t *testing.T, factory processor.Factory, cfg *Config) *pipelin
 func startPipelines(t *testing.T, edits ...func(*Config)) *pipelines {
 	t.Helper()
 	p := newPipelines(t, NewFactory(), newConfig(t, edits...))
-	p.start(t)
+	p.start(t, componenttest.NewNopHost())
 	return p
 }
 
@@ -83,10 +84,10 @@ func (p *pipelines) components() []component.Component {
 	return []component.Component{p.logs, p.metrics, p.traces}
 }
 
-func (p *pipelines) start(t *testing.T) {
+func (p *pipelines) start(t *testing.T, host component.Host) {
 	t.Helper()
 	for _, c := range p.components() {
-		require.NoError(t, c.Start(t.Context(), componenttest.NewNopHost()))
+		require.NoError(t, c.Start(t.Context(), host))
 	}
 }
 
@@ -152,8 +153,8 @@ func TestPipelinesOfOneConfigurationShareTheirIndex(t *testing.T) {
 func TestConfigurationsShareNothing(t *testing.T) {
 	factory := NewFactory()
 	first, second := newPipelines(t, factory, newConfig(t)), newPipelines(t, factory, newConfig(t))
-	first.start(t)
-	second.start(t)
+	first.start(t, componenttest.NewNopHost())
+	second.start(t, componenttest.NewNopHost())
 	run := &program{session: "run"}
 	first.passLogs(t, records(t, run.worker(1).enter(1, "train")))
 	assert.Equal(t, "train", first.path(t, run, 2))
@@ -163,8 +164,8 @@ func TestConfigurationsShareNothing(t *testing.T) {
 func TestFactoriesShareNothing(t *testing.T) {
 	cfg := newConfig(t)
 	first, second := newPipelines(t, NewFactory(), cfg), newPipelines(t, NewFactory(), cfg)
-	first.start(t)
-	second.start(t)
+	first.start(t, componenttest.NewNopHost())
+	second.start(t, componenttest.NewNopHost())
 	run := &program{session: "run"}
 	first.passLogs(t, records(t, run.worker(1).enter(1, "train")))
 	assert.Equal(t, "train", first.path(t, run, 2))
@@ -175,7 +176,7 @@ func TestShutdownMayComeWithoutAStartAndTwiceInAnyOrder(t *testing.T) {
 	for _, order := range [][3]int{{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}} {
 		factory, cfg := NewFactory(), newConfig(t)
 		p := newPipelines(t, factory, cfg)
-		p.start(t)
+		p.start(t, componenttest.NewNopHost())
 		unused := newPipelines(t, factory, cfg)
 		unused.shutdown(t) // without a start
 		require.Error(t, unused.logs.Start(t.Context(), componenttest.NewNopHost()))
@@ -190,7 +191,7 @@ func TestShutdownMayComeWithoutAStartAndTwiceInAnyOrder(t *testing.T) {
 func TestIndexLivesUntilTheLastPipelineIsShutDown(t *testing.T) {
 	factory, cfg := NewFactory(), newConfig(t)
 	p := newPipelines(t, factory, cfg)
-	p.start(t)
+	p.start(t, componenttest.NewNopHost())
 	run := &program{session: "run"}
 	p.passLogs(t, records(t, run.worker(1).enter(1, "train")))
 
@@ -211,7 +212,7 @@ func TestIndexLivesUntilTheLastPipelineIsShutDown(t *testing.T) {
 	require.NoError(t, p.metrics.Shutdown(t.Context()))
 	require.NoError(t, late.Shutdown(t.Context()))
 	again := newPipelines(t, factory, cfg)
-	again.start(t)
+	again.start(t, componenttest.NewNopHost())
 	assert.Nil(t, again.path(t, run, 2))
 }
 

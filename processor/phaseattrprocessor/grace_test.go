@@ -215,7 +215,7 @@ func TestWhatTheNextComponentRefusesIsCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		factory, cfg := NewFactory(), newConfig(t, withGrace)
 		p := newPipelines(t, factory, cfg)
-		p.start(t)
+		p.start(t, componenttest.NewNopHost())
 		refused, err := factory.CreateMetrics(t.Context(), metadatatest.NewSettings(p.telemetry), cfg,
 			consumertest.NewErr(errors.New("full")))
 		require.NoError(t, err)

@@ -10,6 +10,7 @@ import (
 	"go.opentelemetry.io/collector/processor"
 
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/checkpoint"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/replay"
 )
 
@@ -48,6 +49,9 @@ func (p *logsProcessor) ConsumeLogs(ctx context.Context, ld plog.Logs) error {
 // out the boundaries that the index has taken, and what that leaves empty.
 func (p *instance) takeIn(ctx context.Context, ld plog.Logs) {
 	drop := p.config.Boundaries == BoundariesDrop
+	entry := p.store.Entry()
+	// What was taken in outlives the process before the caller is told that it was.
+	defer p.store.Write(ctx, entry)
 	var last boundary.Group
 	ld.ResourceLogs().RemoveIf(func(resource plog.ResourceLogs) bool {
 		dropped := false
@@ -59,7 +63,7 @@ func (p *instance) takeIn(ctx context.Context, ld plog.Logs) {
 				if event.Type == "" {
 					return false
 				}
-				group, taken := p.takeInEvent(ctx, &event, &fields)
+				group, taken := p.takeInEvent(ctx, &event, &fields, entry)
 				if group != last {
 					p.advance(last)
 					last = group
@@ -77,9 +81,9 @@ func (p *instance) takeIn(ctx context.Context, ld plog.Logs) {
 
 // takeInEvent hands an event to the index. It returns the group that has come
 // further, and whether the event was a boundary that the index has taken. One that
-// was rejected is an event of its group all the same.
+// was rejected is an event of its group all the same. The entry takes note of it.
 func (p *instance) takeInEvent(
-	ctx context.Context, event *boundary.Event, fields *boundary.Fields,
+	ctx context.Context, event *boundary.Event, fields *boundary.Fields, entry *checkpoint.Entry,
 ) (group boundary.Group, taken bool) {
 	group, reason := p.reader.Group(fields)
 	if reason == boundary.OK && !event.HasTime {
@@ -91,39 +95,42 @@ func (p *instance) takeInEvent(
 		}
 		return boundary.Group{}, false
 	}
-	if !p.index.Has(group) {
-		p.begin(group, event, fields)
+	if !p.index.Begun(group) {
+		in := checkpoint.Introduction{
+			At:       event.Time,
+			Seat:     p.reader.Process(fields, group).Seat(),
+			Identity: p.association.Identity(fields),
+		}
+		if p.introduce(group, &in) {
+			entry.Began(group, &in)
+		}
+	}
+	observe := func() {
+		if p.index.Observe(group, event.Time, event.Stop()) == replay.Accepted {
+			entry.Observed(group, event.Time, event.Stop())
+		}
 	}
 	if !event.IsBoundary() {
-		p.index.Observe(group, event.Time, event.Stop())
+		observe()
 		return group, false
 	}
 	b, reason := p.reader.Boundary(event, fields)
 	if reason != boundary.OK {
-		p.index.Observe(group, event.Time, false)
+		observe()
 		p.tally.rejected(ctx, reason.String())
 		return group, false
 	}
 	receipt := p.index.Add(group, &b)
 	p.tally.placed(ctx, receipt)
-	return group, receipt.Outcome == replay.Accepted || receipt.Outcome == replay.Duplicate
-}
-
-// begin introduces a group by its first event.
-func (p *instance) begin(group boundary.Group, event *boundary.Event, fields *boundary.Fields) {
-	var seats []string
-	if seat := p.reader.Process(fields, group).Seat(); seat != "" {
-		seats = append(seats, seat)
+	switch receipt.Outcome {
+	case replay.Accepted:
+		entry.Added(group, &b)
+		return group, true
+	case replay.TooManyGroups:
+	default:
+		entry.Observed(group, event.Time, false)
 	}
-	places := p.association.Places(fields)
-	for _, place := range places {
-		if place.Exclusive {
-			seats = append(seats, place.String())
-		}
-	}
-	if p.index.Begin(group, seats, event.Time) {
-		p.association.Join(group, places)
-	}
+	return group, receipt.Outcome == replay.Duplicate
 }
 
 // logs answers the records of a batch at their times.

@@ -11,6 +11,7 @@ import (
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/consumer"
+	"go.opentelemetry.io/collector/extension/xextension/storage"
 	"go.opentelemetry.io/collector/processor"
 	"go.opentelemetry.io/collector/processor/processorhelper"
 	"go.opentelemetry.io/otel/metric"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/association"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/checkpoint"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/grace"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/metadata"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/replay"
@@ -38,6 +40,10 @@ type state struct {
 	// gate is where batches wait for their boundaries; nil when they do not.
 	gate   *grace.Gate
 	logger *zap.Logger
+	// store keeps the index in a storage; nil when it is not kept.
+	store *checkpoint.Store
+	// storage is where that is, from the first start on.
+	storage storage.Extension
 	// paths are those written on data points.
 	paths *pathBook
 	// askers are the askers that no batch is using.
@@ -84,6 +90,9 @@ func newState(set processor.Settings, config *Config) (*state, error) {
 		return nil, err
 	}
 	s.telemetry = telemetry
+	if config.Storage != nil {
+		s.store = newStore(s, set.ID)
+	}
 	if config.GracePeriod > 0 {
 		s.gate = grace.NewGate(grace.Options{
 			Period:     config.GracePeriod,
@@ -137,31 +146,39 @@ func withoutPipeline(set component.TelemetrySettings) component.TelemetrySetting
 	return set
 }
 
-// started counts an instance that runs. The first one starts what runs in the
-// background.
-func (s *state) started() error {
+// started counts an instance that runs. The first one restores what is stored, and
+// starts what runs in the background.
+func (s *state) started(ctx context.Context, host component.Host) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.running == 0 {
+		if err := s.findStorage(host); err != nil {
+			return err
+		}
 		if err := s.observe(); err != nil {
+			return err
+		}
+		if err := s.restore(ctx); err != nil {
+			s.telemetry.Shutdown()
 			return err
 		}
 		stop := make(chan struct{})
 		s.stop = stop
-		s.sweeper.Go(func() { s.sweep(stop) })
+		s.sweeper.Go(func() { s.sweep(context.WithoutCancel(ctx), stop) })
 	}
 	s.running++
 	return nil
 }
 
 // stopped counts an instance less. The last one stops what runs in the background.
-func (s *state) stopped() {
+func (s *state) stopped(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.running--
 	if s.running == 0 {
 		close(s.stop)
 		s.sweeper.Wait()
+		s.store.Close(ctx)
 		s.telemetry.Shutdown()
 	}
 }
@@ -184,6 +201,7 @@ func (s *state) observe() error {
 		{b.RegisterProcessorPhaseAttrRepairsCallback, func() int64 { return s.index.Stats().Repaired }},
 		{b.RegisterProcessorPhaseAttrHeldBytesCallback, heldBytes},
 		{b.RegisterProcessorPhaseAttrPathsCallback, s.paths.len},
+		{b.RegisterProcessorPhaseAttrStoredBytesCallback, s.store.Bytes},
 	} {
 		errs = append(errs, instrument.register(func(_ context.Context, o metric.Int64Observer) error {
 			o.Observe(instrument.value())
@@ -193,7 +211,7 @@ func (s *state) observe() error {
 	return errors.Join(errs...)
 }
 
-func (s *state) sweep(stop <-chan struct{}) {
+func (s *state) sweep(ctx context.Context, stop <-chan struct{}) {
 	ticker := time.NewTicker(max(min(s.config.SessionTimeout, s.config.Window)/sweepsPerTimeout, time.Millisecond))
 	defer ticker.Stop()
 	for {
@@ -201,11 +219,38 @@ func (s *state) sweep(stop <-chan struct{}) {
 		case <-stop:
 			return
 		case <-ticker.C:
-			for _, group := range s.index.Sweep() {
-				s.association.Leave(group, s.index.Has)
-			}
+			s.sweepOnce(ctx)
 		}
 	}
+}
+
+// sweepOnce lets go of what is over.
+func (s *state) sweepOnce(ctx context.Context) {
+	forgotten := s.index.Sweep()
+	for _, group := range forgotten {
+		s.association.Leave(group, s.index.Has)
+	}
+	s.store.Forget(ctx, forgotten)
+}
+
+// introduce introduces a group by its first event. It returns false when there is no
+// room for the group, or it has been introduced.
+func (s *state) introduce(group boundary.Group, in *checkpoint.Introduction) bool {
+	var seats []string
+	if in.Seat != "" {
+		seats = append(seats, in.Seat)
+	}
+	places := s.association.Places(in.Identity)
+	for _, place := range places {
+		if place.Exclusive {
+			seats = append(seats, place.String())
+		}
+	}
+	if !s.index.Begin(group, seats, in.At) {
+		return false
+	}
+	s.association.Join(group, places)
+	return true
 }
 
 // instance is what the processor of one pipeline has of its own.
@@ -238,7 +283,7 @@ func (p *instance) options() []processorhelper.Option {
 	}
 }
 
-func (p *instance) start(context.Context, component.Host) error {
+func (p *instance) start(ctx context.Context, host component.Host) error {
 	p.life.Lock()
 	defer p.life.Unlock()
 	if p.end {
@@ -247,7 +292,7 @@ func (p *instance) start(context.Context, component.Host) error {
 	if p.runs {
 		return nil
 	}
-	if err := p.started(); err != nil {
+	if err := p.started(ctx, host); err != nil {
 		return err
 	}
 	if p.gate != nil {
@@ -270,7 +315,7 @@ func (p *instance) shutdown(ctx context.Context) error {
 	if !p.runs {
 		return nil
 	}
-	defer p.stopped()
+	defer p.stopped(ctx)
 	if p.queue == nil {
 		return nil
 	}

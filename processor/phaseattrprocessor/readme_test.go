@@ -82,6 +82,8 @@ func typeWord(t *testing.T, typ reflect.Type) string {
 	switch {
 	case typ == reflect.TypeFor[time.Duration]():
 		return "duration"
+	case typ == reflect.TypeFor[*component.ID]():
+		return "component ID"
 	case typ.Kind() == reflect.Slice:
 		return "list"
 	case typ.Kind() == reflect.Bool, typ.Kind() == reflect.Int, typ.Kind() == reflect.String:

@@ -10,8 +10,6 @@ import (
 	"strings"
 	"sync"
 
-	"go.opentelemetry.io/collector/pdata/pcommon"
-
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
@@ -39,6 +37,8 @@ type Association struct {
 	// session and rank are what telemetry calls these two, identity the bits of both.
 	session, rank []boundary.Name
 	identity      boundary.Present
+	// fields are those of boundary records that say where a group is.
+	fields []string
 	// devices translates the places of mapped devices to places of mapped.
 	devices map[string]string
 	// mapped is the rule that mapped devices are looked up by, after all others.
@@ -60,6 +60,7 @@ func New(rules []Rule, devices []Device, textBytes int) *Association {
 		textBytes: textBytes,
 		devices:   map[string]string{},
 		mapped:    Rule{Keys: []Key{{Field: FieldHost}, {Field: FieldLocalRank}}},
+		fields:    []string{FieldHost, FieldPID, FieldDevice, FieldLocalRank, FieldJob},
 		groups:    map[string][]boundary.Group{},
 		places:    map[boundary.Group][]string{},
 	}
@@ -74,6 +75,9 @@ func New(rules []Rule, devices []Device, textBytes int) *Association {
 				a.session = append(a.session, keys[i]...)
 			case FieldRank:
 				a.rank = append(a.rank, keys[i]...)
+			}
+			if !slices.Contains(a.fields, key.Field) {
+				a.fields = append(a.fields, key.Field)
 			}
 		}
 		a.names = append(a.names, keys)
@@ -98,11 +102,35 @@ type Place struct {
 // String is the same for the same place only.
 func (p Place) String() string { return p.text }
 
-// Places reads from a record of a group where the group is.
-func (a *Association) Places(f *boundary.Fields) []Place {
+// Identity is what the records of a group say of where it is: fields and their texts.
+type Identity []FieldText
+
+// FieldText is a field of boundary records with its value as text.
+type FieldText struct{ Field, Text string }
+
+// Identity reads from a record of a group the fields that rules may ask for. What is
+// returned keeps no reference to the record.
+func (a *Association) Identity(f *boundary.Fields) Identity {
+	var id Identity
+	for _, field := range a.fields {
+		if text, ok := asText(f.Get(field)); ok && len(text) <= a.textBytes {
+			id = append(id, FieldText{field, strings.Clone(text)})
+		}
+	}
+	return id
+}
+
+// Places lists where a group of an identity is.
+func (a *Association) Places(id Identity) []Place {
 	var places []Place
 	add := func(rule *Rule, i int) {
-		text, ok := a.place(nil, rule, i, func(key int) (pcommon.Value, bool) { return f.Get(rule.Keys[key].Field) })
+		text, ok := a.place(nil, rule, i, func(key int) (string, bool) {
+			at := slices.IndexFunc(id, func(t FieldText) bool { return t.Field == rule.Keys[key].Field })
+			if at < 0 {
+				return "", false
+			}
+			return id[at].Text, true
+		})
 		if ok {
 			places = append(places, Place{string(text), rule.exclusive()})
 		}
@@ -239,7 +267,7 @@ func (f *Finder) try(rule *Rule, i int, fields *boundary.Fields, named *boundary
 		return Matched
 	}
 	var complete bool
-	value := func(key int) (pcommon.Value, bool) { return fields.FindAny(f.names[i][key]) }
+	value := func(key int) (string, bool) { return asText(fields.FindAny(f.names[i][key])) }
 	if f.text, complete = f.place(f.text[:0], rule, i, value); !complete {
 		return MissingKey
 	}

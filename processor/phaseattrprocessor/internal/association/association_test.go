@@ -46,7 +46,7 @@ func TestRulesAreTriedInOrder(t *testing.T) {
 		other: {"host": "far", "pid": int64(10), "device_id": int64(-1), "job_id": "other"},
 		dead:  {"host": "node", "pid": int64(10), "device_id": int64(0), "job_id": "job"},
 	} {
-		a.Join(group, a.Places(fields(t, record)))
+		a.Join(group, a.Places(a.Identity(fields(t, record))))
 	}
 	var tried []Outcome
 	finder := &Finder{
@@ -145,8 +145,8 @@ func TestSeveralGroupsAreAllFound(t *testing.T) {
 	shared := object{"host": "node", "pid": int64(10), "device_id": int64(0)}
 	groups := []boundary.Group{{Session: "a"}, {Session: "b"}}
 	for _, group := range groups {
-		a.Join(group, a.Places(fields(t, shared)))
-		a.Join(group, a.Places(fields(t, shared))) // twice is once
+		a.Join(group, a.Places(a.Identity(fields(t, shared))))
+		a.Join(group, a.Places(a.Identity(fields(t, shared)))) // twice is once
 	}
 	var outcome Outcome
 	finder := &Finder{
@@ -173,9 +173,9 @@ func TestSeveralGroupsAreAllFound(t *testing.T) {
 func TestProcessesAndDevicesAreExclusive(t *testing.T) {
 	a := New([]Rule{bySession, byProcess, byDevice, byJob}, nil, 100)
 	var exclusive []bool
-	for _, place := range a.Places(fields(t, object{
+	for _, place := range a.Places(a.Identity(fields(t, object{
 		"session_id": "a", "host": "node", "pid": int64(10), "device_id": int64(0), "job_id": "job",
-	})) {
+	}))) {
 		exclusive = append(exclusive, place.Exclusive)
 	}
 	assert.Equal(t, []bool{true, true, false}, exclusive)

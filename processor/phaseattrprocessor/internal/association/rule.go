@@ -21,6 +21,7 @@ const (
 	FieldPID       = "pid"
 	FieldDevice    = "device_id"
 	FieldLocalRank = "local_rank"
+	FieldJob       = "job_id"
 )
 
 // Rule associates telemetry with the groups that agree with it in all its keys.
@@ -55,11 +56,10 @@ func (r *Rule) exclusive() bool {
 
 // place appends the text that stands for a rule, by its position, and the values of
 // its keys, by theirs. It returns false when a value is missing.
-func (a *Association) place(text []byte, rule *Rule, at int, value func(key int) (pcommon.Value, bool)) ([]byte, bool) {
+func (a *Association) place(text []byte, rule *Rule, at int, value func(key int) (string, bool)) ([]byte, bool) {
 	text = strconv.AppendInt(text, int64(at), 10)
 	for i := range rule.Keys {
-		v, found := value(i)
-		part, ok := asText(v, found)
+		part, ok := value(i)
 		if !ok || len(part) > a.textBytes || rule.Keys[i].Field == FieldDevice && part[0] == '-' { // -1 is the CPU
 			return text, false
 		}

@@ -43,6 +43,8 @@ type TelemetryBuilder struct {
 	ProcessorPhaseAttrOutdatedAnswers  metric.Int64Counter
 	ProcessorPhaseAttrPaths            metric.Int64ObservableGauge
 	ProcessorPhaseAttrRepairs          metric.Int64ObservableCounter
+	ProcessorPhaseAttrStorageFailures  metric.Int64Counter
+	ProcessorPhaseAttrStoredBytes      metric.Int64ObservableGauge
 	ProcessorPhaseAttrUnsplitPoints    metric.Int64Counter
 }
 
@@ -138,6 +140,21 @@ func (builder *TelemetryBuilder) RegisterProcessorPhaseAttrRepairsCallback(cb me
 		cb(ctx, &observerInt64{inst: builder.ProcessorPhaseAttrRepairs, obs: o})
 		return nil
 	}, builder.ProcessorPhaseAttrRepairs)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterProcessorPhaseAttrStoredBytesCallback sets callback for observable ProcessorPhaseAttrStoredBytes metric.
+func (builder *TelemetryBuilder) RegisterProcessorPhaseAttrStoredBytesCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.ProcessorPhaseAttrStoredBytes, obs: o})
+		return nil
+	}, builder.ProcessorPhaseAttrStoredBytes)
 	if err != nil {
 		return err
 	}
@@ -265,6 +282,18 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_processor_phase_attr_repairs",
 		metric.WithDescription("Boundaries that showed that another one was lost, and whose scopes were mended by it. [Development]"),
 		metric.WithUnit("{boundary}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ProcessorPhaseAttrStorageFailures, err = builder.meter.Int64Counter(
+		"otelcol_processor_phase_attr_storage_failures",
+		metric.WithDescription("Calls to the storage that failed, and stored records that cannot be read. [Development]"),
+		metric.WithUnit("{failure}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ProcessorPhaseAttrStoredBytes, err = builder.meter.Int64ObservableGauge(
+		"otelcol_processor_phase_attr_stored_bytes",
+		metric.WithDescription("What is stored of the index. [Development]"),
+		metric.WithUnit("By"),
 	)
 	errs = errors.Join(errs, err)
 	builder.ProcessorPhaseAttrUnsplitPoints, err = builder.meter.Int64Counter(

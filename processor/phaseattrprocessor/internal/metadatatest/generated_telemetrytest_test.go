@@ -45,6 +45,10 @@ func TestSetupTelemetry(t *testing.T) {
 		observer.Observe(1)
 		return nil
 	}))
+	require.NoError(t, tb.RegisterProcessorPhaseAttrStoredBytesCallback(func(_ context.Context, observer metric.Int64Observer) error {
+		observer.Observe(1)
+		return nil
+	}))
 	tb.ProcessorPhaseAttrAnswers.Add(context.Background(), 1)
 	tb.ProcessorPhaseAttrAssociations.Add(context.Background(), 1)
 	tb.ProcessorPhaseAttrBoundaries.Add(context.Background(), 1)
@@ -54,6 +58,7 @@ func TestSetupTelemetry(t *testing.T) {
 	tb.ProcessorPhaseAttrLostRecords.Add(context.Background(), 1)
 	tb.ProcessorPhaseAttrOtherPaths.Add(context.Background(), 1)
 	tb.ProcessorPhaseAttrOutdatedAnswers.Add(context.Background(), 1)
+	tb.ProcessorPhaseAttrStorageFailures.Add(context.Background(), 1)
 	tb.ProcessorPhaseAttrUnsplitPoints.Add(context.Background(), 1)
 	AssertEqualProcessorPhaseAttrAnswers(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
@@ -98,6 +103,12 @@ func TestSetupTelemetry(t *testing.T) {
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualProcessorPhaseAttrRepairs(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualProcessorPhaseAttrStorageFailures(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualProcessorPhaseAttrStoredBytes(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualProcessorPhaseAttrUnsplitPoints(t, testTel,

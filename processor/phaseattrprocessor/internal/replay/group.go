@@ -113,7 +113,7 @@ func (g *group) add(b *boundary.Boundary, arrived time.Duration) Receipt {
 func (g *group) seen(at int64, arrived time.Duration, fresh bool) {
 	g.arrived, g.silent = arrived, false
 	g.began = min(g.began, at)
-	if at > g.succeeded {
+	if at >= g.succeeded {
 		g.succeeded = never
 	}
 	if g.clock.see(at, g.options.Window, fresh) {
@@ -152,8 +152,7 @@ func (g *group) place(b *boundary.Boundary) (Outcome, int64) {
 		return TooManyBoundaries, 0
 	}
 	if t == nil {
-		t = &thread{id: b.ThreadID, repair: g.options.Repair}
-		g.threads = append(g.threads, t)
+		t = g.newThread(b.ThreadID)
 	}
 	added := false
 	changed := t.outdated(asked, func() { added = t.add(b) })
@@ -229,6 +228,12 @@ func (g *group) thread(id int64) *thread {
 	return nil
 }
 
+func (g *group) newThread(id int64) *thread {
+	t := &thread{id: id, repair: g.options.Repair}
+	g.threads = append(g.threads, t)
+	return t
+}
+
 // ended tells whether the session is over: it said so and opened nothing since, it
 // fell silent, or its process began another one.
 func (g *group) ended() bool {
@@ -240,6 +245,9 @@ func (g *group) ended() bool {
 func (g *group) introduce(seats []string, at int64) bool {
 	if g.begun {
 		return false
+	}
+	if g.clock.votes > 0 { // it has been restored: its first event was earlier
+		at = min(at, g.began)
 	}
 	g.seats, g.began, g.begun = seats, at, true
 	return true

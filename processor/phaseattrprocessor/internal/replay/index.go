@@ -99,6 +99,17 @@ func (x *Index) Answered(key boundary.Group, at, records int64) {
 // Has tells whether an event of the group has come.
 func (x *Index) Has(key boundary.Group) bool { return x.group(key) != nil }
 
+// Begun tells whether a group has been introduced.
+func (x *Index) Begun(key boundary.Group) bool {
+	g := x.group(key)
+	if g == nil {
+		return false
+	}
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return g.begun
+}
+
 // Begin introduces a group whose first event comes at a moment, with its seats: what
 // one session has at a time, a process or a device. An earlier session in one of
 // them is over from then on, whether it said so or not: who comes after it inherits
@@ -210,6 +221,14 @@ func (x *Index) all() []*group {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	return slices.Collect(maps.Values(x.groups))
+}
+
+// Forget lets go of a group, whatever is known of it.
+func (x *Index) Forget(key boundary.Group) {
+	if g := x.group(key); g != nil {
+		g.update(func() { g.threads, g.silent = nil, true })
+		x.forget(g)
+	}
 }
 
 // forget lets go of a group, unless an event has come in the meantime.

@@ -81,7 +81,16 @@ func (t *thread) lostEnter(n *node, i int, stack, parent *node) *node {
 // oneLost tells whether exactly one boundary is missing between n and its
 // predecessor on the thread: the emitter numbers all its boundaries in one row.
 func (t *thread) oneLost(n *node, i int) bool {
-	return i > 0 && n.seq-t.entries[i-1].seq == 2
+	previous := t.previous(i)
+	return previous.Any && n.seq-previous.Sequence == 2
+}
+
+// previous is the boundary before the one at position i.
+func (t *thread) previous(i int) Dropped {
+	if i == 0 {
+		return t.dropped
+	}
+	return Dropped{Any: true, Time: t.entries[i-1].time, Sequence: t.entries[i-1].seq}
 }
 
 // phantom returns a frame for a scope whose enter was lost. It began at n, or, when
@@ -97,7 +106,7 @@ func (t *thread) phantom(n *node, i int, below *node, scopeID string, path bound
 	}
 	if since {
 		n.set(retroactive, true)
-		frame.time = min(t.entries[i-1].time+1, n.time)
+		frame.time = min(t.previous(i).Time+1, n.time)
 	}
 	frame.push(below)
 	return frame

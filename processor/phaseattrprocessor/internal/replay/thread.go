@@ -18,6 +18,8 @@ type thread struct {
 	// base is the stack before the first entry: what was open before the window.
 	base    *node
 	entries []entry
+	// before the first entry there was this boundary.
+	dropped Dropped
 	// mends counts the boundaries that did not find the stack that they should have.
 	mends int64
 }
@@ -216,6 +218,8 @@ func (t *thread) drop(n int) {
 		return
 	}
 	t.base = t.before(n)
+	last := t.entries[n-1]
+	t.dropped = Dropped{Any: true, Time: last.time, Sequence: last.seq}
 	clear(t.entries[:n])
 	t.entries = t.entries[n:]
 }

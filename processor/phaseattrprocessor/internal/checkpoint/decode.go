@@ -1,0 +1,199 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package checkpoint
+
+import (
+	"encoding/binary"
+	"errors"
+	"math"
+	"time"
+
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/association"
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/replay"
+)
+
+var errMalformed = errors.New("malformed")
+
+// reader reads what a writer wrote. After the first error, which it keeps, all it
+// reads is zero.
+type reader struct {
+	data     []byte
+	err      error
+	texts    []string
+	paths    []boundary.Path
+	threads  []threadKey
+	time     int64
+	sequence int64
+}
+
+func newReader(data []byte) *reader { return &reader{data: data} }
+
+// done tells whether there is no more to read.
+func (r *reader) done() bool { return r.err != nil || len(r.data) == 0 }
+
+func (r *reader) fail() {
+	r.err, r.data = errMalformed, nil
+}
+
+// bytes reads the next n bytes. They are the payload's own.
+func (r *reader) bytes(n int) []byte {
+	if n > len(r.data) {
+		r.fail()
+		return nil
+	}
+	read := r.data[:n]
+	r.data = r.data[n:]
+	return read
+}
+
+func (r *reader) byte() byte {
+	if read := r.bytes(1); r.err == nil {
+		return read[0]
+	}
+	return 0
+}
+
+func (r *reader) bool() bool { return r.byte() != 0 }
+
+func (r *reader) uint() uint64 {
+	n, length := binary.Uvarint(r.data)
+	if length <= 0 {
+		r.fail()
+		return 0
+	}
+	r.data = r.data[length:]
+	return n
+}
+
+func (r *reader) int() int64 {
+	n, length := binary.Varint(r.data)
+	if length <= 0 {
+		r.fail()
+		return 0
+	}
+	r.data = r.data[length:]
+	return n
+}
+
+// count reads how many things follow, each of a byte at least.
+func (r *reader) count() int {
+	n := r.uint()
+	if n > uint64(len(r.data)) {
+		r.fail()
+		return 0
+	}
+	return int(n) //nolint:gosec // it is no more than a length
+}
+
+func (r *reader) at() int64 {
+	r.time += r.int()
+	return r.time
+}
+
+func (r *reader) raw() string { return string(r.bytes(r.count())) }
+
+// recall returns the value that was read before at the position that follows, or what
+// read reads.
+func recall[V any](r *reader, seen *[]V, read func() V) V {
+	position := r.uint()
+	switch {
+	case position == 0:
+		// What is read may be made of others of its kind.
+		value := read()
+		*seen = append(*seen, value)
+		return value
+	case position <= uint64(len(*seen)):
+		return (*seen)[position-1]
+	}
+	r.fail()
+	var none V
+	return none
+}
+
+func (r *reader) text() string { return recall(r, &r.texts, r.raw) }
+
+func (r *reader) path() boundary.Path {
+	return recall(r, &r.paths, func() boundary.Path {
+		parts := make([]string, r.count())
+		for i := range parts {
+			parts[i] = r.text()
+		}
+		return boundary.NewPath(parts...)
+	})
+}
+
+func (r *reader) thread() threadKey {
+	return recall(r, &r.threads, func() threadKey { return threadKey{r.int(), r.raw()} })
+}
+
+func (r *reader) group() boundary.Group { return boundary.Group{Session: r.text(), Rank: r.int()} }
+
+func (r *reader) introduction() Introduction {
+	in := Introduction{order: r.uint(), At: r.at(), Seat: r.text()}
+	for range r.count() {
+		in.Identity = append(in.Identity, association.FieldText{Field: r.text(), Text: r.text()})
+	}
+	return in
+}
+
+func (r *reader) boundary(action boundary.Action) boundary.Boundary {
+	b := boundary.Boundary{Action: action, Time: r.at()}
+	r.sequence += r.int()
+	b.Sequence = r.sequence
+	thread := r.thread()
+	b.ThreadID, b.ThreadName = thread.id, thread.name
+	b.ScopeID, b.ParentScopeID, b.Path = r.text(), r.text(), r.path()
+	for range r.count() {
+		b.Attributes = append(b.Attributes, boundary.Attribute{Key: r.text(), Value: r.value()})
+	}
+	if action > boundary.Exit || b.Path == (boundary.Path{}) {
+		r.fail()
+	}
+	return b
+}
+
+func (r *reader) value() any {
+	switch r.byte() {
+	case valueText:
+		return r.text()
+	case valueInt:
+		return r.int()
+	case valueDouble:
+		return math.Float64frombits(r.uint())
+	case valueBool:
+		return r.bool()
+	}
+	r.fail()
+	return nil
+}
+
+// snapshot reads what the writer's wrote.
+func (r *reader) snapshot() (through uint64, in Introduction, s replay.Snapshot) {
+	through = r.uint()
+	s.Group = r.group()
+	in = r.introduction()
+	s.Heard = time.Unix(0, r.int())
+	c := &s.Clock
+	for _, n := range [...]*int64{&c.Began, &c.Now, &c.Rival, &c.Evicted, &c.LastEnter, &c.MaxSequence, &c.Stopped, &c.Succeeded} {
+		*n = r.int()
+	}
+	c.Votes, c.RivalVotes = int8(r.uint()&math.MaxInt8), int8(r.uint()&math.MaxInt8)
+	for range r.count() {
+		t := replay.Thread{ID: r.int(), Dropped: replay.Dropped{Any: r.bool(), Time: r.at(), Sequence: r.int()}}
+		for range r.count() {
+			phantom := r.bool()
+			t.Open = append(t.Open, replay.Frame{Boundary: r.boundary(boundary.Enter), Phantom: phantom})
+		}
+		for range r.count() {
+			action := boundary.Action(r.byte())
+			t.Boundaries = append(t.Boundaries, r.boundary(action))
+		}
+		s.Threads = append(s.Threads, t)
+	}
+	if len(r.data) > 0 {
+		r.fail()
+	}
+	return through, in, s
+}

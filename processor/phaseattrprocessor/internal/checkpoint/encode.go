@@ -1,0 +1,178 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package checkpoint
+
+import (
+	"encoding/binary"
+	"math"
+
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/replay"
+)
+
+// writer appends values to a payload. Numbers are varints; times and sequence numbers
+// are written as what they are more than the last ones; a text, a path or a thread
+// that was there before is written as its position among those.
+type writer struct {
+	data     []byte
+	texts    map[string]uint64
+	paths    map[boundary.Path]uint64
+	threads  map[threadKey]uint64
+	time     int64
+	sequence int64
+}
+
+type threadKey struct {
+	id   int64
+	name string
+}
+
+func newWriter() *writer {
+	return &writer{texts: map[string]uint64{}, paths: map[boundary.Path]uint64{}, threads: map[threadKey]uint64{}}
+}
+
+func (w *writer) reset() {
+	clear(w.texts)
+	clear(w.paths)
+	clear(w.threads)
+	w.data, w.time, w.sequence = w.data[:0], 0, 0
+}
+
+func (w *writer) byte(b byte)     { w.data = append(w.data, b) }
+func (w *writer) count(n int)     { w.uint(uint64(n)) } //nolint:gosec // counts are not negative
+func (w *writer) uint(n uint64)   { w.data = binary.AppendUvarint(w.data, n) }
+func (w *writer) int(n int64)     { w.data = binary.AppendVarint(w.data, n) }
+func (w *writer) at(time int64)   { w.int(time - w.time); w.time = time }
+func (w *writer) raw(text string) { w.count(len(text)); w.data = append(w.data, text...) }
+
+func (w *writer) bool(b bool) {
+	if b {
+		w.byte(1)
+	} else {
+		w.byte(0)
+	}
+}
+
+// known writes the position of a value that was written before, from 1, or 0.
+func known[K comparable](w *writer, seen map[K]uint64, value K) bool {
+	position, ok := seen[value]
+	if !ok {
+		seen[value] = uint64(len(seen)) + 1
+	}
+	w.uint(position)
+	return ok
+}
+
+func (w *writer) text(text string) {
+	if !known(w, w.texts, text) {
+		w.raw(text)
+	}
+}
+
+func (w *writer) path(p boundary.Path) {
+	if known(w, w.paths, p) {
+		return
+	}
+	parts := p.Parts()
+	w.count(len(parts))
+	for _, part := range parts {
+		w.text(part)
+	}
+}
+
+func (w *writer) thread(id int64, name string) {
+	if !known(w, w.threads, threadKey{id, name}) {
+		w.int(id)
+		w.raw(name)
+	}
+}
+
+func (w *writer) group(g boundary.Group) {
+	w.text(g.Session)
+	w.int(g.Rank)
+}
+
+func (w *writer) introduction(in *Introduction) {
+	w.uint(in.order)
+	w.at(in.At)
+	w.text(in.Seat)
+	w.count(len(in.Identity))
+	for _, value := range in.Identity {
+		w.text(value.Field)
+		w.text(value.Text)
+	}
+}
+
+// boundary writes all of a boundary but its action and its name, which nobody reads.
+func (w *writer) boundary(b *boundary.Boundary) {
+	w.at(b.Time)
+	w.int(b.Sequence - w.sequence)
+	w.sequence = b.Sequence
+	w.thread(b.ThreadID, b.ThreadName)
+	w.text(b.ScopeID)
+	w.text(b.ParentScopeID)
+	w.path(b.Path)
+	w.count(len(b.Attributes))
+	for _, a := range b.Attributes {
+		w.text(a.Key)
+		w.value(a.Value)
+	}
+}
+
+// The kinds of attribute values.
+const (
+	valueText byte = iota
+	valueInt
+	valueDouble
+	valueBool
+)
+
+func (w *writer) value(value any) {
+	switch v := value.(type) {
+	case string:
+		w.byte(valueText)
+		w.text(v)
+	case int64:
+		w.byte(valueInt)
+		w.int(v)
+	case float64:
+		w.byte(valueDouble)
+		w.uint(math.Float64bits(v))
+	case bool:
+		w.byte(valueBool)
+		w.bool(v)
+	}
+}
+
+// snapshot writes a group as it is after record through of the journal.
+func (w *writer) snapshot(through uint64, in *Introduction, s *replay.Snapshot) {
+	w.uint(through)
+	w.group(s.Group)
+	w.introduction(in)
+	w.int(s.Heard.UnixNano())
+	c := &s.Clock
+	for _, n := range [...]int64{c.Began, c.Now, c.Rival, c.Evicted, c.LastEnter, c.MaxSequence, c.Stopped, c.Succeeded} {
+		w.int(n)
+	}
+	w.count(int(c.Votes))
+	w.count(int(c.RivalVotes))
+	w.count(len(s.Threads))
+	for i := range s.Threads {
+		t := &s.Threads[i]
+		w.int(t.ID)
+		w.bool(t.Dropped.Any)
+		w.at(t.Dropped.Time)
+		w.int(t.Dropped.Sequence)
+		w.count(len(t.Open))
+		for i := range t.Open {
+			w.bool(t.Open[i].Phantom)
+			w.boundary(&t.Open[i].Boundary)
+		}
+		w.count(len(t.Boundaries))
+		for i := range t.Boundaries {
+			w.byte(byte(t.Boundaries[i].Action))
+			w.boundary(&t.Boundaries[i])
+		}
+	}
+}

@@ -1,0 +1,191 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package replay
+
+import (
+	"slices"
+	"time"
+
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+)
+
+// Snapshot is all that the index knows of a group, so that it can be restored into
+// another index. Its seats are not part of it: Begin says them.
+type Snapshot struct {
+	Group boundary.Group
+	// Heard is when the last event arrived.
+	Heard time.Time
+	// Clock is where the group's event time has come.
+	Clock   Clock
+	Threads []Thread
+}
+
+// Thread is what the index knows of a thread.
+type Thread struct {
+	ID int64
+	// Dropped is the last boundary before the window.
+	Dropped Dropped
+	// Open lists the scopes that were entered before the window and not left there,
+	// from the outermost to the innermost.
+	Open []Frame
+	// Boundaries are those of the window, in order.
+	Boundaries []boundary.Boundary
+}
+
+// Dropped is what is still known of a boundary that has left the window, if there is
+// Any.
+type Dropped struct {
+	Any            bool
+	Time, Sequence int64
+}
+
+// Clock is the event time of a group. Times are in nanoseconds since the Unix epoch;
+// the smallest int64 stands for none.
+type Clock struct {
+	// Began is when the group's first event was.
+	Began int64
+	// Now is the newest time that is believed, Votes how many events stand behind it.
+	Now   int64
+	Votes int8
+	// Rival is a time far from Now, RivalVotes how many events in a row stand behind it.
+	Rival      int64
+	RivalVotes int8
+	// Evicted is the newest time that a bound has pushed out of the window.
+	Evicted int64
+	// LastEnter is the newest time at which a scope was entered.
+	LastEnter int64
+	// MaxSequence is the largest sequence number seen.
+	MaxSequence int64
+	// Stopped is the newest time of a stop event.
+	Stopped int64
+	// Succeeded is when another session took over.
+	Succeeded int64
+}
+
+// Frame is an open scope, as its enter describes it.
+type Frame struct {
+	boundary.Boundary
+	// Phantom: the enter was lost; a later boundary shows that it was.
+	Phantom bool
+}
+
+// Snapshot returns what the index knows of a group, and false when it is nothing.
+func (x *Index) Snapshot(key boundary.Group) (Snapshot, bool) {
+	g := x.group(key)
+	if g == nil {
+		return Snapshot{}, false
+	}
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	if g.forgotten {
+		return Snapshot{}, false
+	}
+	s := Snapshot{
+		Group: g.key,
+		Heard: x.started.Add(g.arrived),
+		Clock: Clock{
+			Began: g.began, Now: g.clock.now, Votes: g.clock.votes, Rival: g.clock.rival, RivalVotes: g.clock.rivalVotes,
+			Evicted: g.evicted, LastEnter: g.lastEnter, MaxSequence: g.maxSequence, Stopped: g.stopped, Succeeded: g.succeeded,
+		},
+	}
+	for _, t := range g.threads {
+		thread := Thread{ID: t.id, Dropped: t.dropped, Boundaries: make([]boundary.Boundary, len(t.entries))}
+		for frame := t.base; frame != nil; frame = frame.before {
+			thread.Open = append(thread.Open, Frame{frame.boundary(t.id), frame.is(phantom)})
+		}
+		slices.Reverse(thread.Open)
+		for i, e := range t.entries {
+			thread.Boundaries[i] = e.boundary(t.id)
+		}
+		s.Threads = append(s.Threads, thread)
+	}
+	return s, true
+}
+
+// Restore puts a group back. What is beyond the bounds, or older than the window, is
+// left out; so is all of a group that the index knows already.
+func (x *Index) Restore(s *Snapshot) bool {
+	fresh := false
+	room := x.update(s.Group, func(g *group) {
+		if fresh = g.clock.votes == 0; fresh {
+			g.restore(s)
+		}
+	})
+	if !room || !fresh {
+		return false
+	}
+	for i := range s.Threads {
+		for j := range s.Threads[i].Boundaries {
+			x.update(s.Group, func(g *group) {
+				g.place(&s.Threads[i].Boundaries[j])
+				g.forgive()
+			})
+		}
+	}
+	x.Heard(s.Group, s.Heard)
+	return true
+}
+
+// Repeat takes in a boundary that was taken in before, in another index. What it mends
+// has been counted.
+func (x *Index) Repeat(key boundary.Group, b *boundary.Boundary) {
+	arrived := time.Since(x.started)
+	x.update(key, func(g *group) {
+		g.add(b, arrived)
+		g.forgive()
+	})
+}
+
+// Heard sets when the last event of a group arrived. A time to come is now.
+func (x *Index) Heard(key boundary.Group, at time.Time) {
+	if g := x.group(key); g != nil {
+		now := time.Since(x.started)
+		// By the wall clock, which goes on while no program runs.
+		g.update(func() { g.arrived = min(at.Round(0).Sub(x.started.Round(0)), now) })
+	}
+}
+
+// restore puts back what is not on the timelines.
+func (g *group) restore(s *Snapshot) {
+	c := s.Clock
+	g.clock = clock{now: c.Now, votes: min(c.Votes, quorum), rival: c.Rival, rivalVotes: min(c.RivalVotes, quorum)}
+	g.began, g.succeeded = c.Began, c.Succeeded
+	g.evicted, g.lastEnter, g.maxSequence, g.stopped = c.Evicted, c.LastEnter, c.MaxSequence, c.Stopped
+	for i := range s.Threads {
+		if full(len(g.threads), g.options.MaxThreads) {
+			return
+		}
+		t := g.newThread(s.Threads[i].ID)
+		t.dropped = s.Threads[i].Dropped
+		for j := range s.Threads[i].Open {
+			frame := &s.Threads[i].Open[j]
+			if full(int(t.base.size()), g.options.MaxOpen) || !g.makeRoom() {
+				break
+			}
+			n := t.newNode(&frame.Boundary)
+			n.set(phantom, frame.Phantom)
+			n.push(t.base)
+			t.base = n
+		}
+	}
+}
+
+// forgive takes the mending that was needed as counted before.
+func (g *group) forgive() {
+	for _, t := range g.threads {
+		t.mends = 0
+	}
+}
+
+// boundary is what a node was made of.
+func (n *node) boundary(threadID int64) boundary.Boundary {
+	b := boundary.Boundary{
+		Time: n.time, Sequence: n.seq, ThreadID: threadID, ThreadName: n.detail.threadName,
+		ScopeID: n.scopeID, ParentScopeID: n.parentID, Path: n.path, Attributes: n.detail.attributes,
+	}
+	if n.is(isExit) {
+		b.Action = boundary.Exit
+	}
+	return b
+}
