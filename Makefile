@@ -99,6 +99,11 @@ bench-peers: ## Compare the processor with its peers and with two bare calls; ta
 	@echo "==> measuring against the peers"
 	@cd benchmarks && $(GO) run ./peers $(PEERS)
 
+.PHONY: bench-scaling
+bench-scaling: ## Measure how the throughput grows with the processors, beside the peers'
+	@echo "==> measuring on one processor and on all"
+	@cd benchmarks && $(GO) run ./peers -scaling $(PEERS)
+
 .PHONY: clean
 clean: ## Remove what was built
 	@echo "==> removing bin"

@@ -46,11 +46,15 @@ var (
 type options struct {
 	rounds  int
 	gateway bool
+	only    string
+	scaling bool
 }
 
 func main() {
 	var o options
 	flag.IntVar(&o.rounds, "rounds", 9, "rounds that each contender is measured in")
+	flag.BoolVar(&o.scaling, "scaling", false, "measure how the throughput grows with the processors instead")
+	flag.StringVar(&o.only, "only", "", "measure only the batches whose name contains this")
 	flag.BoolVar(&o.gateway, "gateway", true, "measure the gateway's batch too, for which 12 million boundaries are taken in")
 	flag.Parse()
 	if err := run(context.Background(), o); err != nil {
@@ -84,6 +88,9 @@ func run(ctx context.Context, o options) (err error) {
 		return err
 	}
 	contenders := append([]*pipelines{ours}, peers...)
+	if o.scaling {
+		return errors.Join(scaling(ctx, node, contenders, o, os.Stdout), ours.shutdown(ctx))
+	}
 	workloads, err := nodeWorkloads(ctx, node, contenders)
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/phaseattr/phaseattr/benchmarks/internal/measure"
@@ -30,6 +31,9 @@ func newTable() *table { return &table{} }
 
 // measure adds the rows of a workload.
 func (t *table) measure(w *workload, o options) error {
+	if !strings.Contains(w.name, o.only) {
+		return nil
+	}
 	fmt.Fprintf(os.Stderr, "measuring %s, %d records\n", w.name, w.records)
 	costs, err := measure.Rounds(w.contenders, o.rounds)
 	if err != nil {

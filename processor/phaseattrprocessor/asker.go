@@ -221,7 +221,7 @@ func (a *asker) lookUp(r *reply) {
 		a.point(r, r.to)
 		return
 	}
-	a.spans, r.status = r.handle.Throughout(a.spans[:0], r.from, r.to)
+	a.spans, r.status = r.handle.Throughout(a.spans[:0], r.from, r.to, r.origin.ScopeID != "")
 	if a.decide(r); r.found {
 		return
 	}

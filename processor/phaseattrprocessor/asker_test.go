@@ -4,6 +4,7 @@
 package phaseattrprocessor
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -199,4 +200,26 @@ func TestRecordsThatDifferInOneThingAreAnsweredApart(t *testing.T) {
 		got = append(got, attributes["phase_path"])
 	}
 	assert.Equal(t, []any{"train / step", "train", "train", "eval", nil, "train / step"}, got)
+}
+
+// A batch asks more questions than the memo has places for: each is answered for itself,
+// and each answer is counted.
+func TestManyQuestionsOfOneBatchAreAnsweredApart(t *testing.T) {
+	p := startPipelines(t)
+	var times []float64
+	run := &program{session: "run"}
+	w := run.worker(1)
+	var events []object
+	for step := range 4 * memoSize {
+		at := float64(step)
+		events = append(events, w.enter(at, fmt.Sprintf("step-%d", step%7)), w.exit(at+0.75))
+		times = append(times, at+0.5)
+	}
+	p.passLogs(t, records(t, events...))
+
+	out := attributesOfMetrics(p.passMetrics(t, run.gauge(append(times, times...)...)))
+	require.Len(t, out, 2*len(times))
+	for i, attributes := range out {
+		require.Equal(t, fmt.Sprintf("step-%d", i%len(times)%7), attributes["phase_path"], i)
+	}
 }

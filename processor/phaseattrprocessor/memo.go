@@ -85,22 +85,25 @@ func (a *asker) recall(group boundary.Group) *reply {
 }
 
 func (m *memo) find(a *asker, group boundary.Group) *reply {
-	q := question{group: group, from: a.from, to: a.to, origin: a.origin}
-	place := &m.replies[q.hash()]
-	if *place == nil {
-		*place = &reply{}
-	}
+	place := &m.replies[placeOf(group.Rank, a.from, a.to)]
 	r := *place
 	switch {
+	case r == nil:
+		r = &reply{}
+		*place = r
+		m.used = append(m.used, r)
+	case r.to == a.to && r.from == a.from && r.group == group && r.origin == a.origin && r.used:
+		return r
 	case !r.used:
 		m.used = append(m.used, r)
-	case r.question == q:
-		return r
 	default:
 		r.settle()
 	}
-	*r = reply{question: q, used: true, handle: m.handle(a.index, group), paths: r.paths}
-	r.live = r.handle.Live(q.from, q.to)
+	*r = reply{
+		question: question{group: group, from: a.from, to: a.to, origin: a.origin},
+		used:     true, handle: m.handle(a.index, group), paths: r.paths,
+	}
+	r.live = r.handle.Live(r.from, r.to)
 	return r
 }
 
@@ -124,8 +127,8 @@ func (m *memo) clear() {
 	clear(m.groups[:])
 }
 
-// hash says where in a memo a question is.
-func (q *question) hash() int {
-	sum := (uint64(q.from)*31+uint64(q.to))*31 + uint64(q.group.Rank) //nolint:gosec // any bits will do
-	return int(sum * 0x9e3779b97f4a7c15 >> (64 - memoBits))           //nolint:gosec // it is small
+// placeOf is where in a memo a question about a rank is.
+func placeOf(rank, from, to int64) int {
+	sum := (uint64(from)*31+uint64(to))*31 + uint64(rank)   //nolint:gosec // any bits will do
+	return int(sum * 0x9e3779b97f4a7c15 >> (64 - memoBits)) //nolint:gosec // it is small
 }

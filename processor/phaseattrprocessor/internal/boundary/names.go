@@ -25,15 +25,17 @@ const shared Present = 1 << 63
 // that the fields that are not there are not looked for. It may be used by many
 // goroutines once all names are in.
 type Names struct {
-	// known are the names, by their hash. Most keys of a map have the hash of none.
-	known [256][]Name
-	next  Present
+	// buckets are the names by their hash, at says which one a hash has. Most keys of a map
+	// have the hash of none, whose bucket is the first.
+	at      [256]uint16
+	buckets [][]Name
+	next    Present
 }
 
 // NewNames returns Names that knows the fields that a Reader reads by itself from
 // telemetry.
 func NewNames() *Names {
-	n := &Names{next: 1}
+	n := &Names{next: 1, buckets: make([][]Name, 1)}
 	for _, name := range telemetryNames() {
 		n.insert(name)
 		n.next = name.bits << 1
@@ -43,7 +45,7 @@ func NewNames() *Names {
 
 // Add makes a name known.
 func (n *Names) Add(text string) Name {
-	for _, known := range n.known[hash(text)] {
+	for _, known := range n.buckets[n.at[hash(text)]] {
 		if known.text == text {
 			return known
 		}
@@ -57,7 +59,12 @@ func (n *Names) Add(text string) Name {
 }
 
 func (n *Names) insert(name Name) {
-	n.known[hash(name.text)] = append(n.known[hash(name.text)], name)
+	at := &n.at[hash(name.text)]
+	if *at == 0 {
+		*at = uint16(len(n.buckets)) //nolint:gosec // there is one for each hash at most
+		n.buckets = append(n.buckets, nil)
+	}
+	n.buckets[*at] = append(n.buckets[*at], name)
 }
 
 // hash looks at no more of a text than tells most names apart.
@@ -78,9 +85,11 @@ func (n *Names) In(m pcommon.Map) Place {
 		return place
 	}
 	for key := range m.All() {
-		for _, name := range n.known[hash(key)] {
-			if name.text == key {
-				place.present |= name.bits
+		if at := n.at[hash(key)]; at != 0 {
+			for _, name := range n.buckets[at] {
+				if name.text == key {
+					place.present |= name.bits
+				}
 			}
 		}
 	}
@@ -98,7 +107,7 @@ func (p *Place) Present() Present { return p.present }
 
 // get returns the value under a name.
 func (p *Place) get(name Name) (pcommon.Value, bool) {
-	if p.present == 0 || name.bits != 0 && !p.present.Any(name.bits) {
+	if name.bits != 0 && !p.present.Any(name.bits) || p.m == (pcommon.Map{}) {
 		return pcommon.Value{}, false
 	}
 	return p.m.Get(name.text)

@@ -275,10 +275,10 @@ func (s *scopeFields) get(name string) (pcommon.Value, bool) {
 // with its path in dots.
 func findScope(f *Fields) (scopeFields, bool) {
 	for i := range f.places {
-		if f.places[i].present == 0 {
+		place := f.places[i].m
+		if place == (pcommon.Map{}) {
 			continue
 		}
-		place := f.places[i].m
 		if meta, ok := place.Get(fieldMetadata); ok && meta.Type() == pcommon.ValueTypeMap {
 			if s, ok := scopeIn(meta.Map(), fieldPhaseScope, dottedScope); ok {
 				return s, true

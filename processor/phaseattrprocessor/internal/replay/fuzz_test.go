@@ -59,7 +59,7 @@ func FuzzIndex(f *testing.F) {
 				x.Sweep()
 			}
 			x.Active(nil, group, at, op[1]%2 == 0)
-			x.Throughout(nil, group, at-int64(op[3]), at)
+			x.Throughout(nil, group, at-int64(op[3]), at, op[1]%2 == 0)
 			x.Answered(group, at, 1)
 		}
 		require.Equal(t, in, out)

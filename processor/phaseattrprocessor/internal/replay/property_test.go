@@ -116,8 +116,8 @@ func TestAnyOrderGivesTheSameAnswers(t *testing.T) {
 					for at := range moments(run) {
 						require.Equal(t, activeOf(sorted, group, at, true), activeOf(shuffled, group, at, true), "at %d", at)
 						require.Equal(t, activeOf(sorted, group, at, false), activeOf(shuffled, group, at, false), "at %d", at)
-						from, _ := sorted.Throughout(nil, group, at, at+7)
-						same, _ := shuffled.Throughout(nil, group, at, at+7)
+						from, _ := sorted.Throughout(nil, group, at, at+7, true)
+						same, _ := shuffled.Throughout(nil, group, at, at+7, true)
 						SortSpans(from)
 						SortSpans(same)
 						require.Equal(t, from, same, "from %d to %d", at, at+7)
@@ -153,14 +153,33 @@ func TestSpansAndAnswersAgree(t *testing.T) {
 							}
 						}
 						SortSpans(throughout)
-						got, _ := x.Throughout(nil, group, at, to)
+						got, _ := x.Throughout(nil, group, at, to, true)
 						SortSpans(got)
 						require.Equal(t, throughout, got, "from %d to %d", at, to)
+						got, _ = x.Throughout(nil, group, at, to, false)
+						SortSpans(got)
+						require.Subset(t, throughout, got)
+						require.Equal(t, decisive(throughout), decisive(got), "from %d to %d", at, to)
 					}
 				}
 			})
 		})
 	}
+}
+
+// decisive returns the spans that decide an attribution: of each thread those of the
+// largest depth and the latest one.
+func decisive(spans []Span) []Span {
+	return slices.DeleteFunc(slices.Clone(spans), func(span Span) bool {
+		deeper, later := false, false
+		for _, other := range spans {
+			if other.ThreadID == span.ThreadID {
+				deeper = deeper || other.Path.Depth() > span.Path.Depth()
+				later = later || other.Later(&span)
+			}
+		}
+		return deeper && later
+	})
 }
 
 // TestCompleteRunsNeedNoRepair holds that mending changes nothing that is right.

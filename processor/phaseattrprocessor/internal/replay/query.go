@@ -111,15 +111,16 @@ func union(stack *node, standing []entry) []*node {
 	return frames
 }
 
-// Throughout appends the spans that were active from one moment to a later one
-// without a break: what is active at the end and began by the start. The status is
-// that of the end.
-func (x *Index) Throughout(dst []Span, key boundary.Group, from, to int64) ([]Span, Status) {
-	return x.Handle(key).Throughout(dst, from, to)
+// Throughout appends the spans that decide the attribution of the time from one moment
+// to a later one: those that were active without a break, so at the end, and began by
+// the start. Of each thread these are all, or, unless whole, only the top one when it is
+// the deepest and the latest. The status is that of the end.
+func (x *Index) Throughout(dst []Span, key boundary.Group, from, to int64, whole bool) ([]Span, Status) {
+	return x.Handle(key).Throughout(dst, from, to, whole)
 }
 
 // Throughout is Index.Throughout of the handle's group.
-func (h Handle) Throughout(dst []Span, from, to int64) ([]Span, Status) {
+func (h Handle) Throughout(dst []Span, from, to int64, whole bool) ([]Span, Status) {
 	g := h.g
 	if g == nil {
 		return dst, Unknown
@@ -133,8 +134,12 @@ func (h Handle) Throughout(dst []Span, from, to int64) ([]Span, Status) {
 	for _, t := range g.threads {
 		stack, _ := t.at(to)
 		for frame := stack; frame != nil; frame = frame.before {
-			if frame.time <= from {
-				dst = append(dst, frame.span(g.key, t.id))
+			if frame.time > from {
+				continue
+			}
+			dst = append(dst, frame.span(g.key, t.id))
+			if frame.is(plain) && !whole {
+				break
 			}
 		}
 	}

@@ -1,0 +1,113 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"runtime"
+	"runtime/metrics"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"text/tabwriter"
+	"time"
+
+	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+
+	"github.com/phaseattr/phaseattr/benchmarks/internal/measure"
+	"github.com/phaseattr/phaseattr/benchmarks/internal/training"
+)
+
+// stint is how long a contender works at a time when its throughput is measured.
+const stint = 400 * time.Millisecond
+
+// throughput is what a contender did in a stint.
+type throughput struct {
+	// records is how many went through in a second.
+	records float64
+	// waiting is the share of its goroutines' time that went into waiting for locks.
+	waiting float64
+}
+
+// scaling compares how the throughput of contenders grows with the processors, when
+// as many goroutines send metrics, logs and spans through one configuration's pipelines.
+func scaling(ctx context.Context, node []training.Rank, contenders []*pipelines, o options, out io.Writer) error {
+	processors := []int{1, runtime.NumCPU()}
+	results := make([][][]throughput, len(contenders)) // by contender, number of processors and round
+	for i := range results {
+		results[i] = make([][]throughput, len(processors))
+	}
+	for range o.rounds {
+		for i, contender := range contenders {
+			for j, n := range processors {
+				t, err := together(ctx, contender, node, n)
+				if err != nil {
+					return err
+				}
+				results[i][j] = append(results[i][j], t)
+			}
+		}
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(w, "records per second, with the copies\t1 core\t%d cores\tspeedup\twaiting for locks\t\n", processors[1])
+	for i, contender := range contenders {
+		records := func(t throughput) float64 { return t.records }
+		speedups := make([]float64, o.rounds)
+		for round := range speedups {
+			speedups[round] = results[i][1][round].records / results[i][0][round].records
+		}
+		fmt.Fprintf(w, "%s\t%.0f\t%.0f\t%.2f\t%.3f%%\t\n", contender.name,
+			measure.Median(results[i][0], records), measure.Median(results[i][1], records),
+			measure.Median(speedups, func(s float64) float64 { return s }),
+			100*measure.Median(results[i][1], func(t throughput) float64 { return t.waiting }))
+	}
+	return w.Flush()
+}
+
+// together measures n goroutines on as many processors.
+func together(ctx context.Context, p *pipelines, node []training.Rank, n int) (throughput, error) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(n))
+	gauges := distinct(func(last time.Time) pmetric.Metrics { return training.Metrics(node, last, training.OnResource) })
+	logs := distinct(func(last time.Time) plog.Logs { return training.Logs(node, last) })
+	spans := distinct(func(last time.Time) ptrace.Traces { return training.Traces(node, last) })
+	var records atomic.Int64
+	errs := make([]error, n)
+	waited, start := lockWait(), time.Now()
+	var wg sync.WaitGroup
+	for g := range n {
+		wg.Go(func() {
+			for i := g; time.Since(start) < stint && errs[g] == nil; i++ {
+				at := i % distinctBatches
+				switch i % 3 {
+				case 0:
+					records.Add(int64(gauges[at].DataPointCount()))
+					errs[g] = p.metrics.ConsumeMetrics(ctx, metricsSignal.clone(gauges[at]))
+				case 1:
+					records.Add(int64(logs[at].LogRecordCount()))
+					errs[g] = p.logs.ConsumeLogs(ctx, logsSignal.clone(logs[at]))
+				case 2:
+					records.Add(int64(spans[at].SpanCount()))
+					errs[g] = p.traces.ConsumeTraces(ctx, tracesSignal.clone(spans[at]))
+				}
+			}
+		})
+	}
+	wg.Wait()
+	took := time.Since(start).Seconds()
+	if i := slices.IndexFunc(errs, func(err error) bool { return err != nil }); i >= 0 {
+		return throughput{}, fmt.Errorf("%s: %w", p.name, errs[i])
+	}
+	return throughput{records: float64(records.Load()) / took, waiting: (lockWait() - waited) / took / float64(n)}, nil
+}
+
+// lockWait is how long, in seconds, goroutines have waited for locks.
+func lockWait() float64 {
+	sample := []metrics.Sample{{Name: "/sync/mutex/wait/total:seconds"}}
+	metrics.Read(sample)
+	return sample[0].Value.Float64()
+}
