@@ -18,12 +18,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"go.opentelemetry.io/collector/consumer/consumertest"
-	"go.opentelemetry.io/collector/pdata/plog"
-
 	"github.com/phaseattr/phaseattr/benchmarks/internal/measure"
-	"github.com/phaseattr/phaseattr/benchmarks/internal/pipeline"
-	"github.com/phaseattr/phaseattr/benchmarks/internal/training"
 )
 
 // lateShare is how many of the records come late, where some do.
@@ -62,17 +57,14 @@ func run(ctx context.Context, o options, out io.Writer) error {
 // contestant takes in a stream of its own.
 type contestant struct {
 	name string
-	// above is the name of the contestant that does all that this one does but one thing.
-	above string
-	late  bool
+	// late is whether some records come late.
+	late bool
 	// config is that of the processor; nil for none.
-	config    map[string]any
-	storage   bool
-	unmarshal bool
+	config  map[string]any
+	storage bool
 }
 
 const (
-	making        = "make and marshal"
 	unmarshal     = "unmarshal"
 	unmarshalLate = "unmarshal, 1% late"
 	inOrder       = "take in"
@@ -82,18 +74,17 @@ func contestants(window time.Duration) []contestant {
 	drop := map[string]any{"window": window.String(), "boundaries": "drop"}
 	keep := map[string]any{"window": window.String()}
 	return []contestant{
-		{name: making},
-		{name: unmarshal, above: making, unmarshal: true},
-		{name: unmarshalLate, above: unmarshal, unmarshal: true, late: true},
-		{name: inOrder, above: unmarshal, unmarshal: true, config: drop},
-		{name: "take in, 1% late", above: unmarshalLate, unmarshal: true, config: drop, late: true},
-		{name: "take in, with storage", above: unmarshal, unmarshal: true, config: drop, storage: true},
-		{name: "take in, 1% late, with storage", above: unmarshalLate, unmarshal: true, config: drop, late: true, storage: true},
-		{name: "take in and answer", above: unmarshal, unmarshal: true, config: keep},
+		{name: unmarshal},
+		{name: unmarshalLate, late: true},
+		{name: inOrder, config: drop},
+		{name: "take in, 1% late", config: drop, late: true},
+		{name: "take in, with storage", config: drop, storage: true},
+		{name: "take in, 1% late, with storage", config: drop, late: true, storage: true},
+		{name: "take in and answer", config: keep},
 	}
 }
 
-// takingIn prints what each contestant takes beyond the one that it builds on.
+// takingIn prints what each contestant takes beyond unmarshalling.
 func takingIn(ctx context.Context, o options, out io.Writer) (err error) {
 	// What the garbage collector does beside the work is part of its cost. On one
 	// processor none of it is done by others for nothing.
@@ -106,28 +97,16 @@ func takingIn(ctx context.Context, o options, out io.Writer) (err error) {
 
 	all := contestants(o.window)
 	var contenders []measure.Contender
-	records := 0.0
-	at := map[string]int{}
-	for i, c := range all {
-		s := newStream(begin, 0, 0)
-		records = float64(s.next().LogRecordCount())
-		s = newStream(begin, 0, 0)
-		if c.late {
-			s = newStream(begin, lateShare, training.Steps(o.window)-1)
-		}
-		work, stop, err := c.start(ctx, s, filepath.Join(folder, strconv.Itoa(i)))
+	t := &turn{}
+	for i := range all {
+		intake, err := all[i].start(ctx, t, o.window, filepath.Join(folder, strconv.Itoa(i)))
 		if err != nil {
-			return fmt.Errorf("%s: %w", c.name, err)
+			return fmt.Errorf("%s: %w", all[i].name, err)
 		}
-		defer func() { err = errors.Join(err, stop()) }()
-		for range training.Steps(o.window) { // until the window is full
-			if err := work(); err != nil {
-				return fmt.Errorf("%s: %w", c.name, err)
-			}
-		}
-		at[c.name] = i
-		contenders = append(contenders, measure.Contender{Name: c.name, Run: work})
+		defer func() { err = errors.Join(err, intake.stop()) }()
+		contenders = append(contenders, measure.Contender{Name: all[i].name, Prepare: intake.prepare, Run: intake.work})
 	}
+	records := float64(newStream(begin, 0, 0).next().LogRecordCount())
 	fmt.Fprintf(os.Stderr, "measuring in %d rounds\n", o.rounds)
 	costs, err := measure.Rounds(contenders, o.rounds)
 	if err != nil {
@@ -138,14 +117,16 @@ func takingIn(ctx context.Context, o options, out io.Writer) (err error) {
 	fmt.Fprintln(w, "per boundary\tto unmarshalling\tns\tbytes\tallocs\t")
 	ratio := 0.0
 	for i, c := range all {
-		if c.above == "" || c.name == unmarshalLate {
-			continue
-		}
 		var own []measure.Cost
 		var ratios []float64
-		for round := range costs[i] {
-			cost := costs[i][round].Minus(costs[at[c.above]][round])
-			unmarshalling := costs[at[unmarshal]][round].Minus(costs[at[making]][round])
+		for round, cost := range costs[i] {
+			unmarshalling := costs[0][round]
+			if c.late {
+				unmarshalling = costs[1][round]
+			}
+			if c.config != nil {
+				cost = cost.Minus(unmarshalling)
+			}
 			own = append(own, cost)
 			ratios = append(ratios, float64(cost.Time)/float64(unmarshalling.Time))
 		}
@@ -163,39 +144,4 @@ func takingIn(ctx context.Context, o options, out io.Writer) (err error) {
 	}
 	_, err = fmt.Fprintf(out, "\nratio to unmarshalling: %.2f\n", ratio)
 	return err
-}
-
-// start returns the work of a contestant on one batch after the other, and what stops it.
-func (c *contestant) start(ctx context.Context, s *stream, folder string) (work, stop func() error, err error) {
-	stop = func() error { return nil }
-	consume := func(plog.Logs) error { return nil }
-	if c.config != nil {
-		o := pipeline.Options{Config: c.config, Next: consumertest.NewNop()}
-		if c.storage {
-			if err := os.Mkdir(folder, 0o700); err != nil {
-				return nil, nil, err
-			}
-			o.Storage = folder
-		}
-		p, err := pipeline.Start(ctx, o)
-		if err != nil {
-			return nil, nil, err
-		}
-		stop = func() error { return p.Shutdown(ctx) }
-		consume = func(batch plog.Logs) error { return p.Logs.ConsumeLogs(ctx, batch) }
-	}
-	var marshaler plog.ProtoMarshaler
-	var unmarshaler plog.ProtoUnmarshaler
-	work = func() error {
-		data, err := marshaler.MarshalLogs(s.next())
-		if err != nil || !c.unmarshal {
-			return err
-		}
-		batch, err := unmarshaler.UnmarshalLogs(data)
-		if err != nil {
-			return err
-		}
-		return consume(batch)
-	}
-	return work, stop, consume(s.begin())
 }

@@ -17,6 +17,8 @@ import (
 // Contender is something to be measured.
 type Contender struct {
 	Name string
+	// Prepare, if there is one, does before each round what is not to be measured.
+	Prepare func() error
 	// Run does the work once.
 	Run func() error
 }
@@ -55,6 +57,11 @@ func Rounds(contenders []Contender, rounds int) ([][]Cost, error) {
 // cycle lets a contender work from the end of one garbage collection to that of the
 // next, so that it pays for the garbage that it makes, no more and no less.
 func cycle(c Contender) (Cost, error) {
+	if c.Prepare != nil {
+		if err := c.Prepare(); err != nil {
+			return Cost{}, err
+		}
+	}
 	runtime.GC()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)

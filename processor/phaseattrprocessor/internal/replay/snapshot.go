@@ -163,7 +163,8 @@ func (g *group) restore(s *Snapshot) {
 			if full(int(t.base.size()), g.options.MaxOpen) || !g.makeRoom() {
 				break
 			}
-			n := t.newNode(&frame.Boundary)
+			n := newNode(&frame.Boundary)
+			n.keep(&frame.Boundary, t.base, t.detail(0))
 			n.set(phantom, frame.Phantom)
 			n.push(t.base)
 			t.base = n
