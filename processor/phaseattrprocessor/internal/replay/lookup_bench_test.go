@@ -42,7 +42,7 @@ func BenchmarkLookup(b *testing.B) {
 		p.depth = depth
 		b.Run(fmt.Sprintf("vary=depth/n=%d", depth), p.benchmark)
 	}
-	usual.groups = 10
+	usual.groups = 1
 	for _, window := range []int{10, 100, 1000, 10_000, 100_000} {
 		p := usual
 		p.window = window
@@ -57,10 +57,13 @@ type population struct {
 	depth int
 	// window is how many boundaries of a thread lie in the window.
 	window int
-	// row is how many questions about a group follow each other, as the points of a
-	// batch do.
+	// row is how many questions about a group follow each other, for a few moments, as
+	// the points of a batch do.
 	row int
 }
+
+// moments is how many there are in a row.
+const moments = 5
 
 // interval is the time between two boundaries of a thread.
 const interval = int64(25 * time.Millisecond)
@@ -172,10 +175,13 @@ func (p population) benchmark(b *testing.B) {
 	}, 1<<16)
 	for i := range asked {
 		asked[i].key = c.keys[random.IntN(len(c.keys))]
+		asked[i].ago = 1 + random.Int64N(int64(p.window-1)*interval)
 		if i%p.row > 0 {
 			asked[i].key = asked[i-1].key
 		}
-		asked[i].ago = 1 + random.Int64N(int64(p.window-1)*interval)
+		if i%p.row >= moments {
+			asked[i].ago = asked[i-moments].ago
+		}
 	}
 	spans := make([]Span, 0, 128)
 	i, late := 0, 0
