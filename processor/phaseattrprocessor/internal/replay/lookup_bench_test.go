@@ -62,8 +62,8 @@ type population struct {
 	row int
 }
 
-// moments is how many there are in a row.
-const moments = 5
+// rowMoments is how many there are in a row.
+const rowMoments = 5
 
 // interval is the time between two boundaries of a thread.
 const interval = int64(25 * time.Millisecond)
@@ -179,8 +179,8 @@ func (p population) benchmark(b *testing.B) {
 		if i%p.row > 0 {
 			asked[i].key = asked[i-1].key
 		}
-		if i%p.row >= moments {
-			asked[i].ago = asked[i-moments].ago
+		if i%p.row >= rowMoments {
+			asked[i].ago = asked[i-rowMoments].ago
 		}
 	}
 	spans := make([]Span, 0, 128)
