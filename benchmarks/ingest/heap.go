@@ -13,6 +13,7 @@ import (
 
 	"go.opentelemetry.io/collector/consumer/consumertest"
 
+	"github.com/phaseattr/phaseattr/benchmarks/internal/measure"
 	"github.com/phaseattr/phaseattr/benchmarks/internal/pipeline"
 	"github.com/phaseattr/phaseattr/benchmarks/internal/training"
 )
@@ -35,14 +36,14 @@ func keeping(ctx context.Context, o options, out io.Writer) (err error) {
 	for i := range ranks {
 		ranks[i] = training.NewRank(i/1000, i%1000, begin)
 	}
-	before := heap()
+	before := measure.Heap()
 	idle, full := ranks[:o.idleRanks], ranks[o.idleRanks:]
 	for _, rank := range idle {
 		if err := p.Logs.ConsumeLogs(ctx, recorder.Begin(rank)); err != nil {
 			return err
 		}
 	}
-	known := heap() - before
+	known := measure.Heap() - before
 	for i := range idle {
 		for range 7 { // of 5 moments each
 			if err := p.Metrics.ConsumeMetrics(ctx, training.Metrics(idle[i:i+1], begin, training.OnResource)); err != nil {
@@ -50,9 +51,9 @@ func keeping(ctx context.Context, o options, out io.Writer) (err error) {
 			}
 		}
 	}
-	asked := heap() - before
+	asked := measure.Heap() - before
 
-	before = heap()
+	before = measure.Heap()
 	boundaries := 0
 	for _, rank := range full {
 		if err := p.Logs.ConsumeLogs(ctx, recorder.Begin(rank)); err != nil {
@@ -71,20 +72,11 @@ func keeping(ctx context.Context, o options, out io.Writer) (err error) {
 			}
 		}
 	}
-	held := heap() - before
+	held := measure.Heap() - before
 	runtime.KeepAlive(p)
 	fmt.Fprintf(out, "heap of a boundary in the window: %.0f bytes (%d groups, %v at %d a second)\n",
 		float64(held)/float64(boundaries), len(full), o.window.Round(time.Second), training.BoundariesPerSecond)
 	fmt.Fprintf(out, "heap of an idle group: %.0f bytes (%d groups); %.0f once it was asked about\n",
 		float64(known)/float64(len(idle)), len(idle), float64(asked)/float64(len(idle)))
 	return nil
-}
-
-// heap is what is alive.
-func heap() uint64 {
-	runtime.GC()
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return m.HeapAlloc
 }

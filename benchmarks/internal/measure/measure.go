@@ -68,7 +68,7 @@ func cycle(c Contender) (Cost, error) {
 	collections := []metrics.Sample{{Name: "/gc/cycles/total:gc-cycles"}}
 	metrics.Read(collections)
 	first := collections[0].Value.Uint64()
-	start, err := processorTime()
+	start, err := ProcessorTime()
 	if err != nil {
 		return Cost{}, err
 	}
@@ -79,7 +79,7 @@ func cycle(c Contender) (Cost, error) {
 		}
 		metrics.Read(collections)
 	}
-	end, err := processorTime()
+	end, err := ProcessorTime()
 	if err != nil {
 		return Cost{}, err
 	}
@@ -91,8 +91,8 @@ func cycle(c Contender) (Cost, error) {
 	}, nil
 }
 
-// processorTime is what this process has used of the processors.
-func processorTime() (time.Duration, error) {
+// ProcessorTime is what this process has used of the processors.
+func ProcessorTime() (time.Duration, error) {
 	var usage syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
 		return 0, fmt.Errorf("read the processor time: %w", err)
@@ -108,4 +108,13 @@ func Median[T any](rounds []T, figure func(T) float64) float64 {
 	}
 	slices.Sort(figures)
 	return (figures[(len(figures)-1)/2] + figures[len(figures)/2]) / 2
+}
+
+// Heap is what is alive, in bytes.
+func Heap() uint64 {
+	runtime.GC()
+	runtime.GC() // what the first one has made unreachable
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
 }
