@@ -49,9 +49,9 @@ func (p *logsProcessor) ConsumeLogs(ctx context.Context, ld plog.Logs) error {
 // out the boundaries that the index has taken, and what that leaves empty.
 func (p *instance) takeIn(ctx context.Context, ld plog.Logs) {
 	drop := p.config.Boundaries == BoundariesDrop
-	entry := p.store.Entry()
+	took := intake{entry: p.store.Entry()}
 	// What was taken in outlives the process before the caller is told that it was.
-	defer p.store.Write(ctx, entry)
+	defer p.store.Write(ctx, took.entry)
 	var last boundary.Group
 	ld.ResourceLogs().RemoveIf(func(resource plog.ResourceLogs) bool {
 		dropped := false
@@ -63,7 +63,7 @@ func (p *instance) takeIn(ctx context.Context, ld plog.Logs) {
 				if event.Type == "" {
 					return false
 				}
-				group, taken := p.takeInEvent(ctx, &event, &fields, entry)
+				group, taken := p.takeInEvent(ctx, &event, &fields, &took)
 				if group != last {
 					p.advance(last)
 					last = group
@@ -77,13 +77,21 @@ func (p *instance) takeIn(ctx context.Context, ld plog.Logs) {
 		return dropped && resource.ScopeLogs().Len() == 0
 	})
 	p.advance(last)
+	p.tally.took(ctx, took.accepted)
+}
+
+// intake is what a batch brought to the index.
+type intake struct {
+	entry *checkpoint.Entry
+	// accepted counts the boundaries that were taken.
+	accepted int64
 }
 
 // takeInEvent hands an event to the index. It returns the group that has come
 // further, and whether the event was a boundary that the index has taken. One that
-// was rejected is an event of its group all the same. The entry takes note of it.
+// was rejected is an event of its group all the same.
 func (p *instance) takeInEvent(
-	ctx context.Context, event *boundary.Event, fields *boundary.Fields, entry *checkpoint.Entry,
+	ctx context.Context, event *boundary.Event, fields *boundary.Fields, took *intake,
 ) (group boundary.Group, taken bool) {
 	group, reason := p.reader.Group(fields)
 	if reason == boundary.OK && !event.HasTime {
@@ -102,12 +110,12 @@ func (p *instance) takeInEvent(
 			Identity: p.association.Identity(fields),
 		}
 		if p.introduce(group, &in) {
-			entry.Began(group, &in)
+			took.entry.Began(group, &in)
 		}
 	}
 	observe := func() {
 		if p.index.Observe(group, event.Time, event.Stop()) == replay.Accepted {
-			entry.Observed(group, event.Time, event.Stop())
+			took.entry.Observed(group, event.Time, event.Stop())
 		}
 	}
 	if !event.IsBoundary() {
@@ -124,11 +132,12 @@ func (p *instance) takeInEvent(
 	p.tally.placed(ctx, receipt)
 	switch receipt.Outcome {
 	case replay.Accepted:
-		entry.Added(group, &b)
+		took.accepted++
+		took.entry.Added(group, &b)
 		return group, true
 	case replay.TooManyGroups:
 	default:
-		entry.Observed(group, event.Time, false)
+		took.entry.Observed(group, event.Time, false)
 	}
 	return group, receipt.Outcome == replay.Duplicate
 }

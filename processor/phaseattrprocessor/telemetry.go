@@ -128,11 +128,17 @@ func rejections() []string {
 	return names
 }
 
-// placed counts a boundary that was handed to the index.
+// took counts boundaries that the index has taken.
+func (t *tally) took(ctx context.Context, boundaries int64) {
+	if boundaries > 0 {
+		t.telemetry.ProcessorPhaseAttrBoundaries.Add(ctx, boundaries, t.accepted)
+	}
+}
+
+// placed counts what else came of a boundary that was handed to the index.
 func (t *tally) placed(ctx context.Context, receipt replay.Receipt) {
 	switch receipt.Outcome {
 	case replay.Accepted:
-		t.telemetry.ProcessorPhaseAttrBoundaries.Add(ctx, 1, t.accepted)
 	case replay.Duplicate:
 		t.telemetry.ProcessorPhaseAttrBoundaries.Add(ctx, 1, t.duplicate)
 		return

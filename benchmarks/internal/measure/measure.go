@@ -17,6 +17,8 @@ import (
 // Contender is something to be measured.
 type Contender struct {
 	Name string
+	// Prepare, if there is one, does before each round what is not to be measured.
+	Prepare func() error
 	// Run does the work once.
 	Run func() error
 }
@@ -55,13 +57,18 @@ func Rounds(contenders []Contender, rounds int) ([][]Cost, error) {
 // cycle lets a contender work from the end of one garbage collection to that of the
 // next, so that it pays for the garbage that it makes, no more and no less.
 func cycle(c Contender) (Cost, error) {
+	if c.Prepare != nil {
+		if err := c.Prepare(); err != nil {
+			return Cost{}, err
+		}
+	}
 	runtime.GC()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	collections := []metrics.Sample{{Name: "/gc/cycles/total:gc-cycles"}}
 	metrics.Read(collections)
 	first := collections[0].Value.Uint64()
-	start, err := processorTime()
+	start, err := ProcessorTime()
 	if err != nil {
 		return Cost{}, err
 	}
@@ -72,7 +79,7 @@ func cycle(c Contender) (Cost, error) {
 		}
 		metrics.Read(collections)
 	}
-	end, err := processorTime()
+	end, err := ProcessorTime()
 	if err != nil {
 		return Cost{}, err
 	}
@@ -84,8 +91,8 @@ func cycle(c Contender) (Cost, error) {
 	}, nil
 }
 
-// processorTime is what this process has used of the processors.
-func processorTime() (time.Duration, error) {
+// ProcessorTime is what this process has used of the processors.
+func ProcessorTime() (time.Duration, error) {
 	var usage syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
 		return 0, fmt.Errorf("read the processor time: %w", err)
@@ -101,4 +108,13 @@ func Median[T any](rounds []T, figure func(T) float64) float64 {
 	}
 	slices.Sort(figures)
 	return (figures[(len(figures)-1)/2] + figures[len(figures)/2]) / 2
+}
+
+// Heap is what is alive, in bytes.
+func Heap() uint64 {
+	runtime.GC()
+	runtime.GC() // what the first one has made unreachable
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
 }

@@ -61,7 +61,7 @@ func (c *Recorder) Begin(r Rank) plog.Logs {
 
 // Step returns the boundaries of a rank's n-th step, the first one being 0.
 func (c *Recorder) Step(r Rank, n int) plog.Logs {
-	start := r.Start.Add(time.Duration(n) * stepDuration)
+	start := r.Start.Add(time.Duration(n) * StepDuration)
 	c.number(c.step, r, []int{1}, start, 2+n*len(stepBoundaries))
 	return c.step
 }

@@ -43,7 +43,7 @@ func (r Rank) PID() int64 { return int64(20_000 + r.GPU()) }
 // Path is the label of the phase that the rank is in at a time. The time must not be
 // that of a boundary.
 func (r Rank) Path(at time.Time) string {
-	return labels[at.Sub(r.Start)%stepDuration/slot]
+	return labels[at.Sub(r.Start)%StepDuration/slot]
 }
 
 // within returns the middle of the stretch between two boundaries that a time lies in.

@@ -30,8 +30,8 @@ var stepBoundaries = []string{
 	"",
 }
 
-// stepDuration is how long a step takes.
-var stepDuration = slot * time.Duration(len(stepBoundaries))
+// StepDuration is how long a step takes.
+var StepDuration = slot * time.Duration(len(stepBoundaries))
 
 // pathIn returns the path between boundary i of a step and the one after it.
 func pathIn(i int) []string {
@@ -56,4 +56,4 @@ var labels = func() []string {
 }()
 
 // Steps is how many whole steps a rank makes in a time.
-func Steps(in time.Duration) int { return int(in / stepDuration) }
+func Steps(in time.Duration) int { return int(in / StepDuration) }

@@ -12,6 +12,9 @@ import (
 // labelSeparator stands between the parts of a label.
 const labelSeparator = " / "
 
+// usualDepth and usualLabel are the parts and the bytes that few paths exceed.
+const usualDepth, usualLabel = 16, 256
+
 // Path is an interned list of phase names, from the outermost to the innermost.
 // Every record of a run repeats the same few paths, so a Path is one pointer
 // wide, compares with ==, and is forgotten when nothing holds it any more. The
@@ -29,22 +32,23 @@ type pathText struct {
 
 // NewPath interns a path. Empty parts are skipped.
 func NewPath(parts ...string) Path {
-	var label strings.Builder
-	ends := make([]byte, 0, 4*len(parts))
+	var roomForLabel [usualLabel]byte
+	var roomForEnds [4 * usualDepth]byte
+	label, ends := roomForLabel[:0], roomForEnds[:0]
 	for _, part := range parts {
 		if part == "" {
 			continue
 		}
-		if label.Len() > 0 {
-			label.WriteString(labelSeparator)
+		if len(label) > 0 {
+			label = append(label, labelSeparator...)
 		}
-		label.WriteString(part)
-		ends = binary.LittleEndian.AppendUint32(ends, uint32(label.Len())) //nolint:gosec // labels are bounded far below 4 GiB
+		label = append(label, part...)
+		ends = binary.LittleEndian.AppendUint32(ends, uint32(len(label))) //nolint:gosec // labels are bounded far below 4 GiB
 	}
 	if len(ends) == 0 {
 		return Path{}
 	}
-	return Path{handle: unique.Make(pathText{label: label.String(), ends: string(ends)})}
+	return Path{handle: unique.Make(pathText{label: string(label), ends: string(ends)})}
 }
 
 // Label is the parts joined with " / ".

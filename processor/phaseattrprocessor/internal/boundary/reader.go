@@ -4,6 +4,7 @@
 package boundary
 
 import (
+	"cmp"
 	"math"
 	"strings"
 
@@ -238,8 +239,8 @@ func (r *Reader) Origin(f *Fields) Origin {
 	return o
 }
 
-// Boundary reads the boundary that event e, of a boundary's type, stands for. What
-// is returned keeps no reference to the record.
+// Boundary reads the boundary that event e, of a boundary's type, stands for. Its texts
+// are those of the record.
 func (r *Reader) Boundary(e *Event, f *Fields) (Boundary, Reason) {
 	var b Boundary
 	if !e.HasTime {
@@ -250,12 +251,12 @@ func (r *Reader) Boundary(e *Event, f *Fields) (Boundary, Reason) {
 	if !ok {
 		return b, NoScope
 	}
-	for _, read := range [...]func(*Boundary, *scopeFields) Reason{
-		e.readAction, r.readName, r.readPath, r.readIDs, r.readThread, r.readSequence,
-	} {
-		if reason := read(&b, &scope); reason != OK {
-			return Boundary{}, reason
-		}
+	reason := cmp.Or(
+		e.readAction(&b, &scope), r.readName(&b, &scope), r.readPath(&b, &scope),
+		r.readIDs(&b, &scope), r.readThread(&b, &scope), r.readSequence(&b, &scope),
+	)
+	if reason != OK {
+		return Boundary{}, reason
 	}
 	b.Attributes = r.readAttributes(&scope)
 	return b, OK
@@ -327,12 +328,12 @@ func (r *Reader) readName(b *Boundary, s *scopeFields) Reason {
 	return r.keep(&b.Name, name)
 }
 
-// keep stores a copy of a text, so that the boundary does not hold the record.
+// keep stores a text that is not too long.
 func (r *Reader) keep(field *string, text string) Reason {
 	if len(text) > r.Limits.TextBytes {
 		return TooLong
 	}
-	*field = strings.Clone(text)
+	*field = text
 	return OK
 }
 
@@ -342,7 +343,8 @@ func (r *Reader) readPath(b *Boundary, s *scopeFields) Reason {
 		return BadPath
 	}
 	items := v.Slice()
-	parts := make([]string, 0, min(items.Len(), r.Limits.Depth))
+	var room [usualDepth]string
+	parts := room[:0]
 	bytes := -len(labelSeparator) // none stands before the first part
 	for _, item := range items.All() {
 		part, ok := text(item, true)

@@ -6,7 +6,6 @@ package replay
 import (
 	"cmp"
 	"fmt"
-	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -74,70 +73,4 @@ func delayed(run []*boundary.Boundary, late int) []*boundary.Boundary {
 		arrivals[i] = run[from]
 	}
 	return arrivals
-}
-
-// BenchmarkActive asks what was active at recent moments, with a writer beside it.
-func BenchmarkActive(b *testing.B) {
-	for _, groups := range []int{1, 10_000} {
-		b.Run(fmt.Sprintf("groups=%d", groups), func(b *testing.B) {
-			x := New(Options{Repair: true})
-			keys := make([]boundary.Group, groups)
-			var newest int64
-			for i := range keys {
-				keys[i] = boundary.Group{Session: "5923ed05-815c-4937-af70-387c61debe92", Rank: int64(i)}
-				for _, boundary := range loop(keys[i], 100) {
-					x.Add(keys[i], boundary)
-					newest = boundary.Time
-				}
-			}
-			spans := make([]Span, 0, 8)
-			b.ReportAllocs()
-			i := 0
-			for b.Loop() {
-				spans, _ = x.Active(spans[:0], keys[i%groups], newest-int64(i%1000)*int64(time.Millisecond), false)
-				i++
-			}
-			if len(spans) == 0 {
-				b.Fatal("nothing was active")
-			}
-		})
-	}
-}
-
-// BenchmarkHeld measures the heap that a boundary in the window and an idle group take.
-func BenchmarkHeld(b *testing.B) {
-	heap := func() uint64 {
-		runtime.GC()
-		runtime.GC()
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return m.HeapAlloc
-	}
-	b.Run("boundary", func(b *testing.B) {
-		const boundaries = 200_000
-		for b.Loop() {
-			before := heap()
-			x := New(Options{Repair: true})
-			for _, boundary := range loop(key, boundaries) {
-				x.Add(key, boundary)
-			}
-			b.ReportMetric(float64(heap()-before)/boundaries, "B/boundary")
-			runtime.KeepAlive(x)
-		}
-	})
-	b.Run("group", func(b *testing.B) {
-		const groups = 10_000
-		for b.Loop() {
-			before := heap()
-			x := New(Options{Repair: true})
-			for i := range int64(groups) {
-				group := boundary.Group{Session: "5923ed05-815c-4937-af70-387c61debe92", Rank: i}
-				for _, boundary := range loop(group, 4) {
-					x.Add(group, boundary)
-				}
-			}
-			b.ReportMetric(float64(heap()-before)/groups, "B/group")
-			runtime.KeepAlive(x)
-		}
-	})
 }

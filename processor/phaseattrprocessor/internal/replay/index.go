@@ -6,10 +6,10 @@ package replay
 import (
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unique"
 
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
@@ -188,7 +188,7 @@ func (x *Index) groupFor(key boundary.Group) *group {
 	if full(len(x.groups), x.options.MaxGroups) {
 		return nil
 	}
-	key.Session = strings.Clone(key.Session) // it may be part of a larger text
+	key.Session = unique.Make(key.Session).Value() // one text for all ranks, part of no larger one
 	g := newGroup(key, &x.options, &x.stats)
 	x.groups[key] = g
 	return g

@@ -166,7 +166,8 @@ func (g *group) restore(s *Snapshot) {
 				break
 			}
 			frames++
-			n := t.newNode(&frame.Boundary)
+			n := newNode(&frame.Boundary)
+			n.keep(&frame.Boundary, t.base, t.detail(0))
 			n.set(phantom, frame.Phantom)
 			n.push(t.base)
 			t.base = n

@@ -6,6 +6,7 @@ package replay
 import (
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
@@ -33,7 +34,7 @@ type entry struct {
 // add puts a boundary where it belongs and replays what comes after it. It returns
 // false when the boundary is there already.
 func (t *thread) add(b *boundary.Boundary) bool {
-	n := t.newNode(b)
+	n := newNode(b)
 	// Most come in order, behind the newest.
 	at := len(t.entries)
 	if at > 0 && t.entries[at-1].compare(n) >= 0 {
@@ -43,45 +44,52 @@ func (t *thread) add(b *boundary.Boundary) bool {
 			return false
 		}
 	}
-	t.share(n, at)
 	was := t.before(at)
+	n.keep(b, was, t.detail(at))
 	t.entries = slices.Insert(t.entries, at, entry{n.time, n})
 	t.replay(at, was, true)
 	return true
 }
 
-func (t *thread) newNode(b *boundary.Boundary) *node {
-	n := &node{
-		seq: b.Sequence, time: b.Time,
-		scopeID: b.ScopeID, parentID: b.ParentScopeID, path: b.Path,
-		detail: &detail{threadName: b.ThreadName, attributes: b.Attributes},
-	}
+// newNode returns a node of a boundary, whose texts it borrows.
+func newNode(b *boundary.Boundary) *node {
+	n := &node{seq: b.Sequence, time: b.Time, scopeID: b.ScopeID, parentID: b.ParentScopeID, path: b.Path}
 	n.set(isExit, b.Action == boundary.Exit)
 	return n
 }
 
-// share lets a node that goes to position at use the texts that its neighbors
-// hold already: an exit names the scope of an earlier enter, an enter its parent.
-func (t *thread) share(n *node, at int) {
-	below := t.before(at)
-	if at > 0 {
-		if d := t.entries[at-1].detail; len(n.detail.attributes) == 0 &&
-			len(d.attributes) == 0 && d.threadName == n.detail.threadName {
-			n.detail = d
+// keep gives the node of a boundary texts of its own, or those that its neighbors hold
+// already: an exit names the scope of an earlier enter, an enter its parent. below is
+// the stack that it finds, beside the detail of the boundary before it.
+func (n *node) keep(b *boundary.Boundary, below *node, beside *detail) {
+	n.scopeID, n.parentID = below.text(b.ScopeID), below.text(b.ParentScopeID)
+	if beside != nil && len(beside.attributes) == 0 && len(b.Attributes) == 0 && beside.threadName == b.ThreadName {
+		n.detail = beside
+		return
+	}
+	n.detail = &detail{threadName: strings.Clone(b.ThreadName), attributes: b.Attributes}
+}
+
+// text returns a scope ID as one of the top two frames of a stack holds it, or else a
+// copy.
+func (n *node) text(id string) string {
+	for frame, i := n, 0; frame != nil && i < 2; frame, i = frame.before, i+1 {
+		if frame.scopeID == id {
+			return frame.scopeID
 		}
 	}
-	for range 2 { // the scope is the top frame or none, its parent one of the top two
-		if below == nil {
-			return
-		}
-		if below.scopeID == n.scopeID {
-			n.scopeID = below.scopeID
-		}
-		if below.scopeID == n.parentID {
-			n.parentID = below.scopeID
-		}
-		below = below.before
+	return strings.Clone(id)
+}
+
+// detail is that of what comes before position at; nil when there is nothing.
+func (t *thread) detail(at int) *detail {
+	switch {
+	case at > 0:
+		return t.entries[at-1].detail
+	case t.base != nil:
+		return t.base.detail
 	}
+	return nil
 }
 
 // before is the stack that the boundaries before position at leave.

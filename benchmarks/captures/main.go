@@ -1,0 +1,159 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Captures measures what it takes to resolve the phases of the records of recorded
+// runs, which stormlog's own replay has been measured with too.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"text/tabwriter"
+	"time"
+
+	"go.opentelemetry.io/collector/consumer/consumertest"
+	"go.opentelemetry.io/collector/pdata/plog"
+
+	"github.com/phaseattr/phaseattr/benchmarks/internal/measure"
+	"github.com/phaseattr/phaseattr/benchmarks/internal/pipeline"
+	"github.com/phaseattr/phaseattr/benchmarks/internal/training"
+)
+
+// What stormlog's replay took for a record, in microseconds: for the captures, from the
+// cheapest to the dearest one, and with manySpans in its index. It is Python, and was
+// measured apart from this.
+const (
+	referenceLeast, referenceMost = 13, 41
+	referenceManySpans            = 584
+	manySpans                     = 17_000
+)
+
+func main() {
+	folder := flag.String("captures", "../testdata/captures", "the folder of the recorded runs")
+	rounds := flag.Int("rounds", 15, "rounds that each is measured in")
+	flag.Parse()
+	if err := run(context.Background(), os.Stdout, *folder, *rounds); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// recording is a run: its events, and the records that are to be resolved.
+type recording struct {
+	name             string
+	events, records  plog.Logs
+	least, reference float64 // the reference's microseconds for a record
+}
+
+func run(ctx context.Context, out io.Writer, folder string, rounds int) error {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	var all []recording
+	for _, name := range []string{"single", "threads", "bursty", "crash", "rank0", "rank1"} {
+		r, err := read(folder, name)
+		if err != nil {
+			return err
+		}
+		all = append(all, r)
+	}
+	all = append(all, long())
+
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "per record\trecords\treference to ours\tµs to take in and resolve\tµs to resolve\tµs of the reference\t")
+	for _, r := range all {
+		fmt.Fprintf(os.Stderr, "measuring %s\n", r.name)
+		whole, resolve, err := r.measure(ctx, rounds)
+		if err != nil {
+			return fmt.Errorf("%s: %w", r.name, err)
+		}
+		reference, ratio := fmt.Sprintf("%.0f", r.reference), fmt.Sprintf("%.0f", r.reference/resolve)
+		if r.least < r.reference {
+			reference, ratio = fmt.Sprintf("%.0f to %.0f", r.least, r.reference), fmt.Sprintf("%.0f to %.0f", r.least/resolve, r.reference/resolve)
+		}
+		fmt.Fprintf(w, "%s\t%d\t%s\t%.2f\t%.2f\t%s\t\n", r.name, r.records.LogRecordCount(), ratio, whole, resolve, reference)
+	}
+	return w.Flush()
+}
+
+// long is a run of many spans, and some records at moments all over it.
+func long() recording {
+	rank := training.NewRank(0, 0, time.Date(2026, 3, 2, 8, 0, 0, 0, time.UTC))
+	recorder := training.NewRecorder()
+	r := recording{
+		name: fmt.Sprintf("%d spans", manySpans), events: plog.NewLogs(), records: plog.NewLogs(),
+		least: referenceManySpans, reference: referenceManySpans,
+	}
+	add := func(batch plog.Logs) { batch.ResourceLogs().At(0).CopyTo(r.events.ResourceLogs().AppendEmpty()) }
+	add(recorder.Begin(rank))
+	steps := 0
+	for ; r.events.LogRecordCount() < 2*manySpans; steps++ {
+		add(recorder.Step(rank, steps))
+	}
+	const batches = 10
+	for i := range batches {
+		last := rank.Start.Add(training.StepDuration * time.Duration(steps*(i+1)/batches-1))
+		training.Logs([]training.Rank{rank}, last).ResourceLogs().MoveAndAppendTo(r.records.ResourceLogs())
+	}
+	return r
+}
+
+// measure returns the microseconds that it takes, for a record, to take in all events
+// and resolve them, and to resolve the records once all is known.
+func (r *recording) measure(ctx context.Context, rounds int) (whole, resolve float64, err error) {
+	known, err := start(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer func() { err = errors.Join(err, known.Shutdown(ctx)) }()
+	if err := known.Logs.ConsumeLogs(ctx, clone(r.events)); err != nil {
+		return 0, 0, err
+	}
+	costs, err := measure.Rounds([]measure.Contender{
+		{Name: "start", Run: func() error { return startAnd(ctx, clone(r.events), false) }},
+		{Name: "take in and resolve", Run: func() error { return startAnd(ctx, clone(r.events), true) }},
+		{Name: "copy", Run: func() error { clone(r.records); return nil }},
+		{Name: "resolve", Run: func() error { return known.Logs.ConsumeLogs(ctx, clone(r.records)) }},
+	}, rounds)
+	if err != nil {
+		return 0, 0, err
+	}
+	microseconds := func(more, less []measure.Cost, records plog.Logs) float64 {
+		var net []measure.Cost
+		for i := range more {
+			net = append(net, more[i].Minus(less[i]))
+		}
+		return measure.Median(net, func(c measure.Cost) float64 { return float64(c.Time.Nanoseconds()) }) /
+			float64(time.Microsecond) / float64(records.LogRecordCount())
+	}
+	return microseconds(costs[1], costs[0], r.events), microseconds(costs[3], costs[2], r.records), nil
+}
+
+func start(ctx context.Context) (*pipeline.Pipelines, error) {
+	return pipeline.Start(ctx, pipeline.Options{
+		Config: map[string]any{"window": time.Hour.String(), "grace_period": 0},
+		Next:   consumertest.NewNop(),
+	})
+}
+
+// startAnd starts a processor that knows nothing, lets it take in and resolve a batch, or
+// does not, and stops it.
+func startAnd(ctx context.Context, batch plog.Logs, consume bool) error {
+	p, err := start(ctx)
+	if err != nil {
+		return err
+	}
+	if consume {
+		err = p.Logs.ConsumeLogs(ctx, batch)
+	}
+	return errors.Join(err, p.Shutdown(ctx))
+}
+
+func clone(batch plog.Logs) plog.Logs {
+	own := plog.NewLogs()
+	batch.CopyTo(own)
+	return own
+}

@@ -1,0 +1,198 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"runtime/debug"
+	"time"
+
+	"go.opentelemetry.io/collector/consumer/consumertest"
+	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+
+	"github.com/phaseattr/phaseattr/benchmarks/internal/measure"
+	"github.com/phaseattr/phaseattr/benchmarks/internal/pipeline"
+	"github.com/phaseattr/phaseattr/benchmarks/internal/training"
+)
+
+const (
+	// window is how much event time is kept.
+	window = time.Minute
+	// stride is how many of the steps of training make one of this job, whose ranks
+	// emit boundaries in the first of them only.
+	stride = 12
+	// ranksPerJob is how many ranks a session has.
+	ranksPerJob = 1000
+	// batches is how many batches of data points, of a node each, are answered.
+	batches = 200
+)
+
+var begin = time.Date(2026, 3, 2, 8, 0, 0, 0, time.UTC)
+
+// figures are what was measured with a number of groups: processor time in nanoseconds.
+type figures struct {
+	groups int
+	// unmarshal is for a boundary, boundary to take one in, point to answer a data point.
+	unmarshal, boundary, point float64
+	groupBytes, boundaryBytes  float64
+	heap                       float64
+	// collection is what one garbage collection takes with all that.
+	collection float64
+}
+
+// simulation is groups of which each steps once in six seconds.
+type simulation struct {
+	pipelines *pipeline.Pipelines
+	recorder  *training.Recorder
+	ranks     []training.Rank
+	// taken counts the boundaries of a step, of all groups.
+	taken int
+}
+
+func simulate(ctx context.Context, groups int) (_ figures, err error) {
+	f := figures{groups: groups}
+	s := simulation{recorder: training.NewRecorder()}
+	for i := range groups {
+		s.ranks = append(s.ranks, training.NewRank(i/ranksPerJob, i%ranksPerJob, begin))
+	}
+	empty := float64(measure.Heap())
+	s.pipelines, err = pipeline.Start(ctx, pipeline.Options{
+		Config: map[string]any{
+			"window": window.String(), "max_groups": groups, "max_boundaries": 1_000_000_000, "boundaries": "drop",
+		},
+		Next: consumertest.NewNop(),
+	})
+	if err != nil {
+		return f, err
+	}
+	defer func() { err = errors.Join(err, s.pipelines.Shutdown(ctx)) }()
+
+	for _, rank := range s.ranks {
+		if err := s.pipelines.Logs.ConsumeLogs(ctx, clone(s.recorder.Begin(rank))); err != nil {
+			return f, err
+		}
+	}
+	idle := float64(measure.Heap())
+	f.groupBytes = (idle - empty) / float64(groups)
+
+	steps := training.Steps(window) / stride
+	for step := range steps + 2 { // the windows are full, and have moved on
+		if err := s.step(step, func(batch plog.Logs) error { return s.pipelines.Logs.ConsumeLogs(ctx, batch) }); err != nil {
+			return f, err
+		}
+	}
+	f.heap = float64(measure.Heap())
+	f.boundaryBytes = (f.heap - idle) / float64(steps*s.taken)
+
+	if f.collection, err = f.timed(func() error { runtime.GC(); return nil }); err != nil {
+		return f, err
+	}
+	if err := s.measureBoundaries(ctx, steps+2, &f); err != nil {
+		return f, err
+	}
+	return f, s.measurePoints(ctx, steps+2, &f)
+}
+
+// step hands on the boundaries of a step of all groups.
+func (s *simulation) step(step int, consume func(plog.Logs) error) error {
+	s.taken = 0
+	for _, rank := range s.ranks {
+		batch := clone(s.recorder.Step(rank, step*stride))
+		s.taken += batch.LogRecordCount()
+		if err := consume(batch); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// clone copies a batch of the recorder, which writes the next one over it.
+func clone(batch plog.Logs) plog.Logs {
+	own := plog.NewLogs()
+	batch.CopyTo(own)
+	return own
+}
+
+// measureBoundaries takes in one more step of all groups.
+func (s *simulation) measureBoundaries(ctx context.Context, step int, f *figures) error {
+	making, err := f.timed(func() error { return s.step(step, func(plog.Logs) error { return nil }) })
+	if err != nil {
+		return err
+	}
+	taking, err := f.timed(func() error {
+		return s.step(step, func(batch plog.Logs) error { return s.pipelines.Logs.ConsumeLogs(ctx, batch) })
+	})
+	if err != nil {
+		return err
+	}
+	f.boundary = (taking - making) / float64(s.taken)
+
+	data, err := new(plog.ProtoMarshaler).MarshalLogs(s.recorder.Step(s.ranks[0], step*stride+1))
+	if err != nil {
+		return err
+	}
+	const times = 2000
+	unmarshalling, err := f.timed(func() error {
+		for range times {
+			if _, err := new(plog.ProtoUnmarshaler).UnmarshalLogs(data); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	f.unmarshal = unmarshalling / times / float64(s.taken/len(s.ranks))
+	return err
+}
+
+// measurePoints answers the data points of some nodes.
+func (s *simulation) measurePoints(ctx context.Context, step int, f *figures) error {
+	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same in each run
+	last := begin.Add(time.Duration(step) * window / time.Duration(training.Steps(window)/stride))
+	var all []pmetric.Metrics
+	points := 0
+	for range batches {
+		node := random.IntN(len(s.ranks)/training.GPUsPerNode) * training.GPUsPerNode
+		md := training.Metrics(s.ranks[node:node+training.GPUsPerNode], last, training.OnResource)
+		points += md.DataPointCount()
+		all = append(all, md)
+	}
+	answering, err := f.timed(func() error {
+		for _, md := range all {
+			if err := s.pipelines.Metrics.ConsumeMetrics(ctx, md); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	f.point = answering / float64(points)
+	if path, ok := all[0].ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().At(0).Gauge().DataPoints().At(0).
+		Attributes().Get("phase_path"); !ok {
+		return fmt.Errorf("a data point was not answered, but has %q", path.AsString())
+	}
+	return err
+}
+
+// timed is the processor time that some work takes, in nanoseconds: its own, without a
+// garbage collection, and its share of the next one, which comes when as much has been
+// allocated as is alive.
+func (f *figures) timed(work func() error) (float64, error) {
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	start, err := measure.ProcessorTime()
+	if err != nil {
+		return 0, err
+	}
+	if err := work(); err != nil {
+		return 0, err
+	}
+	end, err := measure.ProcessorTime()
+	runtime.ReadMemStats(&after)
+	return float64(end-start) + float64(after.TotalAlloc-before.TotalAlloc)*f.collection/f.heap, err
+}
