@@ -104,6 +104,20 @@ func TestASessionTakesOverFromOneThatWasRestored(t *testing.T) {
 	}
 }
 
+func TestAStorageFromAnotherHostAnswersForThatHostOnly(t *testing.T) {
+	directory := t.TempDir()
+	p := startOn(t, directory)
+	p.runsOn(t, on("there", 10, 0), 1, "a", 0, "train")
+	p = startOn(t, killed(t, directory))
+	_, path := p.ofGPU(t, "here", "0", 1.5)
+	assert.Nil(t, path)
+	p.runsOn(t, on("here", 10, 0), 1, "b", 0, "serve")
+	for host, want := range map[string]any{"here": "serve", "there": "train"} {
+		_, path := p.ofGPU(t, host, "0", 1.5)
+		assert.Equal(t, want, path, host)
+	}
+}
+
 func TestCapturesAreAnsweredAsIfTheCollectorHadNeverBeenKilled(t *testing.T) {
 	for _, name := range captureNames {
 		t.Run(name, func(t *testing.T) {
