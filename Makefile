@@ -6,6 +6,7 @@ COMPONENT := processor/phaseattrprocessor
 COLLECTOR := bin/otelcol-phaseattr
 DCGM      := bin/otelcol-dcgm
 TYPES     := bin/grafana-types
+MEASURED  := bin/otelcol-bench
 
 GO        ?= go
 FUZZTIME  ?= 1m
@@ -19,6 +20,9 @@ PEERS     ?=
 TOOL    := $(GO) tool -modfile=tools/go.mod
 BUILDER := $(GO) tool -modfile=tools/builder/go.mod builder
 LINTER  := $(GO) tool -modfile=tools/golangci-lint/go.mod golangci-lint
+
+# Runs a benchmark, and puts what it prints into docs/performance.md.
+RECORD := $(GO) run ./record
 
 # What the collector is compiled from.
 SOURCES := $(shell find processor -name '*.go' ! -name '*_test.go' 2>/dev/null)
@@ -142,12 +146,48 @@ bench: ## Run the benchmarks (BENCH=pattern, BENCHTIME=1s)
 .PHONY: bench-peers
 bench-peers: ## Compare the processor with its peers and with two bare calls; takes minutes
 	@echo "==> measuring against the peers"
-	@cd benchmarks && $(GO) run ./peers $(PEERS)
+	@cd benchmarks && $(RECORD) -section peers $(GO) run ./peers $(PEERS)
 
 .PHONY: bench-scaling
 bench-scaling: ## Measure how the throughput grows with the processors, beside the peers'
 	@echo "==> measuring on one processor and on all"
 	@cd benchmarks && $(GO) run ./peers -scaling $(PEERS)
+
+.PHONY: bench-lookups
+bench-lookups: ## Measure lookups by groups, threads, depth and window
+	@echo "==> measuring lookups"
+	@cd benchmarks && $(RECORD) -section lookups $(GO) run ./lookups
+
+.PHONY: bench-ingest
+bench-ingest: ## Measure what taking in costs against unmarshalling, and what is kept; takes minutes
+	@echo "==> measuring what is taken in"
+	@cd benchmarks && $(RECORD) -section ingest $(GO) run ./ingest
+
+.PHONY: bench-scale
+bench-scale: ## Simulate up to 100,000 groups in one process; takes minutes and 8 GiB
+	@echo "==> simulating many groups"
+	@cd benchmarks && $(RECORD) -section scale $(GO) run ./scale
+
+.PHONY: bench-captures
+bench-captures: ## Measure resolving the records of recorded runs, against stormlog's replay
+	@echo "==> resolving the recorded runs"
+	@cd benchmarks && $(RECORD) -section captures $(GO) run ./captures
+
+.PHONY: bench-collector
+bench-collector: $(MEASURED) ## Compare the processors in a whole collector; the first time builds one
+	@echo "==> measuring $(MEASURED)"
+	@cd benchmarks && $(RECORD) -section collector $(GO) run ./collector -binary ../$(MEASURED)
+
+$(MEASURED): benchmarks/collector/builder-config.yaml go.mod go.sum tools/builder/go.mod $(SOURCES)
+	@echo "==> building $@ from $<"
+	@mkdir -p $(@D)
+	$(BUILDER) --config $<
+	@mv bin/.build-bench/$(@F) $@
+
+.PHONY: bench-smoke
+bench-smoke: ## Check the benchmarks, and run each for a moment
+	@echo "==> checking the benchmarks"
+	@cd benchmarks && $(GO) vet ./... && $(GO) test ./...
 
 .PHONY: clean
 clean: ## Remove what was built
