@@ -81,7 +81,7 @@ func run(ctx context.Context, out io.Writer, o options) (err error) {
 	t := newTelemetry(o.ranks, o.steps)
 	var all []*contestant
 	for _, v := range variants {
-		c, err := startCollector(o.binary, v.config, v.use, sink.address)
+		c, err := startCollector(ctx, o.binary, v.config, v.use, sink.address)
 		if err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -19,6 +20,9 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 )
 
+// patience is how long a collector may take to start.
+const patience = 30 * time.Second
+
 // collector is a running collector.
 type collector struct {
 	command *exec.Cmd
@@ -27,7 +31,7 @@ type collector struct {
 }
 
 // startCollector starts a collector with one processor, or none, between OTLP and OTLP.
-func startCollector(binary, processors, use, sink string) (*collector, error) {
+func startCollector(ctx context.Context, binary, processors, use, sink string) (*collector, error) {
 	address, err := freeAddress()
 	if err != nil {
 		return nil, err
@@ -52,8 +56,16 @@ service: {
 		return nil, fmt.Errorf("start %s: %w", binary, err)
 	}
 	c.conn, err = grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultCallOptions(grpc.ForceCodec(asItIs{}), grpc.WaitForReady(true)))
-	return c, err
+		grpc.WithDefaultCallOptions(grpc.ForceCodec(asItIs{})))
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if err := c.conn.Invoke(ctx, exportLogs, &[]byte{}, new([]byte), grpc.WaitForReady(true)); err != nil {
+		return nil, errors.Join(fmt.Errorf("wait for the collector: %w", err), c.stop())
+	}
+	return c, nil
 }
 
 func freeAddress() (string, error) {
