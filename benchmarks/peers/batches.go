@@ -23,10 +23,12 @@ type record struct {
 	at                   time.Time
 }
 
-// signal is what the batches of a signal have in common, for all signals alike.
+// signal is what can be done with the batches of a signal.
 type signal[T any] struct {
-	clone   func(T) T
-	each    func(T, func(record))
+	clone func(T) T
+	// each calls a function for each record.
+	each func(T, func(record))
+	// put does the floor's work on each record, without a call that it can do without.
 	put     func(T)
 	consume func(*pipelines) func(context.Context, T) error
 }

@@ -5,6 +5,7 @@ package main
 
 import (
 	"fmt"
+	"strconv"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
 
@@ -64,8 +65,8 @@ type answers map[string]training.Rank
 func newAnswers(ranks []training.Rank) answers {
 	a := answers{}
 	for _, rank := range ranks {
-		a[rank.Host()+"/"+fmt.Sprint(rank.GPU())] = rank
-		a[rank.Session()+"/"+fmt.Sprint(rank.Number)] = rank
+		a[rank.Host()+"/"+strconv.Itoa(rank.GPU())] = rank
+		a[rank.Session()+"/"+strconv.Itoa(rank.Number)] = rank
 	}
 	return a
 }

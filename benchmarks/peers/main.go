@@ -48,12 +48,15 @@ type options struct {
 	gateway bool
 	only    string
 	scaling bool
+	// profiles is where the scaling's profiles go; empty when there are to be none.
+	profiles string
 }
 
 func main() {
 	var o options
 	flag.IntVar(&o.rounds, "rounds", 9, "rounds that each contender is measured in")
 	flag.BoolVar(&o.scaling, "scaling", false, "measure how the throughput grows with the processors instead")
+	flag.StringVar(&o.profiles, "profiles", "", "with -scaling, write a mutex and a block profile of phase_attr to this directory")
 	flag.StringVar(&o.only, "only", "", "measure only the batches whose name contains this")
 	flag.BoolVar(&o.gateway, "gateway", true, "measure the gateway's batch too, for which 12 million boundaries are taken in")
 	flag.Parse()
@@ -155,6 +158,7 @@ func gateway(ctx context.Context, ranks []training.Rank, peers []*pipelines, t *
 	if err != nil {
 		return err
 	}
+	o.rounds = (o.rounds + 1) / 2 // each takes long
 	return t.measure(w, o)
 }
 

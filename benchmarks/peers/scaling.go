@@ -5,10 +5,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"runtime"
 	"runtime/metrics"
+	"runtime/pprof"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -66,7 +70,33 @@ func scaling(ctx context.Context, node []training.Rank, contenders []*pipelines,
 			measure.Median(speedups, func(s float64) float64 { return s }),
 			100*measure.Median(results[i][1], func(t throughput) float64 { return t.waiting }))
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil || o.profiles == "" {
+		return err
+	}
+	return profile(ctx, contenders[0], node, o)
+}
+
+// profile writes what the goroutines of a contender wait for: mutex.pprof and
+// block.pprof.
+func profile(ctx context.Context, p *pipelines, node []training.Rank, o options) error {
+	defer runtime.SetMutexProfileFraction(runtime.SetMutexProfileFraction(1))
+	runtime.SetBlockProfileRate(1)
+	defer runtime.SetBlockProfileRate(0)
+	for range o.rounds {
+		if _, err := together(ctx, p, node, runtime.NumCPU()); err != nil {
+			return err
+		}
+	}
+	for _, name := range []string{"mutex", "block"} {
+		file, err := os.Create(filepath.Join(o.profiles, name+".pprof")) //nolint:gosec // the user says where
+		if err != nil {
+			return fmt.Errorf("make a profile: %w", err)
+		}
+		if err := errors.Join(pprof.Lookup(name).WriteTo(file, 0), file.Close()); err != nil {
+			return fmt.Errorf("write a profile: %w", err)
+		}
+	}
+	return nil
 }
 
 // together measures n goroutines on as many processors.

@@ -24,7 +24,8 @@ type asker struct {
 	account               account
 
 	// fields are those of the record at hand, origin its hints, inherited those of its
-	// scope and resource, from and to its interval. overwrites is true when it has attributes that answers are written to.
+	// scope and resource, from and to its interval. overwrites is true when it has
+	// attributes that answers are written to.
 	fields     boundary.Fields
 	origin     boundary.Origin
 	inherited  boundary.Origin
@@ -65,7 +66,7 @@ func newAsker(s *state) (*asker, error) {
 	a.finder = association.Finder{
 		Association: s.association,
 		Named:       s.reader.Named,
-		Live:        func(group boundary.Group) bool { return a.recall(group).live },
+		Live:        func(group boundary.Group) bool { return a.recall(&group).live },
 		Tried:       func(rule int, outcome association.Outcome) { a.account.tried[rule][outcome]++ },
 	}
 	return a, err
@@ -125,28 +126,48 @@ func (a *asker) read(attrs, body pcommon.Map) {
 	a.fields.SetRecord(own, names.In(body))
 }
 
-// find finds the groups of the record that was read, as association.Finder does.
-func (a *asker) find(from, to int64) (groups []boundary.Group, representative bool) {
+// about says which interval of the record that was read is asked about.
+func (a *asker) about(from, to int64) {
 	a.from, a.to, a.recent = from, to, nil
 	a.origin = a.inherited
 	if a.fields.HasOwnOrigin() {
 		a.origin = a.reader.Origin(&a.fields)
 	}
+}
+
+// find finds the groups of the record that was read, as association.Finder does.
+func (a *asker) find(from, to int64) (groups []boundary.Group, representative bool) {
+	a.about(from, to)
 	return a.finder.Find(&a.fields)
 }
 
 // during writes to attrs, which were read, what was active from one moment to another.
 // A record that belongs to no group stays as it is.
 func (a *asker) during(attrs pcommon.Map, from, to int64) {
-	groups, representative := a.find(min(from, to), to)
-	if len(groups) == 0 {
-		return
+	a.about(min(from, to), to)
+	// Most records are of the group that their resource names.
+	if group, ok := a.finder.Inherited(&a.fields); ok {
+		if r := a.recall(group); r.live {
+			a.finder.Tried(0, association.Matched)
+			a.reply(r)
+			a.give(attrs, r, false)
+			return
+		}
 	}
-	if len(groups) > 1 {
+	groups, representative := a.finder.Find(&a.fields)
+	switch len(groups) {
+	case 0:
+	case 1:
+		r := a.recall(&groups[0])
+		a.reply(r)
+		a.give(attrs, r, representative)
+	default:
 		a.duringSeveral(attrs, groups)
-		return
 	}
-	r := a.reply(groups[0])
+}
+
+// give writes to attrs what was replied, unless it is too early.
+func (a *asker) give(attrs pcommon.Map, r *reply, representative bool) {
 	if a.early {
 		return
 	}
@@ -166,8 +187,10 @@ func (a *asker) during(attrs pcommon.Map, from, to int64) {
 func (a *asker) duringSeveral(attrs pcommon.Map, groups []boundary.Group) {
 	var merged *policy.Attribution
 	var last *reply
-	for _, group := range groups {
-		if last = a.reply(group); last.found {
+	for i := range groups {
+		last = a.recall(&groups[i])
+		a.reply(last)
+		if last.found {
 			merged = policy.Merge(merged, last.answer.Clone())
 		}
 	}
@@ -187,17 +210,15 @@ func represent(answer *policy.Attribution) {
 	}
 }
 
-// reply answers what a group was doing in the interval at hand.
-func (a *asker) reply(group boundary.Group) *reply {
-	r := a.recall(group)
+// reply answers a question, if that has not been done.
+func (a *asker) reply(r *reply) {
 	if !r.asked {
 		a.look(r)
 	}
 	if r.status == replay.Behind && a.patient {
 		a.early = true
-		a.waits[group] = max(a.waits[group], r.to)
+		a.waits[r.group] = max(a.waits[r.group], r.to)
 	}
-	return r
 }
 
 // look looks up what was active.
@@ -222,7 +243,8 @@ func (a *asker) lookUp(r *reply) {
 		return
 	}
 	a.spans, r.status = r.handle.Throughout(a.spans[:0], r.from, r.to, r.origin.ScopeID != "")
-	if a.decide(r); r.found {
+	a.decide(r)
+	if r.found {
 		return
 	}
 	// No scope spans the interval: what was active at its two ends.

@@ -20,6 +20,7 @@ type question struct {
 // reply is what is known about a question.
 type reply struct {
 	question
+	// used is false while the reply is to no question.
 	used   bool
 	handle replay.Handle
 	// live is true when the group can have been alive.
@@ -68,7 +69,7 @@ type memo struct {
 	used []*reply
 }
 
-// known is a group whose handle is known.
+// known is a group whose handle is known, if asked.
 type known struct {
 	group  boundary.Group
 	handle replay.Handle
@@ -77,14 +78,15 @@ type known struct {
 
 // recall returns the reply to the question what a group was doing in the interval of
 // the record at hand.
-func (a *asker) recall(group boundary.Group) *reply {
-	if a.recent == nil || a.recent.group != group {
+func (a *asker) recall(group *boundary.Group) *reply {
+	if a.recent == nil || a.recent.group != *group {
 		a.recent = a.memo.find(a, group)
 	}
 	return a.recent
 }
 
-func (m *memo) find(a *asker, group boundary.Group) *reply {
+// find returns the reply to a question from its place, or puts one there.
+func (m *memo) find(a *asker, group *boundary.Group) *reply {
 	place := &m.replies[placeOf(group.Rank, a.from, a.to)]
 	r := *place
 	switch {
@@ -92,7 +94,7 @@ func (m *memo) find(a *asker, group boundary.Group) *reply {
 		r = &reply{}
 		*place = r
 		m.used = append(m.used, r)
-	case r.to == a.to && r.from == a.from && r.group == group && r.origin == a.origin && r.used:
+	case r.to == a.to && r.from == a.from && r.group == *group && r.origin == a.origin && r.used:
 		return r
 	case !r.used:
 		m.used = append(m.used, r)
@@ -100,7 +102,7 @@ func (m *memo) find(a *asker, group boundary.Group) *reply {
 		r.settle()
 	}
 	*r = reply{
-		question: question{group: group, from: a.from, to: a.to, origin: a.origin},
+		question: question{group: *group, from: a.from, to: a.to, origin: a.origin},
 		used:     true, handle: m.handle(a.index, group), paths: r.paths,
 	}
 	r.live = r.handle.Live(r.from, r.to)
@@ -108,10 +110,10 @@ func (m *memo) find(a *asker, group boundary.Group) *reply {
 }
 
 // handle returns the handle of a group.
-func (m *memo) handle(index *replay.Index, group boundary.Group) replay.Handle {
+func (m *memo) handle(index *replay.Index, group *boundary.Group) replay.Handle {
 	k := &m.groups[uint64(group.Rank)%memoSize] //nolint:gosec // any bits will do
-	if k.group != group || !k.asked {
-		*k = known{group, index.Handle(group), true}
+	if k.group != *group || !k.asked {
+		*k = known{*group, index.Handle(*group), true}
 	}
 	return k.handle
 }
@@ -129,6 +131,6 @@ func (m *memo) clear() {
 
 // placeOf is where in a memo a question about a rank is.
 func placeOf(rank, from, to int64) int {
-	sum := (uint64(from)*31+uint64(to))*31 + uint64(rank)   //nolint:gosec // any bits will do
-	return int(sum * 0x9e3779b97f4a7c15 >> (64 - memoBits)) //nolint:gosec // it is small
+	sum := (uint64(from)*31+uint64(to))*31 + uint64(rank) //nolint:gosec // any bits will do
+	return int(sum * 0x9e3779b97f4a7c15 >> (64 - memoBits))
 }

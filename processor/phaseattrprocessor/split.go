@@ -125,7 +125,7 @@ func splitPoints[S points[S, P], P point[P]](
 			continue
 		}
 		if len(parts) == 1 {
-			a.give(&parts[0], dp.Attributes())
+			a.givePart(&parts[0], dp.Attributes())
 			dp.MoveTo(all.AppendEmpty())
 			continue
 		}
@@ -148,7 +148,7 @@ func splitPoints[S points[S, P], P point[P]](
 			made[i].SetStartTimestamp(pcommon.Timestamp(parts[i].from)) //nolint:gosec // it was a timestamp, or lies between two
 			made[i].SetTimestamp(pcommon.Timestamp(parts[i].to))        //nolint:gosec // as above
 			set(made[i], i)
-			a.give(&parts[i], made[i].Attributes())
+			a.givePart(&parts[i], made[i].Attributes())
 		}
 		for _, exemplar := range exemplars.All() {
 			i, _ := slices.BinarySearchFunc(parts, exemplar.Timestamp(), func(p part, at pcommon.Timestamp) int {
@@ -162,8 +162,8 @@ func splitPoints[S points[S, P], P point[P]](
 	}
 }
 
-// give answers what a part stands for.
-func (a *asker) give(p *part, attrs pcommon.Map) {
+// givePart answers what a part stands for.
+func (a *asker) givePart(p *part, attrs pcommon.Map) {
 	r := reply{status: replay.Known, other: p.other}
 	a.count(&r, p.found, &p.answer)
 	a.divided.records += r.records
@@ -195,7 +195,7 @@ func (a *asker) intervalParts(dp dataPoint) []part {
 	if len(groups) != 1 {
 		return nil
 	}
-	if r := a.recall(groups[0]); r != a.divided || !r.divided {
+	if r := a.recall(&groups[0]); r != a.divided || !r.divided {
 		a.divided, r.divided = r, true
 		a.parts, a.excess = a.partsOf(groups[0], r, representative)
 	}

@@ -74,8 +74,8 @@ func cycle(c Contender) (Cost, error) {
 	}
 	n := 0
 	for ; collections[0].Value.Uint64() == first; n++ {
-		if err := c.Run(); err != nil {
-			return Cost{}, err
+		if failed := c.Run(); failed != nil {
+			return Cost{}, failed
 		}
 		metrics.Read(collections)
 	}

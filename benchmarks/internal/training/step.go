@@ -6,7 +6,6 @@
 package training
 
 import (
-	"slices"
 	"strings"
 	"time"
 )
@@ -53,7 +52,7 @@ var labels = func() []string {
 	for i := range all {
 		all[i] = strings.Join(pathIn(i), " / ")
 	}
-	return slices.Clip(all)
+	return all
 }()
 
 // Steps is how many whole steps a rank makes in a time.

@@ -5,6 +5,7 @@ package training
 
 import (
 	"fmt"
+	"strconv"
 	"time"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
@@ -94,7 +95,7 @@ func addGauges(md pmetric.Metrics, ranks []Rank, last time.Time, identity Identi
 
 // label puts on a point what DCGM's exporter does.
 func (r Rank) label(attrs pcommon.Map) {
-	attrs.PutStr("gpu", fmt.Sprint(r.GPU()))
+	attrs.PutStr("gpu", strconv.Itoa(r.GPU()))
 	attrs.PutStr("UUID", fmt.Sprintf("GPU-6f2a94d1-3c0e-4b7f-%04x-%012x", r.Job, r.Number))
 	attrs.PutStr("pci_bus_id", fmt.Sprintf("00000000:%02X:00.0", 0x18+r.GPU()))
 	attrs.PutStr("device", fmt.Sprintf("nvidia%d", r.GPU()))

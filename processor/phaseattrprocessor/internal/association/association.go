@@ -210,8 +210,10 @@ type Finder struct {
 	// Tried is told what each rule that was tried came to.
 	Tried func(rule int, outcome Outcome)
 
-	// inherited is what the scope and the resource of the records at hand name.
+	// inherited is what the scope and the resource of the records at hand name; settled
+	// is true when the first rule takes the group from it alone.
 	inherited boundary.Named
+	settled   bool
 	text      []byte
 	found     []boundary.Group
 }
@@ -220,7 +222,15 @@ type Finder struct {
 // fields are to have no record's.
 func (f *Finder) Enter(fields *boundary.Fields) {
 	f.inherited = f.Named(fields, f.session, f.rank)
+	f.settled = f.inherited.Whole() && len(f.rules) > 0 && f.direct[0] && !f.rules[0].Representative
 	clear(f.found[:cap(f.found)]) // it may hold the texts of other resources
+}
+
+// Inherited returns the group that Find finds for a record by what its scope and
+// resource name, provided that the group is live. It returns false when the record
+// itself, or a rule, has a say in it.
+func (f *Finder) Inherited(fields *boundary.Fields) (*boundary.Group, bool) {
+	return &f.inherited.Group, f.settled && !fields.Own().Any(f.identity)
 }
 
 // Find returns the live groups that the first rule to name any names, and whether

@@ -21,8 +21,9 @@ func mapOf(t require.TestingT, raw object) pcommon.Map {
 
 func TestNamesAreTheSameWhenAddedTwice(t *testing.T) {
 	names := NewNames()
-	assert.Equal(t, names.Add("gpu"), names.Add("gpu"))
-	assert.NotEqual(t, names.Add("gpu").Bits(), names.Add("rank").Bits())
+	gpu, rank := names.Add("gpu"), names.Add("rank")
+	assert.Equal(t, gpu, names.Add("gpu"))
+	assert.NotEqual(t, gpu.Bits(), rank.Bits())
 	for _, name := range telemetryNames() {
 		assert.Equal(t, name, names.Add(name.text))
 	}
