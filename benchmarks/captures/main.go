@@ -109,7 +109,7 @@ func (r *recording) measure(ctx context.Context, rounds int) (whole, resolve flo
 		return 0, 0, err
 	}
 	defer func() { err = errors.Join(err, known.Shutdown(ctx)) }()
-	if err := known.Logs.ConsumeLogs(ctx, clone(r.events)); err != nil {
+	if err = known.Logs.ConsumeLogs(ctx, clone(r.events)); err != nil {
 		return 0, 0, err
 	}
 	costs, err := measure.Rounds([]measure.Contender{

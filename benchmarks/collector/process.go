@@ -52,7 +52,7 @@ service: {
     metrics: {receivers: [otlp], processors: [%s], exporters: [otlp_grpc]}}}}`, address, processors, sink, port, use, use)
 	c := &collector{command: exec.Command(binary, "--config", config)} //nolint:gosec // it is what the caller asks for
 	c.command.Stdout, c.command.Stderr = &c.printed, &c.printed
-	if err := c.command.Start(); err != nil {
+	if err = c.command.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", binary, err)
 	}
 	c.conn, err = grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()),
@@ -79,7 +79,7 @@ func freeAddress() (string, error) {
 // stop ends the collector. What it said is in the error if it did not end well.
 func (c *collector) stop() error {
 	err := errors.Join(c.conn.Close(), c.command.Process.Signal(os.Interrupt))
-	if err := errors.Join(err, c.command.Wait()); err != nil {
+	if err = errors.Join(err, c.command.Wait()); err != nil {
 		return fmt.Errorf("%w: %s", err, c.printed.String())
 	}
 	return nil

@@ -99,9 +99,9 @@ func takingIn(ctx context.Context, o options, out io.Writer) (err error) {
 	var contenders []measure.Contender
 	t := &turn{}
 	for i := range all {
-		intake, err := all[i].start(ctx, t, o.window, filepath.Join(folder, strconv.Itoa(i)))
-		if err != nil {
-			return fmt.Errorf("%s: %w", all[i].name, err)
+		intake, failed := all[i].start(ctx, t, o.window, filepath.Join(folder, strconv.Itoa(i)))
+		if failed != nil {
+			return fmt.Errorf("%s: %w", all[i].name, failed)
 		}
 		defer func() { err = errors.Join(err, intake.stop()) }()
 		contenders = append(contenders, measure.Contender{Name: all[i].name, Prepare: intake.prepare, Run: intake.work})
@@ -139,7 +139,7 @@ func takingIn(ctx context.Context, o options, out io.Writer) (err error) {
 			measure.Median(own, func(c measure.Cost) float64 { return c.Bytes })/records,
 			measure.Median(own, func(c measure.Cost) float64 { return c.Allocs })/records)
 	}
-	if err := w.Flush(); err != nil {
+	if err = w.Flush(); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(out, "\nratio to unmarshalling: %.2f\n", ratio)

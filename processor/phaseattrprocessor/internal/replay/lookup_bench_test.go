@@ -168,7 +168,7 @@ func (c *crowd) write(stop <-chan struct{}) {
 
 func (p population) benchmark(b *testing.B) {
 	c := p.start()
-	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same in each run
+	random := rand.New(rand.NewPCG(1, 2))
 	asked := make([]struct {
 		key boundary.Group
 		ago int64
