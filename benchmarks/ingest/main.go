@@ -139,7 +139,8 @@ func takingIn(ctx context.Context, o options, out io.Writer) (err error) {
 			measure.Median(own, func(c measure.Cost) float64 { return c.Bytes })/records,
 			measure.Median(own, func(c measure.Cost) float64 { return c.Allocs })/records)
 	}
-	if err = w.Flush(); err != nil {
+	err = w.Flush()
+	if err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(out, "\nratio to unmarshalling: %.2f\n", ratio)

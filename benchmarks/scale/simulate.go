@@ -74,7 +74,8 @@ func simulate(ctx context.Context, groups int) (_ figures, err error) {
 	defer func() { err = errors.Join(err, s.pipelines.Shutdown(ctx)) }()
 
 	for _, rank := range s.ranks {
-		if err = s.pipelines.Logs.ConsumeLogs(ctx, clone(s.recorder.Begin(rank))); err != nil {
+		err = s.pipelines.Logs.ConsumeLogs(ctx, clone(s.recorder.Begin(rank)))
+		if err != nil {
 			return f, err
 		}
 	}
@@ -83,7 +84,8 @@ func simulate(ctx context.Context, groups int) (_ figures, err error) {
 
 	steps := training.Steps(window) / stride
 	for step := range steps + 2 { // the windows are full, and have moved on
-		if err = s.step(step, func(batch plog.Logs) error { return s.pipelines.Logs.ConsumeLogs(ctx, batch) }); err != nil {
+		err = s.step(step, func(batch plog.Logs) error { return s.pipelines.Logs.ConsumeLogs(ctx, batch) })
+		if err != nil {
 			return f, err
 		}
 	}
@@ -93,7 +95,8 @@ func simulate(ctx context.Context, groups int) (_ figures, err error) {
 	if f.collection, err = f.timed(func() error { runtime.GC(); return nil }); err != nil {
 		return f, err
 	}
-	if err := s.measureBoundaries(ctx, steps+2, &f); err != nil {
+	err = s.measureBoundaries(ctx, steps+2, &f)
+	if err != nil {
 		return f, err
 	}
 	err = s.measurePoints(ctx, steps+2, &f)
@@ -190,7 +193,8 @@ func (f *figures) timed(work func() error) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if err = work(); err != nil {
+	err = work()
+	if err != nil {
 		return 0, err
 	}
 	end, err := measure.ProcessorTime()
