@@ -151,7 +151,7 @@ bench-peers: ## Compare the processor with its peers and with two bare calls; ta
 .PHONY: bench-scaling
 bench-scaling: ## Measure how the throughput grows with the processors, beside the peers'
 	@echo "==> measuring on one processor and on all"
-	@cd benchmarks && $(GO) run ./peers -scaling $(PEERS)
+	@cd benchmarks && $(RECORD) -section scaling $(GO) run ./peers -scaling $(PEERS)
 
 .PHONY: bench-lookups
 bench-lookups: ## Measure lookups by groups, threads, depth and window

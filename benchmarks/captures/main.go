@@ -109,7 +109,8 @@ func (r *recording) measure(ctx context.Context, rounds int) (whole, resolve flo
 		return 0, 0, err
 	}
 	defer func() { err = errors.Join(err, known.Shutdown(ctx)) }()
-	if err := known.Logs.ConsumeLogs(ctx, clone(r.events)); err != nil {
+	err = known.Logs.ConsumeLogs(ctx, clone(r.events))
+	if err != nil {
 		return 0, 0, err
 	}
 	costs, err := measure.Rounds([]measure.Contender{

@@ -81,9 +81,9 @@ func run(ctx context.Context, out io.Writer, o options) (err error) {
 	t := newTelemetry(o.ranks, o.steps)
 	var all []*contestant
 	for _, v := range variants {
-		c, err := startCollector(o.binary, v.config, v.use, sink.address)
-		if err != nil {
-			return err
+		c, failed := startCollector(ctx, o.binary, v.config, v.use, sink.address)
+		if failed != nil {
+			return failed
 		}
 		defer func() { err = errors.Join(err, c.stop()) }()
 		n := &contestant{name: v.name, collector: c}
@@ -115,10 +115,10 @@ func run(ctx context.Context, out io.Writer, o options) (err error) {
 			}
 		}
 	}
-	return print(out, all, o)
+	return printTable(out, all, o)
 }
 
-func print(out io.Writer, all []*contestant, o options) error {
+func printTable(out io.Writer, all []*contestant, o options) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintf(w, "processor\tprocessor time to none\ts a million points\tpoints a second\ts a million boundaries\tMiB at %d ranks\t\n", o.ranks)
 	for _, n := range all {

@@ -5,6 +5,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -19,6 +20,9 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 )
 
+// patience is how long a collector may take to start.
+const patience = 30 * time.Second
+
 // collector is a running collector.
 type collector struct {
 	command *exec.Cmd
@@ -27,7 +31,7 @@ type collector struct {
 }
 
 // startCollector starts a collector with one processor, or none, between OTLP and OTLP.
-func startCollector(binary, processors, use, sink string) (*collector, error) {
+func startCollector(ctx context.Context, binary, processors, use, sink string) (*collector, error) {
 	address, err := freeAddress()
 	if err != nil {
 		return nil, err
@@ -48,12 +52,20 @@ service: {
     metrics: {receivers: [otlp], processors: [%s], exporters: [otlp_grpc]}}}}`, address, processors, sink, port, use, use)
 	c := &collector{command: exec.Command(binary, "--config", config)} //nolint:gosec // it is what the caller asks for
 	c.command.Stdout, c.command.Stderr = &c.printed, &c.printed
-	if err := c.command.Start(); err != nil {
+	if err = c.command.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", binary, err)
 	}
 	c.conn, err = grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultCallOptions(grpc.ForceCodec(asItIs{}), grpc.WaitForReady(true)))
-	return c, err
+		grpc.WithDefaultCallOptions(grpc.ForceCodec(asItIs{})))
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if err := c.conn.Invoke(ctx, exportLogs, &[]byte{}, new([]byte), grpc.WaitForReady(true)); err != nil {
+		return nil, errors.Join(fmt.Errorf("wait for the collector: %w", err), c.stop())
+	}
+	return c, nil
 }
 
 func freeAddress() (string, error) {
@@ -67,7 +79,7 @@ func freeAddress() (string, error) {
 // stop ends the collector. What it said is in the error if it did not end well.
 func (c *collector) stop() error {
 	err := errors.Join(c.conn.Close(), c.command.Process.Signal(os.Interrupt))
-	if err := errors.Join(err, c.command.Wait()); err != nil {
+	if err = errors.Join(err, c.command.Wait()); err != nil {
 		return fmt.Errorf("%w: %s", err, c.printed.String())
 	}
 	return nil

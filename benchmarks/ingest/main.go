@@ -35,7 +35,7 @@ type options struct {
 
 func main() {
 	var o options
-	flag.IntVar(&o.rounds, "rounds", 31, "rounds that each contender is measured in")
+	flag.IntVar(&o.rounds, "rounds", 15, "rounds that each contender is measured in")
 	flag.DurationVar(&o.window, "window", 5*time.Minute, "how much event time is kept")
 	flag.IntVar(&o.fullRanks, "full", 80, "ranks with a full window that the heap is measured with")
 	flag.IntVar(&o.idleRanks, "idle", 10_000, "idle ranks that the heap is measured with")
@@ -99,9 +99,9 @@ func takingIn(ctx context.Context, o options, out io.Writer) (err error) {
 	var contenders []measure.Contender
 	t := &turn{}
 	for i := range all {
-		intake, err := all[i].start(ctx, t, o.window, filepath.Join(folder, strconv.Itoa(i)))
-		if err != nil {
-			return fmt.Errorf("%s: %w", all[i].name, err)
+		intake, failed := all[i].start(ctx, t, o.window, filepath.Join(folder, strconv.Itoa(i)))
+		if failed != nil {
+			return fmt.Errorf("%s: %w", all[i].name, failed)
 		}
 		defer func() { err = errors.Join(err, intake.stop()) }()
 		contenders = append(contenders, measure.Contender{Name: all[i].name, Prepare: intake.prepare, Run: intake.work})
@@ -139,7 +139,8 @@ func takingIn(ctx context.Context, o options, out io.Writer) (err error) {
 			measure.Median(own, func(c measure.Cost) float64 { return c.Bytes })/records,
 			measure.Median(own, func(c measure.Cost) float64 { return c.Allocs })/records)
 	}
-	if err := w.Flush(); err != nil {
+	err = w.Flush()
+	if err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(out, "\nratio to unmarshalling: %.2f\n", ratio)

@@ -28,7 +28,7 @@ type stream struct {
 func newStream(begin time.Time, late float64, most int) *stream {
 	s := &stream{
 		recorder: training.NewRecorder(), late: late, most: most,
-		delayed: map[int]plog.ResourceLogsSlice{}, random: rand.New(rand.NewPCG(1, 2)), //nolint:gosec // the same in each run
+		delayed: map[int]plog.ResourceLogsSlice{}, random: rand.New(rand.NewPCG(1, 2)),
 	}
 	for n := range training.GPUsPerNode {
 		s.ranks = append(s.ranks, training.NewRank(0, n, begin))

@@ -58,11 +58,11 @@ func run(out io.Writer, count int, benchtime, chart string) error {
 	if err != nil {
 		return err
 	}
-	if err := benchmark.Start(); err != nil {
+	if err = benchmark.Start(); err != nil {
 		return fmt.Errorf("run the benchmark: %w", err)
 	}
 	r, err := read(io.TeeReader(printed, os.Stderr))
-	if err := errors.Join(err, benchmark.Wait()); err != nil {
+	if err = errors.Join(err, benchmark.Wait()); err != nil {
 		return fmt.Errorf("run the benchmark: %w", err)
 	}
 	if err := r.print(out); err != nil {

@@ -35,18 +35,18 @@ func main() {
 }
 
 func record(page, section string, command []string) error {
-	before, err := os.ReadFile(page)
+	before, err := os.ReadFile(page) //nolint:gosec // it is what the caller asks for
 	if err != nil {
 		return err
 	}
-	if _, err := replace(string(before), section, ""); err != nil {
+	if _, err = replace(string(before), section, ""); err != nil {
 		return fmt.Errorf("%s: %w", page, err)
 	}
 	var printed bytes.Buffer
 	benchmark := exec.Command(command[0], command[1:]...) //nolint:gosec // it is what the caller asks for
 	benchmark.Stdout = io.MultiWriter(os.Stdout, &printed)
 	benchmark.Stderr = os.Stderr
-	if err := benchmark.Run(); err != nil {
+	if err = benchmark.Run(); err != nil {
 		return fmt.Errorf("run %s: %w", strings.Join(command, " "), err)
 	}
 	model, err := processorModel()
@@ -55,7 +55,7 @@ func record(page, section string, command []string) error {
 	}
 	text := fmt.Sprintf("%d cores of %s, %s\n\n%s", runtime.NumCPU(), model, runtime.Version(), printed.String())
 	// Another benchmark may have changed the page in the meantime.
-	if before, err = os.ReadFile(page); err != nil {
+	if before, err = os.ReadFile(page); err != nil { //nolint:gosec // it is what the caller asks for
 		return err
 	}
 	after, err := replace(string(before), section, text)

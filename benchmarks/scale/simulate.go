@@ -74,7 +74,8 @@ func simulate(ctx context.Context, groups int) (_ figures, err error) {
 	defer func() { err = errors.Join(err, s.pipelines.Shutdown(ctx)) }()
 
 	for _, rank := range s.ranks {
-		if err := s.pipelines.Logs.ConsumeLogs(ctx, clone(s.recorder.Begin(rank))); err != nil {
+		err = s.pipelines.Logs.ConsumeLogs(ctx, clone(s.recorder.Begin(rank)))
+		if err != nil {
 			return f, err
 		}
 	}
@@ -83,7 +84,8 @@ func simulate(ctx context.Context, groups int) (_ figures, err error) {
 
 	steps := training.Steps(window) / stride
 	for step := range steps + 2 { // the windows are full, and have moved on
-		if err := s.step(step, func(batch plog.Logs) error { return s.pipelines.Logs.ConsumeLogs(ctx, batch) }); err != nil {
+		err = s.step(step, func(batch plog.Logs) error { return s.pipelines.Logs.ConsumeLogs(ctx, batch) })
+		if err != nil {
 			return f, err
 		}
 	}
@@ -93,10 +95,12 @@ func simulate(ctx context.Context, groups int) (_ figures, err error) {
 	if f.collection, err = f.timed(func() error { runtime.GC(); return nil }); err != nil {
 		return f, err
 	}
-	if err := s.measureBoundaries(ctx, steps+2, &f); err != nil {
+	err = s.measureBoundaries(ctx, steps+2, &f)
+	if err != nil {
 		return f, err
 	}
-	return f, s.measurePoints(ctx, steps+2, &f)
+	err = s.measurePoints(ctx, steps+2, &f)
+	return f, err
 }
 
 // step hands on the boundaries of a step of all groups.
@@ -140,8 +144,8 @@ func (s *simulation) measureBoundaries(ctx context.Context, step int, f *figures
 	const times = 2000
 	unmarshalling, err := f.timed(func() error {
 		for range times {
-			if _, err := new(plog.ProtoUnmarshaler).UnmarshalLogs(data); err != nil {
-				return err
+			if _, bad := new(plog.ProtoUnmarshaler).UnmarshalLogs(data); bad != nil {
+				return bad
 			}
 		}
 		return nil
@@ -152,7 +156,7 @@ func (s *simulation) measureBoundaries(ctx context.Context, step int, f *figures
 
 // measurePoints answers the data points of some nodes.
 func (s *simulation) measurePoints(ctx context.Context, step int, f *figures) error {
-	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same in each run
+	random := rand.New(rand.NewPCG(1, 2))
 	last := begin.Add(time.Duration(step) * window / time.Duration(training.Steps(window)/stride))
 	var all []pmetric.Metrics
 	points := 0
@@ -189,7 +193,8 @@ func (f *figures) timed(work func() error) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := work(); err != nil {
+	err = work()
+	if err != nil {
 		return 0, err
 	}
 	end, err := measure.ProcessorTime()
