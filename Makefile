@@ -103,6 +103,7 @@ e2e-dashboards: build-dcgm bin/prometheus $(TYPES) ## Check examples/grafana by 
 lint: ## Run golangci-lint; the first time compiles it
 	@echo "==> linting"
 	$(LINTER) run ./...
+	cd benchmarks && $(GO) tool -modfile=../tools/golangci-lint/go.mod golangci-lint run -c ../.golangci.yaml ./...
 
 .PHONY: generate
 generate: ## Rewrite the generated files and format the code

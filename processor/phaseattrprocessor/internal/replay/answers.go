@@ -11,7 +11,7 @@ import (
 )
 
 // answersKept is how many moments a group remembers having been asked about.
-const answersKept = 32
+const answersKept = 24
 
 // answerLog remembers the moments that a group was last asked about, so that a late
 // boundary can tell how many answers it would have changed.
@@ -35,6 +35,9 @@ func (l *answerLog) note(at, records int64) {
 	defer l.mu.Unlock()
 	if !l.started || at > l.newest {
 		l.newest, l.started = at, true
+	}
+	if l.recent == nil {
+		l.recent = make([]answered, 0, answersKept) // to grow into it would take more
 	}
 	if len(l.recent) < answersKept {
 		l.recent = append(l.recent, answered{at, records})
