@@ -6,8 +6,12 @@ package phaseattrprocessor
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+
+	"go.opentelemetry.io/collector/confmap"
 
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/association"
 )
@@ -78,7 +82,7 @@ func defaultRules(config *Config) []association.Rule {
 	}
 }
 
-func newAssociation(config *Config) *association.Association {
+func newAssociation(config *Config) (*association.Association, error) {
 	rules := defaultRules(config)
 	if len(config.Association) > 0 {
 		rules = make([]association.Rule, len(config.Association))
@@ -89,8 +93,12 @@ func newAssociation(config *Config) *association.Association {
 			rules[i].Keys = append(rules[i].Keys, association.Key{Field: key.Field, Names: key.Names})
 		}
 	}
-	devices := make([]association.Device, len(config.DeviceMap))
-	for i, d := range config.DeviceMap {
+	mappings, err := config.deviceMappings()
+	if err != nil {
+		return nil, err
+	}
+	devices := make([]association.Device, len(mappings))
+	for i, d := range mappings {
 		devices[i] = association.Device{Host: d.Host, Device: d.Device, ToHost: d.ToHost, LocalRank: d.LocalRank}
 		if d.ToHost == "" {
 			devices[i].ToHost = d.Host
@@ -100,7 +108,32 @@ func newAssociation(config *Config) *association.Association {
 	for _, attribute := range config.Attributes {
 		a.Names.Add(string(attribute)) // the askers ask for them
 	}
-	return a
+	return a, nil
+}
+
+// deviceMappings are the entries of the device map, those of the file after the others.
+func (cfg *Config) deviceMappings() ([]DeviceMapping, error) {
+	if cfg.DeviceMapFile == "" {
+		return cfg.DeviceMap, nil
+	}
+	content, err := os.ReadFile(filepath.Clean(cfg.DeviceMapFile))
+	if err != nil {
+		return nil, fmt.Errorf("device_map_file must be a file that can be read: %w", err)
+	}
+	var file struct {
+		DeviceMapFile []DeviceMapping `mapstructure:"device_map_file"`
+	}
+	entries, err := confmap.NewRetrievedFromYAML(content)
+	if err == nil {
+		var raw any
+		if raw, err = entries.AsRaw(); err == nil {
+			err = confmap.NewFromStringMap(map[string]any{"device_map_file": raw}).Unmarshal(&file)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("device_map_file must list entries of the device map (got %q): %w", cfg.DeviceMapFile, err)
+	}
+	return slices.Concat(cfg.DeviceMap, file.DeviceMapFile), nil
 }
 
 // validateAssociation returns what is wrong with the rules and the device map.
@@ -127,18 +160,24 @@ func (cfg *Config) validateAssociation() error {
 			}
 		}
 	}
-	for i, d := range cfg.DeviceMap {
+	mappings, err := cfg.deviceMappings()
+	errs = append(errs, err)
+	for i, d := range mappings {
+		key := fmt.Sprintf("device_map::%d", i)
+		if n := i - len(cfg.DeviceMap); n >= 0 {
+			key = fmt.Sprintf("device_map_file::%d", n)
+		}
 		if d.Host == "" {
-			reject("device_map::%d::host must not be empty", i)
+			reject("%s::host must not be empty", key)
 		}
 		if d.Device == "" {
-			reject("device_map::%d::device must not be empty", i)
+			reject("%s::device must not be empty", key)
 		}
 		if d.LocalRank < 0 {
-			reject("device_map::%d::local_rank must not be negative (got %d)", i, d.LocalRank)
+			reject("%s::local_rank must not be negative (got %d)", key, d.LocalRank)
 		}
-		if slices.ContainsFunc(cfg.DeviceMap[:i], func(e DeviceMapping) bool { return e.Host == d.Host && e.Device == d.Device }) {
-			reject("device_map::%d::device must be mapped once (got %q on %q twice)", i, d.Device, d.Host)
+		if slices.ContainsFunc(mappings[:i], func(e DeviceMapping) bool { return e.Host == d.Host && e.Device == d.Device }) {
+			reject("%s::device must be mapped once (got %q on %q twice)", key, d.Device, d.Host)
 		}
 	}
 	return errors.Join(errs...)

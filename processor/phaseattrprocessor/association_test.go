@@ -4,6 +4,8 @@
 package phaseattrprocessor
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -187,7 +189,11 @@ func TestDefaultRulesAreThoseOfTheREADME(t *testing.T) {
 		require.NoError(t, err)
 		written := newConfig(t)
 		require.NoError(t, sub.Unmarshal(written))
-		assert.Equal(t, newAssociation(cfg), newAssociation(written))
+		want, err := newAssociation(cfg)
+		require.NoError(t, err)
+		got, err := newAssociation(written)
+		require.NoError(t, err)
+		assert.Equal(t, want, got)
 		found = true
 	}
 	assert.True(t, found)
@@ -212,4 +218,37 @@ func TestEnergyOfADeviceIsSplitByThePhasesOfItsRank(t *testing.T) {
 	metadatatest.AssertEqualProcessorPhaseAttrAssociations(t, p.telemetry, []metricdata.DataPoint[int64]{
 		tried(0, "matched", 4), tried(0, "missing_key", 1), tried(1, "missing_key", 1), tried(2, "matched", 1),
 	}, metricdatatest.IgnoreTimestamp())
+}
+
+func TestADeviceMapMayBeAFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "devices.yaml")
+	withFile := func(cfg *Config) {
+		cfg.DeviceMapFile = file
+		cfg.DeviceMap = []DeviceMapping{{Host: "node", Device: "7", LocalRank: 1}}
+	}
+	rejects := func(want string) {
+		t.Helper()
+		cfg := createDefaultConfig().(*Config)
+		withFile(cfg)
+		assert.ErrorContains(t, cfg.Validate(), want)
+	}
+	rejects("device_map_file must be a file that can be read: open " + file)
+	for content, want := range map[string]string{
+		"only text":          "device_map_file must list entries of the device map (got \"" + file + "\")",
+		"- [":                "device_map_file must list entries of the device map (got \"" + file + "\")",
+		"- {hostname: node}": "'device_map_file[0]' has invalid keys: hostname",
+		"- {host: node}":     "device_map_file::0::device must not be empty",
+		"- {host: node, device: '7', local_rank: 0}": `device_map_file::0::device must be mapped once (got "7" on "node" twice)`,
+	} {
+		require.NoError(t, os.WriteFile(file, []byte(content), 0o600))
+		rejects(want)
+	}
+	require.NoError(t, os.WriteFile(file, []byte("- {host: node, device: GPU-node5, local_rank: 0}"), 0o600))
+	p := startPipelines(t, withFile)
+	p.runsOn(t, on("node", 10, 0), 1, "a", 0, "forward")
+	p.runsOn(t, on("node", 11, 1), 1, "a", 1, "backward")
+	for device, want := range map[string]any{"5": "forward", "7": "backward"} {
+		_, path := p.ofGPU(t, "node", device, 1.5)
+		assert.Equal(t, want, path, device)
+	}
 }

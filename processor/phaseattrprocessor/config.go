@@ -82,6 +82,9 @@ type Config struct {
 	// renumbers them. Default: none.
 	DeviceMap []DeviceMapping `mapstructure:"device_map"`
 
+	// DeviceMapFile is a YAML file with more entries of the device map. Default: none.
+	DeviceMapFile string `mapstructure:"device_map_file"`
+
 	// Window is how much event time is kept behind the newest event of each group.
 	// Scopes that are still open stay, however old. Default: 10m.
 	Window time.Duration `mapstructure:"window"`

@@ -79,6 +79,7 @@ func TestConfigIsReadFromYAML(t *testing.T) {
 				Keys: []AssociationKey{{Field: "job_id", Names: []string{"job"}}}, Representative: true,
 			}},
 			DeviceMap:              []DeviceMapping{{Host: "node", Device: "GPU-7f", ToHost: "node-1", LocalRank: 3}},
+			DeviceMapFile:          "testdata/devices.yaml",
 			MaxPathDepth:           2,
 			MaxPaths:               30,
 			Split:                  true,

@@ -61,6 +61,10 @@ type state struct {
 }
 
 func newState(set processor.Settings, config *Config) (*state, error) {
+	groups, err := newAssociation(config)
+	if err != nil {
+		return nil, err
+	}
 	s := &state{
 		config: config,
 		reader: newReader(config),
@@ -74,11 +78,11 @@ func newState(set processor.Settings, config *Config) (*state, error) {
 			MaxBoundaries:  config.MaxBoundariesPerGroup,
 			MaxTotal:       config.MaxBoundaries,
 		}),
-		association: newAssociation(config),
+		association: groups,
 		logger:      set.Logger,
 		paths:       newPathBook(config.MaxPaths),
 	}
-	if _, err := newAsker(s); err != nil {
+	if _, err = newAsker(s); err != nil {
 		return nil, err
 	}
 	s.askers.New = func() any {
