@@ -180,24 +180,16 @@ func (r *Reader) Event(lr plog.LogRecord, f *Fields) Event {
 	return e
 }
 
-// time is the timestamp_ns field, else the first of the record's own timestamps
-// that is set. A malformed field is not replaced by a guess.
-func (r *Reader) time(f *Fields, stamps ...pcommon.Timestamp) (int64, bool) {
+// Time reads the time of a log record, in nanoseconds since the Unix epoch: the
+// timestamp_ns field, else the first of the record's own timestamps that is set. It
+// returns false when the record has none, or a malformed one, which is not replaced by
+// a guess.
+func (r *Reader) Time(lr plog.LogRecord, f *Fields) (int64, bool) {
 	if v, found := f.Find(nameTimestamp); found {
 		return integer(v, true, r.Exact)
 	}
-	for _, stamp := range stamps {
-		if stamp != 0 {
-			return int64(stamp), stamp <= math.MaxInt64 //nolint:gosec // the bool says so when it does not fit
-		}
-	}
-	return 0, false
-}
-
-// Time reads the time of a log record, in nanoseconds since the Unix epoch. It returns
-// false when the record has none, or a malformed one.
-func (r *Reader) Time(lr plog.LogRecord, f *Fields) (int64, bool) {
-	return r.time(f, lr.Timestamp(), lr.ObservedTimestamp())
+	stamp := cmp.Or(lr.Timestamp(), lr.ObservedTimestamp())
+	return int64(stamp), stamp != 0 && stamp <= math.MaxInt64 //nolint:gosec // the bool says so when it does not fit
 }
 
 // Process reads which process the records of a group come from. It is not known
