@@ -26,7 +26,7 @@ func (s *Store) compact(ctx context.Context) {
 	until, bytes := s.last, s.journalBytes
 	var groups []boundary.Group
 	for group, g := range s.groups {
-		if g.missing || g.since != 0 {
+		if g.missing || g.until != 0 {
 			groups = append(groups, group)
 		}
 	}
@@ -121,9 +121,7 @@ func (s *Store) landed(taken *shot) {
 	s.snapshotBytes += taken.bytes - g.bytes
 	g.snapshot, g.bytes = taken.snapshot, taken.bytes
 	if g.until <= taken.through {
-		g.since, g.until = 0, 0
-	} else {
-		g.since = taken.through + 1
+		g.until = 0
 	}
 }
 

@@ -91,7 +91,7 @@ func (s *Store) drop(group boundary.Group) {
 		s.deletes = append(s.deletes, key(snapshotPrefix, g.snapshot))
 		s.snapshotBytes -= g.bytes
 	}
-	if g.snapshot != 0 || g.since != 0 {
+	if g.snapshot != 0 || g.until != 0 {
 		s.forgotten = append(s.forgotten, forgotten{group, g.introduction.order})
 	}
 }
@@ -184,7 +184,7 @@ func (s *Store) fly(ctx context.Context, f *flight) {
 	s.journalBytes += int64(len(record))
 	for _, group := range f.groups {
 		if g, ok := s.groups[group]; ok {
-			g.written(last)
+			g.until = last
 		}
 	}
 	if s.journalBytes > max(s.minJournal, s.snapshotBytes) {
@@ -203,12 +203,4 @@ func (s *Store) farewell(groups []forgotten) []byte {
 		e.forgot(g.group, g.order)
 	}
 	return e.appendTo(nil)
-}
-
-// written takes note of a record of the journal about the group.
-func (g *stored) written(record uint64) {
-	if g.since == 0 {
-		g.since = record
-	}
-	g.until = record
 }

@@ -39,7 +39,7 @@ func (s *Store) restore(ctx context.Context) error {
 	s.first, s.last, s.snapshots = r.first, r.last, r.snapshots
 	s.journalBytes, s.snapshotBytes, s.deletes = r.journalBytes, r.snapshotBytes, r.deletes
 	for _, g := range s.groups { // what was stored elsewhere is not stored here
-		g.snapshot, g.bytes, g.since, g.until, g.missing = 0, 0, 0, 0, true
+		g.snapshot, g.bytes, g.until, g.missing = 0, 0, 0, true
 	}
 	for group, g := range r.groups {
 		s.groups[group] = g
@@ -295,13 +295,13 @@ func (r *restoration) entry(entry *reader, n uint64) {
 		case kindEvent, kindStop:
 			if at := entry.at(); takes && entry.err == nil {
 				r.options.Index.Observe(group, at, kind == kindStop)
-				r.stored(group).written(n)
+				r.stored(group).until = n
 			}
 		case kindEnter, kindExit:
 			b := entry.boundary(boundary.Action(kind - kindEnter))
 			if takes && entry.err == nil {
 				r.options.Index.Repeat(group, &b)
-				r.stored(group).written(n)
+				r.stored(group).until = n
 			}
 		case kindForget:
 			if order := entry.uint(); takes && entry.err == nil {

@@ -104,9 +104,9 @@ type stored struct {
 	// snapshot is the number of the group's snapshot, 0 without one, bytes its length.
 	snapshot uint64
 	bytes    int64
-	// since and until are the first and the last record of the journal about the group
-	// that its snapshot is not as of; 0 when there is none.
-	since, until uint64
+	// until is the last record of the journal about the group that its snapshot is not
+	// as of; 0 when there is none.
+	until uint64
 	// missing is true when something of the group could not be written.
 	missing bool
 }
