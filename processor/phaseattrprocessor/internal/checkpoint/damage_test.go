@@ -317,10 +317,7 @@ func FuzzRecord(f *testing.F) {
 
 	f.Fuzz(func(t *testing.T, payload []byte, snapshot bool) {
 		c := newCollector(newDisk(), options())
-		r := &restoration{
-			Store: c.store, groups: map[boundary.Group]*stored{}, others: map[boundary.Group]bool{},
-			through: map[boundary.Group]uint64{}, heard: map[boundary.Group]time.Time{},
-		}
+		r := newRestoration(c.store, nil)
 		take := r.record
 		if snapshot {
 			take = r.snapshot

@@ -86,11 +86,7 @@ func (s *Store) drop(group boundary.Group) {
 	if !ok {
 		return
 	}
-	delete(s.groups, group)
-	if g.snapshot != 0 {
-		s.deletes = append(s.deletes, key(snapshotPrefix, g.snapshot))
-		s.snapshotBytes -= g.bytes
-	}
+	s.remove(group)
 	if g.snapshot != 0 || g.until != 0 {
 		s.forgotten = append(s.forgotten, forgotten{group, g.introduction.order})
 	}
@@ -125,17 +121,6 @@ func (s *Store) nextFlight() *flight {
 		s.next = &flight{}
 	}
 	return s.next
-}
-
-// stored returns what is stored of a group. The caller holds mu.
-func (s *Store) stored(group boundary.Group) *stored {
-	g, ok := s.groups[group]
-	if !ok {
-		g = &stored{}
-		group.Session = strings.Clone(group.Session) // it may be part of a larger text
-		s.groups[group] = g
-	}
-	return g
 }
 
 // miss takes note of groups of which something is not written. The caller holds mu.

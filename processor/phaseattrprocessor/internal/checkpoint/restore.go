@@ -36,14 +36,12 @@ func (s *Store) restore(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.client = client
-	s.first, s.last, s.snapshots = r.first, r.last, r.snapshots
-	s.journalBytes, s.snapshotBytes, s.deletes = r.journalBytes, r.snapshotBytes, r.deletes
-	for _, g := range s.groups { // what was stored elsewhere is not stored here
-		g.snapshot, g.bytes, g.until, g.missing = 0, 0, 0, true
+	for group, g := range s.groups { // what was stored elsewhere is not stored here
+		if _, ok := r.groups[group]; !ok {
+			r.groups[group] = &stored{introduction: g.introduction, missing: true}
+		}
 	}
-	for group, g := range r.groups {
-		s.groups[group] = g
-	}
+	s.contents = r.contents
 	return nil
 }
 
@@ -102,22 +100,31 @@ func (s *Store) isSpoiled() bool {
 
 // restoration is what comes of reading a storage.
 type restoration struct {
-	*Store
+	store  *Store
 	client storage.Client
-	// groups are those that are put back, others those that are not.
-	groups map[boundary.Group]*stored
+	// contents is what is stored of the groups that are put back; others are those that
+	// are not put back, if so.
+	contents
 	others map[boundary.Group]bool
 	// through is the record of the journal that a group's snapshot is as of, heard when
 	// the group's last event arrived.
-	through                     map[boundary.Group]uint64
-	heard                       map[boundary.Group]time.Time
-	first, last, snapshots      uint64
-	journalBytes, snapshotBytes int64
-	deletes                     []string
+	through map[boundary.Group]uint64
+	heard   map[boundary.Group]time.Time
 	// aside are the keys of the records that are kept aside.
 	aside      []string
 	unreadable int
 	cause      error
+}
+
+func newRestoration(s *Store, client storage.Client) *restoration {
+	return &restoration{
+		store:    s,
+		client:   client,
+		contents: newContents(),
+		others:   map[boundary.Group]bool{},
+		through:  map[boundary.Group]uint64{},
+		heard:    map[boundary.Group]time.Time{},
+	}
 }
 
 func (s *Store) read(ctx context.Context, client storage.Client) (*restoration, error) {
@@ -125,14 +132,7 @@ func (s *Store) read(ctx context.Context, client storage.Client) (*restoration, 
 	if !ok {
 		return nil, errNoWalk
 	}
-	r := &restoration{
-		Store:   s,
-		client:  client,
-		groups:  map[boundary.Group]*stored{},
-		others:  map[boundary.Group]bool{},
-		through: map[boundary.Group]uint64{},
-		heard:   map[boundary.Group]time.Time{},
-	}
+	r := newRestoration(s, client)
 	var journal, snapshots []string
 	err := walker.Walk(ctx, func(key string, _ []byte) ([]*storage.Operation, error) {
 		switch {
@@ -184,10 +184,10 @@ func (r *restoration) introduceOne(group boundary.Group, in *Introduction) {
 	if in.order == 0 { // its next event introduces it
 		return
 	}
-	if in.order > r.introductions.Load() {
-		r.introductions.Store(in.order)
+	if in.order > r.store.introductions.Load() {
+		r.store.introductions.Store(in.order)
 	}
-	r.options.Introduce(group, in)
+	r.store.options.Introduce(group, in)
 }
 
 // each reads the records under some keys. What cannot be read is set aside.
@@ -249,7 +249,7 @@ func (r *restoration) snapshot(name string, n uint64, payload []byte) error {
 	r.snapshots = max(r.snapshots, n)
 	r.last = max(r.last, through)
 	group := snapshot.Group
-	if !r.options.Index.Restore(&snapshot) {
+	if !r.store.options.Index.Restore(&snapshot) {
 		r.deletes = append(r.deletes, name)
 		return nil
 	}
@@ -294,13 +294,13 @@ func (r *restoration) entry(entry *reader, n uint64) {
 			}
 		case kindEvent, kindStop:
 			if at := entry.at(); takes && entry.err == nil {
-				r.options.Index.Observe(group, at, kind == kindStop)
+				r.store.options.Index.Observe(group, at, kind == kindStop)
 				r.stored(group).until = n
 			}
 		case kindEnter, kindExit:
 			b := entry.boundary(boundary.Action(kind - kindEnter))
 			if takes && entry.err == nil {
-				r.options.Index.Repeat(group, &b)
+				r.store.options.Index.Repeat(group, &b)
 				r.stored(group).until = n
 			}
 		case kindForget:
@@ -319,21 +319,12 @@ func (r *restoration) takes(group boundary.Group, n uint64) bool {
 	if _, ok := r.groups[group]; !ok {
 		other, seen := r.others[group]
 		if !seen {
-			other = r.options.Index.Has(group) // it has come while the storage was away
+			other = r.store.options.Index.Has(group) // it has come while the storage was away
 			r.others[group] = other
 		}
 		return !other
 	}
 	return n > r.through[group]
-}
-
-func (r *restoration) stored(group boundary.Group) *stored {
-	g, ok := r.groups[group]
-	if !ok {
-		g = &stored{}
-		r.groups[group] = g
-	}
-	return g
 }
 
 // forget lets go of a group that has been forgotten since it was introduced.
@@ -342,12 +333,8 @@ func (r *restoration) forget(group boundary.Group, order uint64) {
 	if !ok || g.introduction.order > order {
 		return
 	}
-	if g.snapshot != 0 {
-		r.deletes = append(r.deletes, key(snapshotPrefix, g.snapshot))
-		r.snapshotBytes -= g.bytes
-	}
-	delete(r.groups, group)
+	r.remove(group)
 	delete(r.through, group)
 	delete(r.heard, group)
-	r.options.Forget(group)
+	r.store.options.Forget(group)
 }

@@ -86,29 +86,9 @@ type Store struct {
 	broken bool
 	// next is what the next write to the journal holds.
 	next *flight
-	// groups is what is stored of each group.
-	groups map[boundary.Group]*stored
-	// first and last are the numbers of the journal's records; snapshots the last one's.
-	first, last, snapshots uint64
-	// journalBytes and snapshotBytes are how long they are.
-	journalBytes, snapshotBytes int64
-	// forgotten are the groups that the journal is to be told of as such, deletes the
-	// keys of the snapshots that are of no use any more.
+	contents
+	// forgotten are the groups that the journal is to be told of as such.
 	forgotten []forgotten
-	deletes   []string
-}
-
-// stored is what is stored of a group.
-type stored struct {
-	introduction Introduction
-	// snapshot is the number of the group's snapshot, 0 without one, bytes its length.
-	snapshot uint64
-	bytes    int64
-	// until is the last record of the journal about the group that its snapshot is not
-	// as of; 0 when there is none.
-	until uint64
-	// missing is true when something of the group could not be written.
-	missing bool
 }
 
 // New returns a store that is not open yet.
@@ -118,7 +98,7 @@ func New(options Options) *Store {
 		minJournal: defaultMinJournal,
 		stop:       make(chan struct{}),
 		wake:       make(chan struct{}, 1),
-		groups:     map[boundary.Group]*stored{},
+		contents:   newContents(),
 		broken:     true,
 	}
 	s.entries.New = func() any { return newEntry(&s.introductions) }
