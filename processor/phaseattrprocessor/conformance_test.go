@@ -190,7 +190,7 @@ func (c *conformanceCase) replay(t *testing.T) int {
 		var origin boundary.Origin
 		if q.AnyRank != nil {
 			for _, group := range index.Groups(q.AnyRank.Session) {
-				active, _ = index.Active(active, group, q.AnyRank.Time, true)
+				active, _ = index.Handle(group).Active(active, q.AnyRank.Time, true)
 			}
 		} else {
 			record := logRecord(t, q.Event)
@@ -199,7 +199,7 @@ func (c *conformanceCase) replay(t *testing.T) int {
 			if group, reason := reader.Group(&fields); reason == boundary.OK {
 				event := reader.Event(record, &fields)
 				// The whole stack is asked for only where the policy needs it.
-				active, _ = index.Active(nil, group, event.Time, origin.ScopeID != "")
+				active, _ = index.Handle(group).Active(nil, event.Time, origin.ScopeID != "")
 			}
 		}
 		var a *policy.Attribution

@@ -114,7 +114,7 @@ func (e *runEvent) answer(index *replay.Index) string {
 	if err != nil {
 		return err.Error()
 	}
-	spans, _ := index.Active(nil, e.group, e.time, false)
+	spans, _ := index.Handle(e.group).Active(nil, e.time, false)
 	answer, ok := decide.Attribute(spans, boundary.Origin{})
 	if !ok {
 		return ""

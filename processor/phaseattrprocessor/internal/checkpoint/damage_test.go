@@ -30,7 +30,7 @@ func enter(group boundary.Group, at int64, name string) event {
 // paths are those that a group is in at a moment.
 func (c *collector) paths(group boundary.Group, at int64) []string {
 	var paths []string
-	spans, _ := c.index.Active(nil, group, at, true)
+	spans, _ := c.index.Handle(group).Active(nil, at, true)
 	for _, span := range spans {
 		paths = append(paths, span.Path.Label())
 	}

@@ -115,7 +115,7 @@ func (c *collector) knows(groups []boundary.Group, until int64) map[string]any {
 		begun.order = 0
 		known[name+" begun"] = begun
 		for at := int64(-1); at <= until; at++ {
-			active, status := c.index.Active(nil, group, at, true)
+			active, status := c.index.Handle(group).Active(nil, at, true)
 			replay.SortSpans(active)
 			known[fmt.Sprintf("%s at %d", name, at)] = []any{status, active, c.index.Handle(group).Live(at, at)}
 		}

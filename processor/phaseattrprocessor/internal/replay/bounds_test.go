@@ -141,9 +141,9 @@ func TestLateBoundaryCountsTheAnswersItChanges(t *testing.T) {
 	for _, b := range without(run, 3) {
 		x.Add(key, b)
 	}
-	x.Answered(key, 25, 2) // taken for forward, whose exit shows that its enter was lost
-	x.Answered(key, 35, 4) // forward, as it is
-	x.Answered(key, 55, 8)
+	x.Handle(key).Answered(25, 2) // taken for forward, whose exit shows that its enter was lost
+	x.Handle(key).Answered(35, 4) // forward, as it is
+	x.Handle(key).Answered(55, 8)
 	receipt := x.Add(key, run[2])
 	assert.Equal(t, Accepted, receipt.Outcome)
 	assert.Equal(t, time.Duration(110), receipt.Late)

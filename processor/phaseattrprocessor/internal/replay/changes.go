@@ -12,7 +12,7 @@ import (
 // Stretch is a stretch of time in which no scope begins or ends, but at its edges.
 type Stretch struct {
 	From, To int64
-	// Active are the spans that decide its attribution, as Index.Active gives them.
+	// Active are the spans that decide its attribution, as Handle.Active gives them.
 	// They are good until the next stretch.
 	Active []Span
 }

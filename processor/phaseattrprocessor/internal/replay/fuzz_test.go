@@ -58,9 +58,9 @@ func FuzzIndex(f *testing.F) {
 			case 5:
 				x.Sweep()
 			}
-			x.Active(nil, group, at, op[1]%2 == 0)
-			x.Throughout(nil, group, at-int64(op[3]), at, op[1]%2 == 0)
-			x.Answered(group, at, 1)
+			x.Handle(group).Active(nil, at, op[1]%2 == 0)
+			x.Handle(group).Throughout(nil, at-int64(op[3]), at, op[1]%2 == 0)
+			x.Handle(group).Answered(at, 1)
 		}
 		require.Equal(t, in, out)
 		holdsTogether(t, x)

@@ -91,11 +91,6 @@ func (x *Index) Observe(key boundary.Group, at int64, stop bool) Outcome {
 	return Accepted
 }
 
-// Answered takes note of records that were answered for a moment.
-func (x *Index) Answered(key boundary.Group, at, records int64) {
-	x.Handle(key).Answered(at, records)
-}
-
 // Has tells whether an event of the group has come.
 func (x *Index) Has(key boundary.Group) bool { return x.group(key) != nil }
 

@@ -188,7 +188,7 @@ func (p population) benchmark(b *testing.B) {
 	ask := func() {
 		q := &asked[i%len(asked)]
 		var status Status
-		spans, status = c.index.Active(spans[:0], q.key, c.newest.Load()-q.ago, false)
+		spans, status = c.index.Handle(q.key).Active(spans[:0], c.newest.Load()-q.ago, false)
 		if status != Known { // time went by before the question was asked
 			late++
 		}

@@ -60,7 +60,7 @@ func spansOf(x *Index, group boundary.Group) []Span {
 
 // activeOf returns the whole stacks at a moment, in an order of its own.
 func activeOf(x *Index, group boundary.Group, at int64, whole bool) []Span {
-	spans, _ := x.Active(nil, group, at, whole)
+	spans, _ := x.Handle(group).Active(nil, at, whole)
 	SortSpans(spans)
 	return spans
 }
@@ -116,8 +116,8 @@ func TestAnyOrderGivesTheSameAnswers(t *testing.T) {
 					for at := range moments(run) {
 						require.Equal(t, activeOf(sorted, group, at, true), activeOf(shuffled, group, at, true), "at %d", at)
 						require.Equal(t, activeOf(sorted, group, at, false), activeOf(shuffled, group, at, false), "at %d", at)
-						from, _ := sorted.Throughout(nil, group, at, at+7, true)
-						same, _ := shuffled.Throughout(nil, group, at, at+7, true)
+						from, _ := sorted.Handle(group).Throughout(nil, at, at+7, true)
+						same, _ := shuffled.Handle(group).Throughout(nil, at, at+7, true)
 						SortSpans(from)
 						SortSpans(same)
 						require.Equal(t, from, same, "from %d to %d", at, at+7)
@@ -153,10 +153,10 @@ func TestSpansAndAnswersAgree(t *testing.T) {
 							}
 						}
 						SortSpans(throughout)
-						got, _ := x.Throughout(nil, group, at, to, true)
+						got, _ := x.Handle(group).Throughout(nil, at, to, true)
 						SortSpans(got)
 						require.Equal(t, throughout, got, "from %d to %d", at, to)
-						got, _ = x.Throughout(nil, group, at, to, false)
+						got, _ = x.Handle(group).Throughout(nil, at, to, false)
 						SortSpans(got)
 						require.Subset(t, throughout, got)
 						require.Equal(t, decisive(throughout), decisive(got), "from %d to %d", at, to)

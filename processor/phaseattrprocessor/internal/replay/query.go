@@ -39,11 +39,6 @@ func (x *Index) Handle(key boundary.Group) Handle { return Handle{x.group(key)} 
 // Active appends the spans that decide the attribution at a moment: per thread the
 // whole stack, or only its top when that is the deepest and the latest of it. An
 // origin scope may name any span, so whole makes it the whole stack always.
-func (x *Index) Active(dst []Span, key boundary.Group, at int64, whole bool) ([]Span, Status) {
-	return x.Handle(key).Active(dst, at, whole)
-}
-
-// Active is Index.Active of the handle's group.
 func (h Handle) Active(dst []Span, at int64, whole bool) ([]Span, Status) {
 	g := h.g
 	if g == nil {
@@ -115,11 +110,6 @@ func union(stack *node, standing []entry) []*node {
 // to a later one: those that were active without a break, so at the end, and began by
 // the start. Of each thread these are all, or, unless whole, only the top one when it is
 // the deepest and the latest. The status is that of the end.
-func (x *Index) Throughout(dst []Span, key boundary.Group, from, to int64, whole bool) ([]Span, Status) {
-	return x.Handle(key).Throughout(dst, from, to, whole)
-}
-
-// Throughout is Index.Throughout of the handle's group.
 func (h Handle) Throughout(dst []Span, from, to int64, whole bool) ([]Span, Status) {
 	g := h.g
 	if g == nil {

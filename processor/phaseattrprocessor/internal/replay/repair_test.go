@@ -48,7 +48,7 @@ func indexOf(options Options, run []*boundary.Boundary) *Index {
 
 // deepest is the label of the deepest scope at a moment.
 func deepest(x *Index, at int64) string {
-	spans, _ := x.Active(nil, boundary.Group{Session: "s"}, at, true)
+	spans, _ := x.Handle(boundary.Group{Session: "s"}).Active(nil, at, true)
 	path := boundary.Path{}
 	for _, span := range spans {
 		if span.Path.Depth() > path.Depth() {

@@ -154,7 +154,7 @@ func TestSessionsWhoseFirstEventsComeInTheWrongOrder(t *testing.T) {
 	x.Begin(older, seats(process), 0)
 	x.Observe(older, 0, false)
 	assert.Equal(t, Behind, statusAt(x, now+1), "the newer one stays")
-	_, status := x.Active(nil, older, 101, false)
+	_, status := x.Handle(older).Active(nil, 101, false)
 	assert.Equal(t, Ended, status)
 }
 

@@ -40,8 +40,8 @@ func TestARestoredGroupGoesOnAsTheOneItWas(t *testing.T) {
 			require.Equal(t, original.Stats().OpenScopes, restored.Stats().OpenScopes)
 			require.Equal(t, spansOf(original, group), spansOf(restored, group))
 			for at := range moments(run) {
-				want, status := original.Active(nil, group, at, true)
-				got, same := restored.Active(nil, group, at, true)
+				want, status := original.Handle(group).Active(nil, at, true)
+				got, same := restored.Handle(group).Active(nil, at, true)
 				SortSpans(want)
 				SortSpans(got)
 				require.Equal(t, status, same, "at %d", at)

@@ -28,7 +28,7 @@ func steps(e *emitter, n int) {
 }
 
 func statusAt(x *Index, at int64) Status {
-	_, status := x.Active(nil, key, at, false)
+	_, status := x.Handle(key).Active(nil, at, false)
 	return status
 }
 
