@@ -109,15 +109,15 @@ func (r *recording) measure(ctx context.Context, rounds int) (whole, resolve flo
 		return 0, 0, err
 	}
 	defer func() { err = errors.Join(err, known.Shutdown(ctx)) }()
-	err = known.Logs.ConsumeLogs(ctx, clone(r.events))
+	err = known.Logs.ConsumeLogs(ctx, pipeline.Clone(r.events))
 	if err != nil {
 		return 0, 0, err
 	}
 	costs, err := measure.Rounds([]measure.Contender{
-		{Name: "start", Run: func() error { return startAnd(ctx, clone(r.events), false) }},
-		{Name: "take in and resolve", Run: func() error { return startAnd(ctx, clone(r.events), true) }},
-		{Name: "copy", Run: func() error { clone(r.records); return nil }},
-		{Name: "resolve", Run: func() error { return known.Logs.ConsumeLogs(ctx, clone(r.records)) }},
+		{Name: "start", Run: func() error { return startAnd(ctx, pipeline.Clone(r.events), false) }},
+		{Name: "take in and resolve", Run: func() error { return startAnd(ctx, pipeline.Clone(r.events), true) }},
+		{Name: "copy", Run: func() error { pipeline.Clone(r.records); return nil }},
+		{Name: "resolve", Run: func() error { return known.Logs.ConsumeLogs(ctx, pipeline.Clone(r.records)) }},
 	}, rounds)
 	if err != nil {
 		return 0, 0, err
@@ -151,10 +151,4 @@ func startAnd(ctx context.Context, batch plog.Logs, consume bool) error {
 		err = p.Logs.ConsumeLogs(ctx, batch)
 	}
 	return errors.Join(err, p.Shutdown(ctx))
-}
-
-func clone(batch plog.Logs) plog.Logs {
-	own := plog.NewLogs()
-	batch.CopyTo(own)
-	return own
 }

@@ -13,11 +13,10 @@ import (
 	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/transformprocessor"
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/component/componenttest"
-	"go.opentelemetry.io/collector/confmap"
 	"go.opentelemetry.io/collector/consumer/consumertest"
 	"go.opentelemetry.io/collector/processor"
-	"go.opentelemetry.io/collector/processor/processortest"
-	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+
+	"github.com/phaseattr/phaseattr/benchmarks/internal/pipeline"
 )
 
 // The two attributes that all contenders but the Kubernetes enricher write.
@@ -38,25 +37,17 @@ type pipelines struct {
 // start makes the processors of a factory with a configuration as in YAML.
 func start(ctx context.Context, factory processor.Factory, config map[string]any) (*pipelines, error) {
 	name := factory.Type().String()
-	cfg := factory.CreateDefaultConfig()
-	if err := confmap.NewFromStringMap(config).Unmarshal(cfg); err != nil {
-		return nil, fmt.Errorf("configure %s: %w", name, err)
+	set, cfg, err := pipeline.Configure(factory, config)
+	if err != nil {
+		return nil, err
 	}
-	if validator, ok := cfg.(confmap.Validator); ok {
-		if err := validator.Validate(); err != nil {
-			return nil, fmt.Errorf("configure %s: %w", name, err)
-		}
-	}
-	set := processortest.NewNopSettings(factory.Type())
-	// A running collector counts what its processors do.
-	set.MeterProvider = sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewManualReader()))
 	sink := consumertest.NewNop()
 	var errs [3]error
 	p := &pipelines{name: name}
 	p.logs, errs[0] = factory.CreateLogs(ctx, set, cfg, sink)
 	p.metrics, errs[1] = factory.CreateMetrics(ctx, set, cfg, sink)
 	p.traces, errs[2] = factory.CreateTraces(ctx, set, cfg, sink)
-	if err := errors.Join(errs[:]...); err != nil {
+	if err = errors.Join(errs[:]...); err != nil {
 		return nil, fmt.Errorf("make %s: %w", name, err)
 	}
 	for _, c := range p.components() {

@@ -74,7 +74,7 @@ func simulate(ctx context.Context, groups int) (_ figures, err error) {
 	defer func() { err = errors.Join(err, s.pipelines.Shutdown(ctx)) }()
 
 	for _, rank := range s.ranks {
-		err = s.pipelines.Logs.ConsumeLogs(ctx, clone(s.recorder.Begin(rank)))
+		err = s.pipelines.Logs.ConsumeLogs(ctx, pipeline.Clone(s.recorder.Begin(rank)))
 		if err != nil {
 			return f, err
 		}
@@ -107,20 +107,13 @@ func simulate(ctx context.Context, groups int) (_ figures, err error) {
 func (s *simulation) step(step int, consume func(plog.Logs) error) error {
 	s.taken = 0
 	for _, rank := range s.ranks {
-		batch := clone(s.recorder.Step(rank, step*stride))
+		batch := pipeline.Clone(s.recorder.Step(rank, step*stride))
 		s.taken += batch.LogRecordCount()
 		if err := consume(batch); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// clone copies a batch of the recorder, which writes the next one over it.
-func clone(batch plog.Logs) plog.Logs {
-	own := plog.NewLogs()
-	batch.CopyTo(own)
-	return own
 }
 
 // measureBoundaries takes in one more step of all groups.

@@ -16,6 +16,7 @@ import (
 	"go.opentelemetry.io/collector/consumer"
 	"go.opentelemetry.io/collector/extension"
 	"go.opentelemetry.io/collector/extension/extensiontest"
+	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/processor"
 	"go.opentelemetry.io/collector/processor/processortest"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
@@ -66,23 +67,39 @@ func Start(ctx context.Context, o Options) (*Pipelines, error) {
 	}
 
 	factory := phaseattrprocessor.NewFactory()
-	cfg := factory.CreateDefaultConfig()
-	if err := confmap.NewFromStringMap(config).Unmarshal(cfg); err != nil {
-		return nil, fmt.Errorf("configure: %w", err)
+	set, cfg, err := Configure(factory, config)
+	if err != nil {
+		return nil, err
 	}
-	if err := confmap.Validate(cfg); err != nil {
-		return nil, fmt.Errorf("configure: %w", err)
-	}
-	set := processortest.NewNopSettings(factory.Type())
-	// A running collector counts what its processors do.
-	set.MeterProvider = sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewManualReader()))
 	var errs [2]error
 	p.Logs, errs[0] = factory.CreateLogs(ctx, set, cfg, o.Next)
 	p.Metrics, errs[1] = factory.CreateMetrics(ctx, set, cfg, o.Next)
-	if err := errors.Join(errs[:]...); err != nil {
+	if err = errors.Join(errs[:]...); err != nil {
 		return nil, fmt.Errorf("make the processors: %w", err)
 	}
 	return p, errors.Join(p.Logs.Start(ctx, host), p.Metrics.Start(ctx, host))
+}
+
+// Configure returns what a processor of a factory is made of, from its configuration as
+// in YAML.
+func Configure(factory processor.Factory, config map[string]any) (processor.Settings, component.Config, error) {
+	set, cfg := processortest.NewNopSettings(factory.Type()), factory.CreateDefaultConfig()
+	// A running collector counts what its processors do.
+	set.MeterProvider = sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewManualReader()))
+	if err := confmap.NewFromStringMap(config).Unmarshal(cfg); err != nil {
+		return set, nil, fmt.Errorf("configure %s: %w", factory.Type(), err)
+	}
+	if err := confmap.Validate(cfg); err != nil {
+		return set, nil, fmt.Errorf("configure %s: %w", factory.Type(), err)
+	}
+	return set, cfg, nil
+}
+
+// Clone copies a batch for the processors, which change what they are handed.
+func Clone(batch plog.Logs) plog.Logs {
+	own := plog.NewLogs()
+	batch.CopyTo(own)
+	return own
 }
 
 // Shutdown stops the processors, and their storage.
