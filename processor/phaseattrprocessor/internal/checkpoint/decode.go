@@ -57,18 +57,12 @@ func (r *reader) byte() byte {
 
 func (r *reader) bool() bool { return r.byte() != 0 }
 
-func (r *reader) uint() uint64 {
-	n, length := binary.Uvarint(r.data)
-	if length <= 0 {
-		r.fail()
-		return 0
-	}
-	r.data = r.data[length:]
-	return n
-}
+func (r *reader) uint() uint64 { return varint(r, binary.Uvarint) }
+func (r *reader) int() int64   { return varint(r, binary.Varint) }
 
-func (r *reader) int() int64 {
-	n, length := binary.Varint(r.data)
+// varint reads a number of a varying length.
+func varint[N uint64 | int64](r *reader, decode func([]byte) (N, int)) N {
+	n, length := decode(r.data)
 	if length <= 0 {
 		r.fail()
 		return 0
