@@ -7,7 +7,6 @@ package dcgm
 
 import (
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -57,19 +56,6 @@ func run(t *testing.T, variable string, env []string, args ...string) {
 			t.Logf("%s printed:\n%s", filepath.Base(binary), text)
 		}
 	})
-}
-
-// freeAddresses finds ports on the loopback interface that nothing listens on.
-func freeAddresses(t *testing.T, n int) []string {
-	t.Helper()
-	addresses := make([]string, n)
-	for i := range addresses {
-		listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		defer listener.Close() // once all are found, so that no two are the same
-		addresses[i] = listener.Addr().String()
-	}
-	return addresses
 }
 
 // get returns the body of a page, or nothing while the page cannot be had.

@@ -19,6 +19,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/phaseattr/phaseattr/test/loopback"
 )
 
 // Interval is how often the GPUs are scraped.
@@ -61,7 +63,7 @@ func Start(t *testing.T) *Rig {
 
 func start(t *testing.T, s setup) *Rig {
 	t.Helper()
-	addresses := freeAddresses(t, 5+len(s.jobs))
+	addresses := loopback.FreeAddresses(t, 5+len(s.jobs))
 	server, health, otlp, telemetry, counters := addresses[0], addresses[1], addresses[2], addresses[3], addresses[4]
 	telemetryHost, telemetryPort, err := net.SplitHostPort(telemetry)
 	require.NoError(t, err)

@@ -27,6 +27,8 @@ import (
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/pdata/ptrace"
+
+	"github.com/phaseattr/phaseattr/test/loopback"
 )
 
 const (
@@ -220,7 +222,7 @@ func (p *plant) closed() {
 // kept.
 func launchWithLoad(t *testing.T, env, configuration []string) (c, load *collector) {
 	t.Helper()
-	address := freeAddresses(t, 1)[0]
+	address := loopback.FreeAddresses(t, 1)[0]
 	c = launch(t, append([]string{"LOAD_ADDRESS=" + address}, env...), configuration...)
 	return c, &collector{otlp: address}
 }

@@ -24,6 +24,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/phaseattr/phaseattr/test/loopback"
 )
 
 const (
@@ -63,7 +65,7 @@ func launch(t *testing.T, env []string, onTop ...string) *collector {
 	binary := os.Getenv("OTELCOL_PHASEATTR")
 	require.NotEmpty(t, binary, "OTELCOL_PHASEATTR must hold the path of the built collector; make e2e sets it")
 
-	addresses := freeAddresses(t, 3)
+	addresses := loopback.FreeAddresses(t, 3)
 	c := &collector{
 		otlp: addresses[0], health: addresses[1], telemetry: addresses[2],
 		output: t.TempDir(), log: filepath.Join(t.TempDir(), "log"), exited: make(chan struct{}),
@@ -93,19 +95,6 @@ func launch(t *testing.T, env []string, onTop ...string) *collector {
 	}()
 	t.Cleanup(func() { c.cleanUp(t) })
 	return c
-}
-
-// freeAddresses finds ports on the loopback interface that nothing listens on.
-func freeAddresses(t *testing.T, n int) []string {
-	t.Helper()
-	addresses := make([]string, n)
-	for i := range addresses {
-		listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		defer listener.Close() // once all are found, so that no two are the same
-		addresses[i] = listener.Addr().String()
-	}
-	return addresses
 }
 
 // cleanUp kills a collector that a failed test left behind, and shows what it printed.
