@@ -16,17 +16,10 @@ import (
 )
 
 func TestDashboardsAreOfGrafanasTypes(t *testing.T) {
-	files, err := filepath.Glob(grafana("dashboards", "*.json"))
-	require.NoError(t, err)
-	require.NotEmpty(t, files)
-	for _, file := range files {
-		t.Run(filepath.Base(file), func(t *testing.T) {
-			content, err := os.ReadFile(file)
-			require.NoError(t, err)
-			said, accepted := typeCheck(t, string(content))
-			require.True(t, accepted, said)
-		})
-	}
+	eachFile(t, func(t *testing.T, content []byte) {
+		said, accepted := typeCheck(t, string(content))
+		require.True(t, accepted, said)
+	})
 }
 
 func TestBrokenDashboardsAreRefused(t *testing.T) {
