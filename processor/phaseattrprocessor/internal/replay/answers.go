@@ -81,10 +81,12 @@ func (t *thread) outdated(asked []answered, change func()) int64 {
 
 // pathAt is the path of the innermost scope at a moment.
 func (t *thread) pathAt(time int64) boundary.Path {
-	stack, standing := t.at(time)
-	for _, e := range standing {
-		if !e.is(isExit) {
-			stack = e.node
+	stack, from, standing := t.at(time)
+	if standing {
+		for e := range t.standing(time, from) {
+			if !e.is(isExit) {
+				stack = e.scope
+			}
 		}
 	}
 	if stack == nil {

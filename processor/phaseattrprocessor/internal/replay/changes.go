@@ -48,7 +48,8 @@ func (x *Index) Stretches(key boundary.Group, from, to int64, whole bool, most i
 	for _, change := range append(changes, to) {
 		s.From, s.To, s.Active = s.To, change, s.Active[:0]
 		if !g.ended() || s.From < g.clock.now {
-			for _, t := range g.threads {
+			for i := range g.threads {
+				t := &g.threads[i]
 				s.Active = g.stack(s.Active, t, t.following(s.From), whole)
 			}
 		}
@@ -64,12 +65,16 @@ func (x *Index) Stretches(key boundary.Group, from, to int64, whole bool, most i
 func (g *group) changes(from, to int64, most int) ([]int64, bool) {
 	var times []int64
 	standing := 0
-	for _, t := range g.threads {
-		first, end := t.search(from+1), t.search(to)
-		if standing += end - first; standing > most {
-			return nil, false
-		}
-		for _, e := range t.entries[first:end] {
+	for i := range g.threads {
+		line := &g.threads[i].entries
+		for _, e := range line.from(line.search(from + 1)) {
+			if e.time >= to {
+				break
+			}
+			standing++
+			if standing > most {
+				return nil, false
+			}
 			if n := len(times); n == 0 || times[n-1] != e.time {
 				times = append(times, e.time)
 			}
@@ -84,10 +89,4 @@ func (g *group) changes(from, to int64, most int) ([]int64, bool) {
 
 // following returns the stack right after a moment, once all that stands at that
 // moment is over.
-func (t *thread) following(time int64) *node {
-	i := t.search(time + 1)
-	if i < len(t.entries) && t.entries[i].is(retroactive) {
-		return t.entries[i].before
-	}
-	return t.before(i)
-}
+func (t *thread) following(time int64) *frame { return t.until(t.entries.search(time + 1)) }

@@ -86,21 +86,21 @@ func holdsTogether(t require.TestingT, x *Index) {
 	for _, g := range x.all() {
 		require.LessOrEqual(t, len(g.threads), x.options.MaxThreads)
 		inGroup := 0
-		for _, th := range g.threads {
+		for i := range g.threads {
+			th := &g.threads[i]
 			inGroup += th.held()
 			open += int64(th.top().size())
+			inOrder(t, th)
 			again := &thread{repair: th.repair, base: th.base}
-			for i, e := range th.entries {
-				require.Equal(t, e.time, e.node.time)
-				if i > 0 {
-					require.Negative(t, th.entries[i-1].compare(e.node), "in order, each once")
-				}
-				fresh := *e.node
-				fresh.before, fresh.flags = nil, e.flags&isExit
-				again.entries = append(again.entries, entry{e.time, &fresh})
-				again.run(&fresh, i, again.before(i))
-				if i > 0 { // what stood before the first may have left the window
-					require.Equal(t, stackOf(fresh.after()), stackOf(e.after()), "entry %d", i)
+			for _, e := range th.entries.from(position{}) {
+				end := again.entries.end()
+				left := again.before(end)
+				fresh, scope := *e, *e.scope
+				fresh.scope, fresh.before, fresh.flags = &scope, nil, e.flags&isExit
+				at := again.entries.insert(end, fresh)
+				again.run(again.entries.at(at), at, left)
+				if again.entries.count > 1 { // what stood before the first may have left the window
+					require.Equal(t, stackOf(again.top()), stackOf(e.after()), "at %v", at)
 				}
 			}
 		}
@@ -113,11 +113,30 @@ func holdsTogether(t require.TestingT, x *Index) {
 	require.LessOrEqual(t, len(x.seats), len(x.groups))
 }
 
+// inOrder checks the invariants of a timeline.
+func inOrder(t require.TestingT, th *thread) {
+	l := &th.entries
+	count := 0
+	for at, e := range l.from(position{}) {
+		count++
+		if previous := l.previous(at); previous != nil {
+			b := th.boundary(e)
+			require.Negative(t, previous.compare(&b), "in order, each once")
+		}
+	}
+	require.Equal(t, l.count, count)
+	for _, c := range l.chunks {
+		require.NotEmpty(t, c.entries)
+		require.Equal(t, c.entries[0].time, c.first)
+		require.Equal(t, c.entries[len(c.entries)-1].time, c.last)
+	}
+}
+
 // stackOf lists the scopes of a stack, and checks its frames' heights.
-func stackOf(top *node) []string {
+func stackOf(top *frame) []string {
 	var scopes []string
-	for frame := top; frame != nil; frame = frame.before {
-		if frame.height != frame.before.size()+1 {
+	for frame := top; frame != nil; frame = frame.below {
+		if frame.height != frame.below.size()+1 {
 			return []string{"wrong height"}
 		}
 		scopes = append(scopes, fmt.Sprintf("%s %s %d", frame.scopeID, frame.path.Label(), frame.time))

@@ -13,18 +13,15 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
-// group is the replay of one process.
+// group is the replay of one process. What a question needs comes first, and is of few
+// cache lines: with many groups each of them is read from memory.
 type group struct {
 	key     boundary.Group
 	options *Options
-	stats   *counters
-	// order ranks the groups by the arrival of their first boundary; 0 before it.
-	order   atomic.Uint64
-	answers answerLog
 
-	// mu guards everything below.
+	// mu guards what follows, but for stats, order and answers.
 	mu      sync.RWMutex
-	threads []*thread
+	threads []thread
 	clock   clock
 	// evicted is the newest time that a bound has pushed out of the window.
 	evicted int64
@@ -48,6 +45,11 @@ type group struct {
 	succeeded int64
 	// forgotten is true once the index has let go of the group.
 	forgotten bool
+
+	stats *counters
+	// order ranks the groups by the arrival of their first boundary; 0 before it.
+	order   atomic.Uint64
+	answers answerLog
 }
 
 // never is before all times.
@@ -71,7 +73,8 @@ func (g *group) update(f func()) bool {
 	f()
 	held, open := 0, 0
 	mends := int64(0)
-	for _, t := range g.threads {
+	for i := range g.threads {
+		t := &g.threads[i]
 		held += t.held()
 		open += int(t.top().size())
 		mends += t.mends
@@ -118,8 +121,8 @@ func (g *group) seen(at int64, arrived time.Duration, fresh bool) {
 	}
 	if g.clock.see(at, g.options.Window, fresh) {
 		g.evicted = never
-		for _, t := range g.threads {
-			t.rebase(at)
+		for i := range g.threads {
+			g.threads[i].rebase(at)
 		}
 	}
 }
@@ -173,25 +176,26 @@ func (g *group) makeRoom() bool {
 	held, rest := g.held, int(g.stats.boundaries.Load())-g.held
 	for full(held, g.options.MaxBoundaries) || full(held+rest, g.options.MaxTotal) {
 		var oldest *thread
-		for _, t := range g.threads {
-			n := len(t.entries)
-			if n == 0 {
+		for i := range g.threads {
+			t := &g.threads[i]
+			last := t.entries.last()
+			if last == nil {
 				continue
 			}
-			if last := t.entries[n-1].time; last > g.clock.now && !within(last, g.clock.now, g.options.Window) {
-				t.entries = slices.Delete(t.entries, n-1, n)
+			if last.time > g.clock.now && !within(last.time, g.clock.now, g.options.Window) {
+				t.entries.removeLast()
 				return true
 			}
-			if oldest == nil || t.entries[0].time < oldest.entries[0].time {
+			if oldest == nil || t.entries.first().time < oldest.entries.first().time {
 				oldest = t
 			}
 		}
 		if oldest == nil {
 			return false
 		}
-		g.evicted = max(g.evicted, oldest.entries[0].time)
+		g.evicted = max(g.evicted, oldest.entries.first().time)
 		held -= oldest.held()
-		oldest.drop(1)
+		oldest.drop(oldest.entries.next(position{}))
 		held += oldest.held()
 	}
 	return true
@@ -210,28 +214,29 @@ func (g *group) floor() int64 {
 func (g *group) trim() {
 	floor := g.floor()
 	idle := false
-	for _, t := range g.threads {
+	for i := range g.threads {
+		t := &g.threads[i]
 		t.trim(floor)
 		idle = idle || t.held() == 0
 	}
 	if idle {
-		g.threads = slices.DeleteFunc(g.threads, func(t *thread) bool { return t.held() == 0 })
+		g.threads = slices.DeleteFunc(g.threads, func(t thread) bool { return t.held() == 0 })
 	}
 }
 
 func (g *group) thread(id int64) *thread {
-	for _, t := range g.threads {
-		if t.id == id {
-			return t
+	for i := range g.threads {
+		if g.threads[i].id == id {
+			return &g.threads[i]
 		}
 	}
 	return nil
 }
 
+// newThread returns a new thread. Threads that were returned before are no longer good.
 func (g *group) newThread(id int64) *thread {
-	t := &thread{id: id, repair: g.options.Repair}
-	g.threads = append(g.threads, t)
-	return t
+	g.threads = append(g.threads, thread{id: id, repair: g.options.Repair})
+	return &g.threads[len(g.threads)-1]
 }
 
 // ended tells whether the session is over: it said so and opened nothing since, it

@@ -64,11 +64,12 @@ func (h Handle) Answered(at, records int64) {
 func (s Status) answers() bool { return s == Known || s == Behind }
 
 func (g *group) active(dst []Span, at int64, whole bool) []Span {
-	for _, t := range g.threads {
-		stack, standing := t.at(at)
-		if len(standing) > 0 {
-			for _, frame := range union(stack, standing) {
-				dst = append(dst, frame.span(g.key, t.id))
+	for i := range g.threads {
+		t := &g.threads[i]
+		stack, from, standing := t.at(at)
+		if standing {
+			for _, frame := range t.union(stack, at, from) {
+				dst = append(dst, t.span(g.key, frame))
 			}
 			continue
 		}
@@ -79,9 +80,9 @@ func (g *group) active(dst []Span, at int64, whole bool) []Span {
 
 // stack appends the spans of a thread's stack, down to the frame that answers for
 // all below it, or whole.
-func (g *group) stack(dst []Span, t *thread, top *node, whole bool) []Span {
-	for frame := top; frame != nil; frame = frame.before {
-		dst = append(dst, frame.span(g.key, t.id))
+func (g *group) stack(dst []Span, t *thread, top *frame, whole bool) []Span {
+	for frame := top; frame != nil; frame = frame.below {
+		dst = append(dst, t.span(g.key, frame))
 		if frame.is(plain) && !whole {
 			break
 		}
@@ -89,17 +90,17 @@ func (g *group) stack(dst []Span, t *thread, top *node, whole bool) []Span {
 	return dst
 }
 
-// union lists the frames of a stack and of those that the boundaries standing at
-// one moment found and left.
-func union(stack *node, standing []entry) []*node {
-	var frames []*node
-	add := func(stack *node) {
-		for frame := stack; frame != nil && !slices.Contains(frames, frame); frame = frame.before {
+// union lists the frames of a stack and of those that the boundaries standing at one
+// moment, from a position on, found and left.
+func (t *thread) union(stack *frame, time int64, from position) []*frame {
+	var frames []*frame
+	add := func(stack *frame) {
+		for frame := stack; frame != nil && !slices.Contains(frames, frame); frame = frame.below {
 			frames = append(frames, frame)
 		}
 	}
 	add(stack)
-	for _, e := range standing {
+	for e := range t.standing(time, from) {
 		add(e.before)
 		add(e.after())
 	}
@@ -121,13 +122,14 @@ func (h Handle) Throughout(dst []Span, from, to int64, whole bool) ([]Span, Stat
 	if !status.answers() {
 		return dst, status
 	}
-	for _, t := range g.threads {
-		stack, _ := t.at(to)
-		for frame := stack; frame != nil; frame = frame.before {
+	for i := range g.threads {
+		t := &g.threads[i]
+		stack, _, _ := t.at(to)
+		for frame := stack; frame != nil; frame = frame.below {
 			if frame.time > from {
 				continue
 			}
-			dst = append(dst, frame.span(g.key, t.id))
+			dst = append(dst, t.span(g.key, frame))
 			if frame.is(plain) && !whole {
 				break
 			}
@@ -186,8 +188,8 @@ func (x *Index) Spans(dst []Span, key boundary.Group) []Span {
 	}
 	g.mu.RLock()
 	defer g.mu.RUnlock()
-	for _, t := range g.threads {
-		dst = t.spans(dst, key, g.clock.now)
+	for i := range g.threads {
+		dst = g.threads[i].spans(dst, key, g.clock.now)
 	}
 	return dst
 }

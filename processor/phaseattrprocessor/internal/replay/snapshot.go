@@ -89,14 +89,15 @@ func (x *Index) Snapshot(key boundary.Group) (Snapshot, bool) {
 			Evicted: g.evicted, LastEnter: g.lastEnter, MaxSequence: g.maxSequence, Stopped: g.stopped, Succeeded: g.succeeded,
 		},
 	}
-	for _, t := range g.threads {
-		thread := Thread{ID: t.id, Dropped: t.dropped, Boundaries: make([]boundary.Boundary, len(t.entries))}
-		for frame := t.base; frame != nil; frame = frame.before {
-			thread.Open = append(thread.Open, Frame{frame.boundary(t.id), frame.is(phantom)})
+	for i := range g.threads {
+		t := &g.threads[i]
+		thread := Thread{ID: t.id, Dropped: t.dropped, Boundaries: make([]boundary.Boundary, 0, t.entries.count)}
+		for frame := t.base; frame != nil; frame = frame.below {
+			thread.Open = append(thread.Open, Frame{t.enter(frame), frame.is(phantom)})
 		}
 		slices.Reverse(thread.Open)
-		for i, e := range t.entries {
-			thread.Boundaries[i] = e.boundary(t.id)
+		for _, e := range t.entries.from(position{}) {
+			thread.Boundaries = append(thread.Boundaries, t.boundary(e))
 		}
 		s.Threads = append(s.Threads, thread)
 	}
@@ -166,30 +167,17 @@ func (g *group) restore(s *Snapshot) {
 				break
 			}
 			frames++
-			n := newNode(&frame.Boundary)
-			n.keep(&frame.Boundary, t.base, t.detail(0))
-			n.set(phantom, frame.Phantom)
-			n.push(t.base)
-			t.base = n
+			f := t.newFrame(&frame.Boundary, t.base, position{})
+			f.set(phantom, frame.Phantom)
+			f.push(t.base)
+			t.base = f
 		}
 	}
 }
 
 // forgive takes the mending that was needed as counted before.
 func (g *group) forgive() {
-	for _, t := range g.threads {
-		t.mends = 0
+	for i := range g.threads {
+		g.threads[i].mends = 0
 	}
-}
-
-// boundary is what a node was made of.
-func (n *node) boundary(threadID int64) boundary.Boundary {
-	b := boundary.Boundary{
-		Time: n.time, Sequence: n.seq, ThreadID: threadID, ThreadName: n.detail.threadName,
-		ScopeID: n.scopeID, ParentScopeID: n.parentID, Path: n.path, Attributes: n.detail.attributes,
-	}
-	if n.is(isExit) {
-		b.Action = boundary.Exit
-	}
-	return b
 }

@@ -69,8 +69,9 @@ func TestWhatIsRestoredStaysInTheBoundsOfToday(t *testing.T) {
 	}
 	// 10 scopes in each of 4 threads, the older half of them below the window.
 	before.group(groups[0]).update(func() {
-		for _, t := range before.group(groups[0]).threads {
-			t.trim(21)
+		threads := before.group(groups[0]).threads
+		for i := range threads {
+			threads[i].trim(21)
 		}
 	})
 	snapshot, _ := before.Snapshot(groups[0])

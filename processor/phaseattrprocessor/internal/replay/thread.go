@@ -4,232 +4,173 @@
 package replay
 
 import (
+	"iter"
 	"math"
-	"slices"
-	"strings"
 
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
-// thread is the timeline of one thread: its boundaries in order, each with the
-// stack that it found. It is guarded by its group.
+// thread is the replay of one thread: its boundaries, each with the stack that it found.
+// It is guarded by its group.
 type thread struct {
-	id     int64
+	id int64
+	// name is what the first of its boundaries calls it.
+	name   string
 	repair bool
 	// base is the stack before the first entry: what was open before the window.
-	base    *node
-	entries []entry
+	base    *frame
+	entries timeline
 	// before the first entry there was this boundary.
 	dropped Dropped
 	// mends counts the boundaries that did not find the stack that they should have.
 	mends int64
 }
 
-// entry repeats the boundary's time, so that a search stays in one array.
-type entry struct {
-	time int64
-	*node
-}
-
 // add puts a boundary where it belongs and replays what comes after it. It returns
 // false when the boundary is there already.
 func (t *thread) add(b *boundary.Boundary) bool {
-	n := newNode(b)
 	// Most come in order, behind the newest.
-	at := len(t.entries)
-	if at > 0 && t.entries[at-1].compare(n) >= 0 {
+	at := t.entries.end()
+	if last := t.entries.last(); last != nil && last.compare(b) >= 0 {
 		var found bool
-		at, found = slices.BinarySearchFunc(t.entries, n, func(e entry, n *node) int { return e.compare(n) })
-		if found {
+		if at, found = t.entries.find(b); found {
 			return false
 		}
 	}
 	was := t.before(at)
-	n.keep(b, was, t.detail(at))
-	t.entries = slices.Insert(t.entries, at, entry{n.time, n})
+	at = t.entries.insert(at, t.newEntry(b, was, at))
 	t.replay(at, was, true)
 	return true
 }
 
-// newNode returns a node of a boundary, whose texts it borrows.
-func newNode(b *boundary.Boundary) *node {
-	n := &node{seq: b.Sequence, time: b.Time, scopeID: b.ScopeID, parentID: b.ParentScopeID, path: b.Path}
-	n.set(isExit, b.Action == boundary.Exit)
-	return n
-}
-
-// keep gives the node of a boundary texts of its own, or those that its neighbors hold
-// already: an exit names the scope of an earlier enter, an enter its parent. below is
-// the stack that it finds, beside the detail of the boundary before it.
-func (n *node) keep(b *boundary.Boundary, below *node, beside *detail) {
-	n.scopeID, n.parentID = below.text(b.ScopeID), below.text(b.ParentScopeID)
-	if beside != nil && len(beside.attributes) == 0 && len(b.Attributes) == 0 && beside.threadName == b.ThreadName {
-		n.detail = beside
-		return
+// before is the stack that the boundaries before a position leave.
+func (t *thread) before(at position) *frame {
+	if previous := t.entries.previous(at); previous != nil {
+		return previous.after()
 	}
-	n.detail = &detail{threadName: strings.Clone(b.ThreadName), attributes: b.Attributes}
-}
-
-// text returns a scope ID as one of the top two frames of a stack holds it, or else a
-// copy.
-func (n *node) text(id string) string {
-	for frame, i := n, 0; frame != nil && i < 2; frame, i = frame.before, i+1 {
-		if frame.scopeID == id {
-			return frame.scopeID
-		}
-	}
-	return strings.Clone(id)
-}
-
-// detail is that of what comes before position at; nil when there is nothing.
-func (t *thread) detail(at int) *detail {
-	switch {
-	case at > 0:
-		return t.entries[at-1].detail
-	case t.base != nil:
-		return t.base.detail
-	}
-	return nil
-}
-
-// before is the stack that the boundaries before position at leave.
-func (t *thread) before(at int) *node {
-	if at == 0 {
-		return t.base
-	}
-	return t.entries[at-1].after()
+	return t.base
 }
 
 // top is the stack that all boundaries leave.
-func (t *thread) top() *node { return t.before(len(t.entries)) }
+func (t *thread) top() *frame { return t.before(t.entries.end()) }
 
-// replay runs the boundaries from position at on, until all that follows is as it
-// was. was is the stack that the last replay left before that position; fresh is
-// true when the boundary there is new.
-func (t *thread) replay(at int, was *node, fresh bool) {
-	now := t.before(at)
+// replay runs the boundaries from a position on, until all that follows is as it was.
+// was is the stack that the last replay left before that position; fresh is true when
+// the boundary there is new.
+func (t *thread) replay(from position, was *frame, fresh bool) {
+	now := t.before(from)
 	var changed beneath
-	for i := at; i < len(t.entries); i++ {
+	i := 0
+	for at, e := range t.entries.from(from) {
 		// The second entry is always run: what it mends depends on its predecessor.
-		if i > at+1 && now == was && !changed.has(now) {
+		if i > 1 && now == was && !changed.has(now) {
 			return
 		}
-		n := t.entries[i].node
-		if i > at || !fresh {
-			was = changed.after(n)
+		if i > 0 || !fresh {
+			was = changed.after(e)
 		}
-		below := n.before
-		t.run(n, i, now)
-		if !n.is(isExit) && (i > at || !fresh) && (n.before != below || changed.has(n.before)) {
-			changed.note(n, below)
+		below := e.before
+		t.run(e, at, now)
+		if !e.is(isExit) && (i > 0 || !fresh) && (e.before != below || changed.has(e.before)) {
+			changed.note(e.scope, below)
 		}
-		now = n.after()
+		now = e.after()
+		i++
 	}
 }
 
 // beneath notes, for one replay, the frames on whose stack something has changed,
 // with the frame that each lay on before.
-type beneath map[*node]*node
+type beneath map[*frame]*frame
 
-func (b *beneath) note(n, below *node) {
+func (b *beneath) note(f, below *frame) {
 	if *b == nil {
 		*b = beneath{}
 	}
-	(*b)[n] = below
+	(*b)[f] = below
 }
 
-func (b beneath) has(n *node) bool {
-	_, ok := b[n]
+func (b beneath) has(f *frame) bool {
+	_, ok := b[f]
 	return ok
 }
 
-// after is the stack that boundary n, not yet run again, left in the last replay.
-func (b beneath) after(n *node) *node {
-	if n.is(isExit) && n.is(pops) {
-		if below, ok := b[n.before]; ok {
+// after is the stack that a boundary, not yet run again, left in the last replay.
+func (b beneath) after(e *entry) *frame {
+	if e.is(isExit) && e.is(pops) {
+		if below, ok := b[e.before]; ok {
 			return below
 		}
 	}
-	return n.after()
+	return e.after()
 }
 
-// run lets boundary n, at position i, find the stack that its predecessors left.
-func (t *thread) run(n *node, i int, stack *node) {
+// run lets a boundary find the stack that its predecessors left.
+func (t *thread) run(e *entry, at position, left *frame) {
+	stack := left
 	if t.repair {
-		stack = t.mend(n, i, stack)
+		stack = t.mend(e, at, left)
 	}
-	if !n.is(isExit) {
-		n.push(stack)
+	e.before = stack
+	e.set(mended, stack != left)
+	if !e.is(isExit) {
+		e.scope.push(stack)
 		return
 	}
-	n.before = stack
-	n.set(pops, stack != nil && stack.scopeID == n.scopeID)
+	e.set(pops, stack != nil && stack.scopeID == e.scope.scopeID)
 }
 
-// at returns the stack at a moment and the entries that stand at that very moment:
-// both ends of a span count, so what begins there is active beside what ends there.
-func (t *thread) at(time int64) (stack *node, standing []entry) {
-	i := t.search(time)
-	if i == len(t.entries) {
-		return t.top(), nil
+// at returns the stack at a moment. When boundaries stand at that very moment, it is
+// the one that the first of them found, and from is its position: both ends of a span
+// count, so what begins there is active beside what ends there.
+func (t *thread) at(time int64) (stack *frame, from position, standing bool) {
+	at := t.entries.search(time)
+	if e := t.entries.at(at); e != nil && e.time == time {
+		return e.before, at, true
 	}
-	n := t.entries[i].node
-	if n.time == time {
-		j := i + 1
-		for j < len(t.entries) && t.entries[j].time == time {
-			j++
-		}
-		return n.before, t.entries[i:j]
-	}
-	if n.is(retroactive) {
-		return n.before, nil
-	}
-	return t.before(i), nil
+	return t.until(at), at, false
 }
 
-// search returns the position of the first entry that is not before time. Most
-// questions are about the newest boundaries, so it widens its reach from there.
-func (t *thread) search(time int64) int {
-	high := len(t.entries)
-	low := high
-	for step := 1; low > 0 && t.entries[low-1].time >= time; step *= 2 {
-		high = low - 1
-		low = max(high-step, 0)
+// until is the stack in the time between two boundaries of which the later one is at a
+// position.
+func (t *thread) until(at position) *frame {
+	if e := t.entries.at(at); e != nil && (!e.is(mended) || e.is(retroactive)) {
+		return e.before
 	}
-	for low < high {
-		mid := int(uint(low+high) / 2)
-		if t.entries[mid].time < time {
-			low = mid + 1
-		} else {
-			high = mid
+	return t.before(at)
+}
+
+// standing yields the entries of one moment, from the first of them on.
+func (t *thread) standing(time int64, from position) iter.Seq[*entry] {
+	return func(yield func(*entry) bool) {
+		for _, e := range t.entries.from(from) {
+			if e.time != time || !yield(e) {
+				return
+			}
 		}
 	}
-	return low
 }
 
 // held is how many boundaries the thread keeps, those below the window included.
-func (t *thread) held() int { return len(t.entries) + int(t.base.size()) }
+func (t *thread) held() int { return t.entries.count + int(t.base.size()) }
 
 // trim forgets the entries before floor. The scopes that they left open stay, as
 // the base of what follows.
 func (t *thread) trim(floor int64) {
-	n := 0
-	for n < len(t.entries) && t.entries[n].time < floor {
-		n++
+	if first := t.entries.first(); first != nil && first.time < floor {
+		t.drop(t.entries.search(floor))
 	}
-	t.drop(n)
 }
 
-// drop forgets the first n entries.
-func (t *thread) drop(n int) {
-	if n == 0 {
+// drop forgets the entries before a position.
+func (t *thread) drop(before position) {
+	last := t.entries.previous(before)
+	if last == nil {
 		return
 	}
-	t.base = t.before(n)
-	last := t.entries[n-1]
+	t.base = last.after()
 	t.dropped = Dropped{Any: true, Time: last.time, Sequence: last.seq}
-	clear(t.entries[:n])
-	t.entries = t.entries[n:]
+	t.entries.cut(before)
 }
 
 // close closes a scope that was opened before the first entry, by an exit that
@@ -240,34 +181,32 @@ func (t *thread) close(scopeID string) bool {
 		return false
 	}
 	was := t.base
-	t.base = scope.before
-	if len(t.entries) > 0 {
-		t.replay(0, was, false)
-	}
+	t.base = scope.below
+	t.replay(position{}, was, false)
 	return true
 }
 
 // rebase forgets all entries and leaves open what is open now, as if it had been
 // since time at the latest.
 func (t *thread) rebase(time int64) {
-	t.drop(len(t.entries))
-	for frame := t.base; frame != nil; frame = frame.before {
+	t.drop(t.entries.end())
+	for frame := t.base; frame != nil; frame = frame.below {
 		frame.time = min(frame.time, time)
 	}
 }
 
-// spans appends every span of the timeline; what is open ends at end.
+// spans appends every span of the thread; what is open ends at end.
 func (t *thread) spans(dst []Span, g boundary.Group, end int64) []Span {
-	emit := func(n *node, end int64, synthetic bool) {
-		span := n.span(g, t.id)
-		span.End, span.SyntheticEnd = max(end, n.time), synthetic
+	emit := func(f *frame, end int64, synthetic bool) {
+		span := t.span(g, f)
+		span.End, span.SyntheticEnd = max(end, f.time), synthetic
 		dst = append(dst, span)
 	}
 	stack, last := t.base, int64(math.MinInt64)
-	for _, e := range t.entries {
+	for _, e := range t.entries.from(position{}) {
 		// What the boundary did not find was closed just before it.
-		for frame := stack; frame != nil && e.before.frame(frame.height) != frame; frame = frame.before {
-			if e.time > frame.time || !e.is(pops) || frame.scopeID != e.scopeID {
+		for frame := stack; frame != nil && e.before.at(frame.height) != frame; frame = frame.below {
+			if e.time > frame.time || !e.is(pops) || frame.scopeID != e.scope.scopeID {
 				emit(frame, max(last, e.time-1), true)
 			}
 		}
@@ -276,7 +215,7 @@ func (t *thread) spans(dst []Span, g boundary.Group, end int64) []Span {
 		}
 		stack, last = e.after(), e.time
 	}
-	for ; stack != nil; stack = stack.before {
+	for ; stack != nil; stack = stack.below {
 		emit(stack, end, true)
 	}
 	return dst

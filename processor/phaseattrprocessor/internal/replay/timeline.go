@@ -1,0 +1,219 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package replay
+
+import (
+	"cmp"
+	"iter"
+	"slices"
+
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+)
+
+// timeline is the boundaries of a thread in order. They lie in chunks: one that comes
+// late moves few others, and those that are far apart in time are far apart in memory.
+type timeline struct {
+	chunks []chunk
+	// count is the number of entries.
+	count int
+}
+
+// chunk is entries that follow each other, at least one. It repeats the times of its
+// first and its last one: a search reads few of the others.
+type chunk struct {
+	first, last int64
+	entries     []entry
+}
+
+// chunkLength is how many entries a chunk has at the most. Beside the eight bytes that
+// Go keeps with them they fill 2 KiB, one of the sizes that it allocates.
+const chunkLength = 51
+
+// position is that of an entry, or the end, behind the last one.
+type position struct{ chunk, index int }
+
+func (l *timeline) end() position { return position{chunk: len(l.chunks)} }
+
+// at returns the entry at a position, nil at the end.
+func (l *timeline) at(p position) *entry {
+	if p.chunk == len(l.chunks) {
+		return nil
+	}
+	return &l.chunks[p.chunk].entries[p.index]
+}
+
+// previous returns the entry before a position, nil when there is none.
+func (l *timeline) previous(p position) *entry {
+	if p.index == 0 {
+		if p.chunk == 0 {
+			return nil
+		}
+		p.chunk--
+		p.index = len(l.chunks[p.chunk].entries)
+	}
+	return &l.chunks[p.chunk].entries[p.index-1]
+}
+
+// next returns the position behind that of an entry.
+func (l *timeline) next(p position) position {
+	p.index++
+	if p.index == len(l.chunks[p.chunk].entries) {
+		return position{chunk: p.chunk + 1}
+	}
+	return p
+}
+
+func (l *timeline) first() *entry { return l.at(position{}) }
+
+func (l *timeline) last() *entry { return l.previous(l.end()) }
+
+// from yields the entries from a position on.
+func (l *timeline) from(p position) iter.Seq2[position, *entry] {
+	return func(yield func(position, *entry) bool) {
+		for ; p.chunk < len(l.chunks); p = l.next(p) {
+			if !yield(p, l.at(p)) {
+				return
+			}
+		}
+	}
+}
+
+// search returns the position of the first entry that is not before time. Most
+// questions are about the newest boundaries, so it widens its reach from there.
+func (l *timeline) search(time int64) position {
+	high := len(l.chunks)
+	low := high
+	for step := 1; low > 0 && l.chunks[low-1].last >= time; step *= 2 {
+		high = low - 1
+		low = max(high-step, 0)
+	}
+	for low < high {
+		mid := int(uint(low+high) / 2)
+		if l.chunks[mid].last < time {
+			low = mid + 1
+		} else {
+			high = mid
+		}
+	}
+	if low == len(l.chunks) {
+		return l.end()
+	}
+	return position{low, l.chunks[low].search(time)}
+}
+
+// search returns the index of the first entry that is not before time; the last one
+// is not. Programs repeat themselves, so it begins where the entry would be if all were
+// equally far apart, and widens its reach from there.
+func (c *chunk) search(time int64) int {
+	if time <= c.first {
+		return 0
+	}
+	low, high := 1, len(c.entries)-1
+	share := float64(uint64(time)-uint64(c.first)) / float64(uint64(c.last)-uint64(c.first)) //nolint:gosec // wraps to the distance
+	at := int(share * float64(high))
+	for step := 1; low < high; step *= 2 {
+		if at < low || at >= high {
+			at = int(uint(low+high) / 2)
+		}
+		if c.entries[at].time < time {
+			low = at + 1
+			at += step
+		} else {
+			high = at
+			at -= step
+		}
+	}
+	return low
+}
+
+// find returns the position at which a boundary is, or where it belongs.
+func (l *timeline) find(b *boundary.Boundary) (position, bool) {
+	i, _ := slices.BinarySearchFunc(l.chunks, b, func(c chunk, b *boundary.Boundary) int {
+		if order := cmp.Compare(c.last, b.Time); order != 0 {
+			return order
+		}
+		return c.entries[len(c.entries)-1].compare(b)
+	})
+	if i == len(l.chunks) {
+		return l.end(), false
+	}
+	j, found := slices.BinarySearchFunc(l.chunks[i].entries, b, func(e entry, b *boundary.Boundary) int { return e.compare(b) })
+	return position{i, j}, found
+}
+
+// insert puts an entry before the one at a position, and returns where it then is.
+func (l *timeline) insert(p position, e entry) position {
+	l.count++
+	if p == l.end() {
+		return l.append(e)
+	}
+	if len(l.chunks[p.chunk].entries) >= chunkLength {
+		p = l.split(p)
+	}
+	c := &l.chunks[p.chunk]
+	c.entries = slices.Insert(c.entries, p.index, e)
+	c.first, c.last = c.entries[0].time, c.entries[len(c.entries)-1].time
+	return p
+}
+
+// append puts an entry behind the last one. No entry moves: what follows a chunk that
+// has no room begins another one, which is as large as all before it at the most.
+func (l *timeline) append(e entry) position {
+	i := len(l.chunks) - 1
+	if i < 0 || len(l.chunks[i].entries) >= min(chunkLength, cap(l.chunks[i].entries)) {
+		l.chunks = append(l.chunks, chunk{first: e.time, entries: make([]entry, 0, min(l.count, chunkLength))})
+		i++
+	}
+	c := &l.chunks[i]
+	c.entries = append(c.entries, e)
+	c.last = e.time
+	return position{i, len(c.entries) - 1}
+}
+
+// split divides the chunk of a position in two, and returns where the position then is.
+func (l *timeline) split(p position) position {
+	c := &l.chunks[p.chunk]
+	half := len(c.entries) / 2
+	rest := slices.Clone(c.entries[half:])
+	clear(c.entries[half:])
+	c.entries = c.entries[:half]
+	c.last = c.entries[half-1].time
+	l.chunks = slices.Insert(l.chunks, p.chunk+1, chunk{rest[0].time, rest[len(rest)-1].time, rest})
+	if p.index > half {
+		return position{p.chunk + 1, p.index - half}
+	}
+	return p
+}
+
+// cut removes what is before a position.
+func (l *timeline) cut(p position) {
+	for _, c := range l.chunks[:p.chunk] {
+		l.count -= len(c.entries)
+	}
+	clear(l.chunks[:p.chunk]) // what it held is to go
+	l.chunks = l.chunks[p.chunk:]
+	if p.index > 0 {
+		c := &l.chunks[0]
+		clear(c.entries[:p.index])
+		c.entries = c.entries[p.index:]
+		c.first = c.entries[0].time
+		l.count -= p.index
+	}
+}
+
+// removeLast removes the last entry.
+func (l *timeline) removeLast() {
+	l.count--
+	i := len(l.chunks) - 1
+	c := &l.chunks[i]
+	n := len(c.entries) - 1
+	c.entries[n] = entry{}
+	c.entries = c.entries[:n]
+	if n == 0 {
+		l.chunks[i] = chunk{}
+		l.chunks = l.chunks[:i]
+		return
+	}
+	c.last = c.entries[n-1].time
+}
