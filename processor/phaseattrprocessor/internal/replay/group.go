@@ -35,16 +35,14 @@ type group struct {
 	held, open int
 	// arrived is when the last event came, as time since the index was made.
 	arrived time.Duration
-	// silent is true when no event has come for the session timeout.
-	silent bool
 	// seats are what the group has alone, began is when its first event was.
 	seats []string
 	began int64
-	begun bool
 	// succeeded is when another session of the same process began; never before.
 	succeeded int64
-	// forgotten is true once the index has let go of the group.
-	forgotten bool
+	// begun is true once the group has been introduced, silent when no event has come for
+	// the session timeout, forgotten when the index has let go of the group.
+	begun, silent, forgotten bool
 
 	stats *counters
 	// order ranks the groups by the arrival of their first boundary; 0 before it.
@@ -77,7 +75,7 @@ func (g *group) update(f func()) bool {
 		t := &g.threads[i]
 		held += t.held()
 		open += int(t.top().size())
-		mends += t.mends
+		mends += int64(t.mends)
 		t.mends = 0
 	}
 	g.stats.boundaries.Add(int64(held - g.held))

@@ -15,15 +15,16 @@ import (
 type thread struct {
 	id int64
 	// name is what the first of its boundaries calls it.
-	name   string
-	repair bool
+	name string
 	// base is the stack before the first entry: what was open before the window.
 	base    *frame
 	entries timeline
 	// before the first entry there was this boundary.
 	dropped Dropped
-	// mends counts the boundaries that did not find the stack that they should have.
-	mends int64
+	// repair is whether stacks are mended. mends counts the boundaries that did not find
+	// the stack that they should have.
+	repair bool
+	mends  int32
 }
 
 // add puts a boundary where it belongs and replays what comes after it. It returns
