@@ -31,6 +31,9 @@ const (
 	ranksPerJob = 1000
 	// batches is how many batches of data points, of a node each, are answered.
 	batches = 200
+	// sampled is how many groups, at the most, step once more to be measured: what they
+	// allocate meanwhile must not be as much as all that is alive.
+	sampled = 10_000
 )
 
 var begin = time.Date(2026, 3, 2, 8, 0, 0, 0, time.UTC)
@@ -51,8 +54,6 @@ type simulation struct {
 	pipelines *pipeline.Pipelines
 	recorder  *training.Recorder
 	ranks     []training.Rank
-	// taken counts the boundaries of a step, of all groups.
-	taken int
 }
 
 func simulate(ctx context.Context, groups int) (_ figures, err error) {
@@ -82,15 +83,15 @@ func simulate(ctx context.Context, groups int) (_ figures, err error) {
 	idle := float64(measure.Heap())
 	f.groupBytes = (idle - empty) / float64(groups)
 
-	steps := training.Steps(window) / stride
+	steps, boundaries := training.Steps(window)/stride, 0
 	for step := range steps + 2 { // the windows are full, and have moved on
-		err = s.step(step, func(batch plog.Logs) error { return s.pipelines.Logs.ConsumeLogs(ctx, batch) })
+		boundaries, err = s.step(s.ranks, step, func(batch plog.Logs) error { return s.pipelines.Logs.ConsumeLogs(ctx, batch) })
 		if err != nil {
 			return f, err
 		}
 	}
 	f.heap = float64(measure.Heap())
-	f.boundaryBytes = (f.heap - idle) / float64(steps*s.taken)
+	f.boundaryBytes = (f.heap - idle) / float64(steps*boundaries)
 
 	if f.collection, err = f.timed(func() error { runtime.GC(); return nil }); err != nil {
 		return f, err
@@ -103,32 +104,41 @@ func simulate(ctx context.Context, groups int) (_ figures, err error) {
 	return f, err
 }
 
-// step hands on the boundaries of a step of all groups.
-func (s *simulation) step(step int, consume func(plog.Logs) error) error {
-	s.taken = 0
-	for _, rank := range s.ranks {
+// step hands on the boundaries of a step of some groups, and returns how many they are.
+func (s *simulation) step(ranks []training.Rank, step int, consume func(plog.Logs) error) (int, error) {
+	boundaries := 0
+	for _, rank := range ranks {
 		batch := pipeline.Clone(s.recorder.Step(rank, step*stride))
-		s.taken += batch.LogRecordCount()
+		boundaries += batch.LogRecordCount()
 		if err := consume(batch); err != nil {
-			return err
+			return 0, err
 		}
 	}
-	return nil
+	return boundaries, nil
 }
 
-// measureBoundaries takes in one more step of all groups.
+// measureBoundaries takes in one more step of some groups, picked at equal distances.
 func (s *simulation) measureBoundaries(ctx context.Context, step int, f *figures) error {
-	making, err := f.timed(func() error { return s.step(step, func(plog.Logs) error { return nil }) })
-	if err != nil {
-		return err
+	var ranks []training.Rank
+	for i := 0; i < len(s.ranks); i += max(len(s.ranks)/sampled, 1) {
+		ranks = append(ranks, s.ranks[i])
 	}
-	taking, err := f.timed(func() error {
-		return s.step(step, func(batch plog.Logs) error { return s.pipelines.Logs.ConsumeLogs(ctx, batch) })
+	boundaries := 0
+	making, err := f.timed(func() (err error) {
+		boundaries, err = s.step(ranks, step, func(plog.Logs) error { return nil })
+		return err
 	})
 	if err != nil {
 		return err
 	}
-	f.boundary = (taking - making) / float64(s.taken)
+	taking, err := f.timed(func() error {
+		_, failed := s.step(ranks, step, func(batch plog.Logs) error { return s.pipelines.Logs.ConsumeLogs(ctx, batch) })
+		return failed
+	})
+	if err != nil {
+		return err
+	}
+	f.boundary = (taking - making) / float64(boundaries)
 
 	data, err := new(plog.ProtoMarshaler).MarshalLogs(s.recorder.Step(s.ranks[0], step*stride+1))
 	if err != nil {
@@ -143,7 +153,7 @@ func (s *simulation) measureBoundaries(ctx context.Context, step int, f *figures
 		}
 		return nil
 	})
-	f.unmarshal = unmarshalling / times / float64(s.taken/len(s.ranks))
+	f.unmarshal = unmarshalling / times / float64(boundaries/len(ranks))
 	return err
 }
 
@@ -179,6 +189,7 @@ func (s *simulation) measurePoints(ctx context.Context, step int, f *figures) er
 // garbage collection, and its share of the next one, which comes when as much has been
 // allocated as is alive.
 func (f *figures) timed(work func() error) (float64, error) {
+	runtime.GC() // what is free is used again
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
