@@ -19,7 +19,7 @@ type group struct {
 	key     boundary.Group
 	options *Options
 
-	// mu guards what follows, but for stats, order and answers.
+	// mu guards what follows, up to stats.
 	mu      sync.RWMutex
 	threads []thread
 	clock   clock

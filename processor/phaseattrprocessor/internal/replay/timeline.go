@@ -11,8 +11,8 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
-// timeline is the boundaries of a thread in order. They lie in chunks: one that comes
-// late moves few others, and those that are far apart in time are far apart in memory.
+// timeline is the boundaries of a thread in order. They lie in chunks, so that one which
+// comes late moves few others, and a search for a moment touches few of them.
 type timeline struct {
 	chunks []chunk
 	// count is the number of entries.
