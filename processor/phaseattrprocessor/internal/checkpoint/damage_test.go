@@ -276,6 +276,20 @@ func TestTheJournalIsCutOnceItIsLongerThanTheSnapshots(t *testing.T) {
 	assert.Equal(t, c.knows([]boundary.Group{group}, 5000), next.knows([]boundary.Group{group}, 5000))
 }
 
+func TestAShortJournalIsLeftAlone(t *testing.T) {
+	d := newDisk()
+	c := newCollector(d, options())
+	require.NoError(t, c.store.heal(t.Context()))
+	c.take(t.Context(), enter(boundary.Group{Session: "a"}, 1, "train"))
+	c.store.tidy(t.Context())
+	assert.Empty(t, d.records(snapshotPrefix))
+	c.store.minJournal = 1
+	c.store.tidy(t.Context())
+	assert.Len(t, d.records(snapshotPrefix), 1)
+	assert.Empty(t, d.records(journalPrefix))
+	c.store.Close(t.Context())
+}
+
 func TestGroupsThatAreForgottenLeaveTheStorage(t *testing.T) {
 	d := newDisk()
 	c := started(t, d)

@@ -172,7 +172,7 @@ func (s *Store) fly(ctx context.Context, f *flight) {
 			g.until = last
 		}
 	}
-	if s.journalBytes > max(s.minJournal, s.snapshotBytes) {
+	if s.isLong() {
 		s.wakeUp()
 	}
 }

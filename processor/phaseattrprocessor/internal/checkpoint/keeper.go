@@ -33,9 +33,7 @@ func (s *Store) keep() {
 		case <-s.stop:
 			return
 		case <-s.wake:
-			if !s.isBroken() { // else heal does
-				s.compact(ctx)
-			}
+			s.tidy(ctx)
 		case <-retry.C:
 			if s.isBroken() {
 				_ = s.heal(ctx) // it has been told
@@ -47,6 +45,20 @@ func (s *Store) keep() {
 		}
 	}
 }
+
+// tidy writes snapshots if the journal is too long. It may have been woken by what was
+// written while it last did.
+func (s *Store) tidy(ctx context.Context) {
+	s.mu.Lock()
+	due := !s.broken && s.isLong() // what is broken is healed
+	s.mu.Unlock()
+	if due {
+		s.compact(ctx)
+	}
+}
+
+// isLong tells whether the journal is worth snapshots. The caller holds mu.
+func (s *Store) isLong() bool { return s.journalBytes > max(s.minJournal, s.snapshotBytes) }
 
 func (s *Store) isBroken() bool {
 	s.mu.Lock()
