@@ -31,8 +31,9 @@ func (s *Store) compact(ctx context.Context) {
 		}
 	}
 	s.mu.Unlock()
+	w := newWriter()
 	for len(groups) > 0 {
-		n, ok := s.writeSnapshots(ctx, groups)
+		n, ok := s.writeSnapshots(ctx, w, groups)
 		if !ok {
 			return
 		}
@@ -51,11 +52,10 @@ type shot struct {
 
 // writeSnapshots writes the snapshots of the first groups, as many as a batch holds,
 // and returns how many.
-func (s *Store) writeSnapshots(ctx context.Context, groups []boundary.Group) (n int, ok bool) {
+func (s *Store) writeSnapshots(ctx context.Context, w *writer, groups []boundary.Group) (n int, ok bool) {
 	var ops []*storage.Operation
 	var shots []shot
 	size := int64(0)
-	w := newWriter()
 	for ; n < len(groups) && size < batchBytes && len(ops) < batchOperations; n++ {
 		taken, in, ok := s.shoot(groups[n])
 		if !ok {
@@ -71,7 +71,7 @@ func (s *Store) writeSnapshots(ctx context.Context, groups []boundary.Group) (n 
 		w.reset()
 		w.snapshot(taken.through, &in, &snapshot)
 		name := key(snapshotPrefix, taken.snapshot)
-		record := seal(name, w.data)
+		record := seal(name, append(unsealed(), w.data...))
 		ops = append(ops, storage.SetOperation(name, record))
 		taken.bytes = int64(len(record))
 		size += taken.bytes

@@ -23,6 +23,7 @@ type contents struct {
 
 // stored is what is stored of a group.
 type stored struct {
+	group        boundary.Group
 	introduction Introduction
 	// snapshot is the number of the group's snapshot, 0 without one, bytes its length.
 	snapshot uint64
@@ -40,8 +41,8 @@ func newContents() contents { return contents{groups: map[boundary.Group]*stored
 func (c *contents) stored(group boundary.Group) *stored {
 	g, ok := c.groups[group]
 	if !ok {
-		g = &stored{}
 		group.Session = strings.Clone(group.Session) // it may be part of a larger text
+		g = &stored{group: group}
 		c.groups[group] = g
 	}
 	return g

@@ -62,7 +62,7 @@ func (d *disk) records(prefix string) map[string][]byte {
 }
 
 func TestEveryDamageToARecordIsNoticed(t *testing.T) {
-	record := seal("journal/1", []byte("what "), []byte("it holds"))
+	record := seal("journal/1", append(unsealed(), "what it holds"...))
 	payload, err := unseal("journal/1", record)
 	require.NoError(t, err)
 	assert.Equal(t, "what it holds", string(payload))

@@ -19,13 +19,11 @@ var errMalformed = errors.New("malformed")
 // reader reads what a writer wrote. After the first error, which it keeps, all it
 // reads is zero.
 type reader struct {
-	data     []byte
-	err      error
-	texts    []string
-	paths    []boundary.Path
-	threads  []threadKey
-	time     int64
-	sequence int64
+	data  []byte
+	err   error
+	texts []string
+	paths []boundary.Path
+	history
 }
 
 func newReader(data []byte) *reader { return &reader{data: data} }
@@ -118,8 +116,28 @@ func (r *reader) path() boundary.Path {
 	})
 }
 
-func (r *reader) thread() threadKey {
-	return recall(r, &r.threads, func() threadKey { return threadKey{r.int(), r.raw()} })
+// id reads a scope ID.
+func (r *reader) id() string {
+	shared := r.uint()
+	if shared > uint64(len(r.last)) {
+		r.fail()
+		return ""
+	}
+	r.last = r.last[:shared] + r.raw()
+	return r.last
+}
+
+// onThread reads which thread it is about from now on.
+func (r *reader) onThread() {
+	position := r.uint()
+	switch {
+	case position == 0:
+		r.meet(r.int(), r.raw())
+	case position <= uint64(len(r.threads)):
+		r.thread = int(position) - 1 //nolint:gosec // it is one of them
+	default:
+		r.fail()
+	}
 }
 
 func (r *reader) group() boundary.Group { return boundary.Group{Session: r.text(), Rank: r.int()} }
@@ -132,20 +150,60 @@ func (r *reader) introduction() Introduction {
 	return in
 }
 
-func (r *reader) boundary(action boundary.Action) boundary.Boundary {
-	b := boundary.Boundary{Action: action, Time: r.at()}
-	r.sequence += r.int()
-	b.Sequence = r.sequence
-	thread := r.thread()
-	b.ThreadID, b.ThreadName = thread.id, thread.name
-	b.ScopeID, b.ParentScopeID, b.Path = r.text(), r.text(), r.path()
-	for range r.count() {
-		b.Attributes = append(b.Attributes, boundary.Attribute{Key: r.text(), Value: r.value()})
+// boundary reads a boundary that begins with this byte.
+func (r *reader) boundary(is byte) boundary.Boundary {
+	b := boundary.Boundary{Time: r.at()}
+	r.sequence++
+	if is&inSequence == 0 {
+		r.sequence += r.int()
 	}
-	if action > boundary.Exit || b.Path == (boundary.Path{}) {
+	b.Sequence = r.sequence
+	if is&sameThread == 0 {
+		r.onThread()
+	}
+	if is&isBoundary == 0 || len(r.threads) == 0 {
+		r.fail()
+		return b
+	}
+	t := &r.threads[r.thread]
+	var s scope
+	switch innermost := t.innermost(); {
+	case is&inPlace == 0:
+		s.parent = r.id()
+		r.rest(is, &s)
+	case is&isExit == 0:
+		s.parent = innermost.id
+		r.rest(is, &s)
+	default:
+		s = *innermost
+	}
+	if is&isExit == 0 {
+		t.entered(&s)
+	} else {
+		b.Action = boundary.Exit
+		t.left(&s)
+	}
+	b.ThreadID, b.ThreadName = t.id, t.name
+	b.ScopeID, b.ParentScopeID, b.Path, b.Attributes = s.id, s.parent, s.path, s.attributes
+	if b.Path == (boundary.Path{}) {
 		r.fail()
 	}
 	return b
+}
+
+// rest reads all of a scope but its parent.
+func (r *reader) rest(is byte, s *scope) {
+	s.id, s.path = r.id(), r.path()
+	if is&isPlain == 0 {
+		s.attributes = r.attributes()
+	}
+}
+
+func (r *reader) attributes() (attributes []boundary.Attribute) {
+	for range r.count() {
+		attributes = append(attributes, boundary.Attribute{Key: r.text(), Value: r.value()})
+	}
+	return attributes
 }
 
 func (r *reader) value() any {
@@ -178,11 +236,10 @@ func (r *reader) snapshot() (through uint64, in Introduction, s replay.Snapshot)
 		t := replay.Thread{ID: r.int(), Dropped: replay.Dropped{Any: r.bool(), Time: r.at(), Sequence: r.int()}}
 		for range r.count() {
 			phantom := r.bool()
-			t.Open = append(t.Open, replay.Frame{Boundary: r.boundary(boundary.Enter), Phantom: phantom})
+			t.Open = append(t.Open, replay.Frame{Boundary: r.boundary(r.byte()), Phantom: phantom})
 		}
 		for range r.count() {
-			action := boundary.Action(r.byte())
-			t.Boundaries = append(t.Boundaries, r.boundary(action))
+			t.Boundaries = append(t.Boundaries, r.boundary(r.byte()))
 		}
 		s.Threads = append(s.Threads, t)
 	}

@@ -6,21 +6,22 @@ package checkpoint
 import (
 	"encoding/binary"
 	"math"
+	"math/bits"
 
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/replay"
 )
 
 // writer appends values to a payload. Numbers are varints; times and sequence numbers
-// are written as what they are more than the last ones; a text, a path or a thread
-// that was there before is written as its position among those.
+// are written as what they are more than the last ones, scope IDs by what they differ in
+// from the last one; a text, a path or a thread that was there before is written as its
+// position among those.
 type writer struct {
-	data     []byte
-	texts    map[string]uint64
-	paths    map[boundary.Path]uint64
-	threads  map[threadKey]uint64
-	time     int64
-	sequence int64
+	data      []byte
+	texts     map[string]uint64
+	paths     map[boundary.Path]uint64
+	positions map[threadKey]uint64 // of the threads
+	history
 }
 
 type threadKey struct {
@@ -29,14 +30,15 @@ type threadKey struct {
 }
 
 func newWriter() *writer {
-	return &writer{texts: map[string]uint64{}, paths: map[boundary.Path]uint64{}, threads: map[threadKey]uint64{}}
+	return &writer{texts: map[string]uint64{}, paths: map[boundary.Path]uint64{}, positions: map[threadKey]uint64{}}
 }
 
 func (w *writer) reset() {
 	clear(w.texts)
 	clear(w.paths)
-	clear(w.threads)
-	w.data, w.time, w.sequence = w.data[:0], 0, 0
+	clear(w.positions)
+	w.forget()
+	w.data = w.data[:0]
 }
 
 func (w *writer) byte(b byte)     { w.data = append(w.data, b) }
@@ -81,11 +83,41 @@ func (w *writer) path(p boundary.Path) {
 	}
 }
 
-func (w *writer) thread(id int64, name string) {
-	if !known(w, w.threads, threadKey{id, name}) {
-		w.int(id)
-		w.raw(name)
+// id writes a scope ID, which often begins as the last one does.
+func (w *writer) id(id string) {
+	shared := sharedBytes(id, w.last)
+	w.last = id
+	w.count(shared)
+	w.raw(id[shared:])
+}
+
+// sharedBytes is how many bytes two texts begin with alike.
+func sharedBytes(a, b string) int {
+	n := min(len(a), len(b))
+	i := 0
+	for ; i+8 <= n; i += 8 {
+		if d := binary.LittleEndian.Uint64([]byte(a[i:i+8])) ^ binary.LittleEndian.Uint64([]byte(b[i:i+8])); d != 0 {
+			return i + bits.TrailingZeros64(d)/8
+		}
 	}
+	for i < n && a[i] == b[i] {
+		i++
+	}
+	return i
+}
+
+// onThread writes which thread it is about from now on.
+func (w *writer) onThread(id int64, name string) {
+	position := w.positions[threadKey{id, name}]
+	w.uint(position)
+	if position > 0 {
+		w.thread = int(position) - 1 //nolint:gosec // it is one of them
+		return
+	}
+	w.int(id)
+	w.raw(name)
+	w.meet(id, name)
+	w.positions[threadKey{id, name}] = uint64(len(w.threads))
 }
 
 func (w *writer) group(g boundary.Group) {
@@ -104,17 +136,85 @@ func (w *writer) introduction(in *Introduction) {
 	}
 }
 
-// boundary writes all of a boundary but its action and its name, which nobody reads.
+// A boundary begins with what it is, and with what of it is as usual, which is not
+// written.
+const (
+	isBoundary byte = 0x80 >> iota
+	isExit
+	// sameThread: it is of the last one's thread.
+	sameThread
+	// inSequence: its number follows the last one's.
+	inSequence
+	// inPlace: it leaves the innermost scope, or enters one that is in it.
+	inPlace
+	// isPlain: it has no attributes.
+	isPlain
+)
+
+// boundary writes all of a boundary but its name, which nobody reads.
 func (w *writer) boundary(b *boundary.Boundary) {
+	at := len(w.data)
+	w.byte(0)
+	is := isBoundary
 	w.at(b.Time)
-	w.int(b.Sequence - w.sequence)
-	w.sequence = b.Sequence
-	w.thread(b.ThreadID, b.ThreadName)
-	w.text(b.ScopeID)
-	w.text(b.ParentScopeID)
-	w.path(b.Path)
-	w.count(len(b.Attributes))
-	for _, a := range b.Attributes {
+	if w.sequence++; b.Sequence == w.sequence {
+		is |= inSequence
+	} else {
+		w.int(b.Sequence - w.sequence)
+		w.sequence = b.Sequence
+	}
+	if len(w.threads) > 0 && w.threads[w.thread].id == b.ThreadID && w.threads[w.thread].name == b.ThreadName {
+		is |= sameThread
+	} else {
+		w.onThread(b.ThreadID, b.ThreadName)
+	}
+	t := &w.threads[w.thread]
+	s := scope{b.ScopeID, b.ParentScopeID, b.Path, b.Attributes}
+	if b.Action == boundary.Exit {
+		is |= isExit | w.left(t, &s)
+	} else {
+		is |= w.entered(t, &s)
+	}
+	w.data[at] = is
+}
+
+// entered writes a scope that was entered.
+func (w *writer) entered(t *thread, s *scope) (is byte) {
+	if s.parent == t.innermost().id {
+		is = inPlace
+	} else {
+		w.id(s.parent)
+	}
+	t.entered(s)
+	return is | w.rest(s)
+}
+
+// left writes a scope that was left.
+func (w *writer) left(t *thread, s *scope) (is byte) {
+	if s.equal(t.innermost()) {
+		is = inPlace
+	} else {
+		w.id(s.parent)
+		is = w.rest(s)
+	}
+	t.left(s)
+	return is
+}
+
+// rest writes all of a scope but its parent.
+func (w *writer) rest(s *scope) (is byte) {
+	w.id(s.id)
+	w.path(s.path)
+	if len(s.attributes) == 0 {
+		return isPlain
+	}
+	w.attributes(s.attributes)
+	return 0
+}
+
+func (w *writer) attributes(attributes []boundary.Attribute) {
+	w.count(len(attributes))
+	for _, a := range attributes {
 		w.text(a.Key)
 		w.value(a.Value)
 	}
@@ -171,7 +271,6 @@ func (w *writer) snapshot(through uint64, in *Introduction, s *replay.Snapshot) 
 		}
 		w.count(len(t.Boundaries))
 		for i := range t.Boundaries {
-			w.byte(byte(t.Boundaries[i].Action))
 			w.boundary(&t.Boundaries[i])
 		}
 	}

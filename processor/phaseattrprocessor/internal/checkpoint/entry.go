@@ -5,6 +5,7 @@ package checkpoint
 
 import (
 	"encoding/binary"
+	"slices"
 	"sync/atomic"
 
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/association"
@@ -24,14 +25,12 @@ type Introduction struct {
 	order uint64
 }
 
-// The kinds of what an entry holds.
+// The kinds of what an entry holds, beside boundaries.
 const (
 	kindGroup byte = iota + 1 // what follows is of another group
 	kindBegin
 	kindEvent
 	kindStop
-	kindEnter
-	kindExit
 	kindForget
 )
 
@@ -100,14 +99,14 @@ func (e *Entry) Added(group boundary.Group, b *boundary.Boundary) {
 		return
 	}
 	e.of(group)
-	e.writer.byte(kindEnter + byte(b.Action))
 	e.writer.boundary(b)
 }
 
 // appendTo appends the entry to the payload of a record.
-func (e *Entry) appendTo(payload []byte) []byte {
-	payload = binary.AppendUvarint(payload, uint64(len(e.writer.data)))
-	return append(payload, e.writer.data...)
+func (e *Entry) appendTo(record []byte) []byte {
+	size := len(e.writer.data)
+	record = slices.Grow(record, binary.MaxVarintLen32+size)
+	return append(binary.AppendUvarint(record, uint64(size)), e.writer.data...)
 }
 
 // forgot takes note of a group that is not known any more, by its introduction.

@@ -62,7 +62,7 @@ func openLedger(ctx context.Context, open opener) (*ledger, error) {
 }
 
 func (l *ledger) write(ctx context.Context, number, attempts uint64) error {
-	entry := binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(nil, number), attempts)
+	entry := binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(unsealed(), number), attempts)
 	err := guard(func() error { return l.client.Set(ctx, ledgerKey, seal(ledgerKey, entry)) })
 	if err == nil {
 		l.number, l.attempts = number, attempts

@@ -5,7 +5,7 @@ package checkpoint
 
 import (
 	"context"
-	"strings"
+	"slices"
 	"time"
 
 	"go.opentelemetry.io/collector/extension/xextension/storage"
@@ -21,9 +21,9 @@ type forgotten struct {
 
 // flight is one write to the journal, and those who wait for it.
 type flight struct {
-	payload []byte
-	groups  []boundary.Group
-	flown   bool
+	record []byte // not sealed yet
+	groups []boundary.Group
+	flown  bool
 }
 
 // Entry returns an empty entry, for Write.
@@ -96,21 +96,21 @@ func (s *Store) drop(group boundary.Group) {
 func (s *Store) board(e *Entry) *flight {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	var f *flight
+	if !s.broken {
+		f = s.nextFlight()
+		f.record = e.appendTo(f.record)
+	}
 	for _, group := range e.groups {
 		g := s.stored(group)
 		if in, ok := e.began[group]; ok {
 			g.introduction = in
 		}
-	}
-	if s.broken {
-		s.miss(e.groups)
-		return nil
-	}
-	f := s.nextFlight()
-	f.payload = e.appendTo(f.payload)
-	for _, group := range e.groups {
-		group.Session = strings.Clone(group.Session) // it may be part of a larger text
-		f.groups = append(f.groups, group)
+		if f == nil {
+			g.missing = true
+		} else {
+			f.groups = append(f.groups, g.group)
+		}
 	}
 	return f
 }
@@ -118,7 +118,7 @@ func (s *Store) board(e *Entry) *flight {
 // nextFlight is the one that can be boarded. The caller holds mu.
 func (s *Store) nextFlight() *flight {
 	if s.next == nil {
-		s.next = &flight{}
+		s.next = &flight{record: unsealed()}
 	}
 	return s.next
 }
@@ -145,12 +145,13 @@ func (s *Store) fly(ctx context.Context, f *flight) {
 	last, forgotten, deletes := s.last+1, s.forgotten, s.deletes
 	s.forgotten, s.deletes = nil, nil
 	s.mu.Unlock()
-	if len(f.payload) == 0 && len(forgotten) == 0 && len(deletes) == 0 {
+	if len(f.record) == headerBytes && len(forgotten) == 0 && len(deletes) == 0 {
 		return
 	}
 
 	name := key(journalPrefix, last)
-	record := seal(name, s.farewell(forgotten), f.payload)
+	// Who was forgotten may be back in the same record.
+	record := seal(name, slices.Insert(f.record, headerBytes, s.farewell(forgotten)...))
 	ops := make([]*storage.Operation, 0, 1+len(deletes))
 	ops = append(ops, storage.SetOperation(name, record))
 	for _, key := range deletes {

@@ -13,7 +13,7 @@ import (
 )
 
 // version is the format's. A record of another one is not read.
-const version = 1
+const version = 2
 
 // A record is a version, a checksum of its key and its payload, and the payload.
 const headerBytes = 1 + crc32.Size
@@ -42,16 +42,12 @@ func number(prefix, key string) (uint64, bool) {
 	return n, ok && err == nil
 }
 
-// seal makes a record of payloads.
-func seal(key string, payloads ...[]byte) []byte {
-	size := headerBytes
-	for _, payload := range payloads {
-		size += len(payload)
-	}
-	record := append(make([]byte, 0, size), version, 0, 0, 0, 0)
-	for _, payload := range payloads {
-		record = append(record, payload...)
-	}
+// unsealed returns a record without a payload, which is to be appended to it.
+func unsealed() []byte { return make([]byte, headerBytes) }
+
+// seal fills in the header of a record, and returns it.
+func seal(key string, record []byte) []byte {
+	record[0] = version
 	binary.LittleEndian.PutUint32(record[1:], checksum(key, record[headerBytes:]))
 	return record
 }

@@ -38,7 +38,7 @@ func (s *Store) restore(ctx context.Context) error {
 	s.client = client
 	for group, g := range s.groups { // what was stored elsewhere is not stored here
 		if _, ok := r.groups[group]; !ok {
-			r.groups[group] = &stored{introduction: g.introduction, missing: true}
+			r.groups[group] = &stored{group: group, introduction: g.introduction, missing: true}
 		}
 	}
 	s.contents = r.contents
@@ -254,7 +254,7 @@ func (r *restoration) snapshot(name string, n uint64, payload []byte) error {
 		return nil
 	}
 	size := int64(headerBytes + len(payload))
-	r.groups[group] = &stored{introduction: in, snapshot: n, bytes: size}
+	r.groups[group] = &stored{group: group, introduction: in, snapshot: n, bytes: size}
 	r.snapshotBytes += size
 	r.through[group] = through
 	return nil
@@ -280,7 +280,16 @@ func (r *restoration) entry(entry *reader, n uint64) {
 	var group boundary.Group
 	takes := false
 	for !entry.done() {
-		switch kind := entry.byte(); kind {
+		kind := entry.byte()
+		if kind&isBoundary != 0 {
+			b := entry.boundary(kind)
+			if takes && entry.err == nil {
+				r.store.options.Index.Repeat(group, &b)
+				r.stored(group).until = n
+			}
+			continue
+		}
+		switch kind {
 		case kindGroup:
 			group = entry.group()
 			if takes = entry.err == nil && r.takes(group, n); takes {
@@ -295,12 +304,6 @@ func (r *restoration) entry(entry *reader, n uint64) {
 		case kindEvent, kindStop:
 			if at := entry.at(); takes && entry.err == nil {
 				r.store.options.Index.Observe(group, at, kind == kindStop)
-				r.stored(group).until = n
-			}
-		case kindEnter, kindExit:
-			b := entry.boundary(boundary.Action(kind - kindEnter))
-			if takes && entry.err == nil {
-				r.store.options.Index.Repeat(group, &b)
 				r.stored(group).until = n
 			}
 		case kindForget:
