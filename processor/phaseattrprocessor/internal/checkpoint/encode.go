@@ -157,7 +157,8 @@ func (w *writer) boundary(b *boundary.Boundary) {
 	w.byte(0)
 	is := isBoundary
 	w.at(b.Time)
-	if w.sequence++; b.Sequence == w.sequence {
+	w.sequence++
+	if b.Sequence == w.sequence {
 		is |= inSequence
 	} else {
 		w.int(b.Sequence - w.sequence)
