@@ -4,9 +4,9 @@
 package replay
 
 import (
-	"cmp"
 	"iter"
 	"slices"
+	"sort"
 
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
@@ -127,19 +127,19 @@ func (c *chunk) search(time int64) int {
 	return low
 }
 
-// find returns the position at which a boundary is, or where it belongs.
-func (l *timeline) find(b *boundary.Boundary) (position, bool) {
-	i, _ := slices.BinarySearchFunc(l.chunks, b, func(c chunk, b *boundary.Boundary) int {
-		if order := cmp.Compare(c.last, b.Time); order != 0 {
-			return order
-		}
-		return c.entries[len(c.entries)-1].compare(b)
+// find returns the position at which a boundary is, or where it belongs. The boundary is
+// not handed to a function that it could escape to: it is on its caller's stack.
+func (l *timeline) find(b *boundary.Boundary) (at position, found bool) {
+	at.chunk = sort.Search(len(l.chunks), func(i int) bool {
+		c := &l.chunks[i]
+		return c.last > b.Time || c.last == b.Time && c.entries[len(c.entries)-1].compare(b) >= 0
 	})
-	if i == len(l.chunks) {
-		return l.end(), false
+	if at == l.end() {
+		return at, false
 	}
-	j, found := slices.BinarySearchFunc(l.chunks[i].entries, b, func(e entry, b *boundary.Boundary) int { return e.compare(b) })
-	return position{i, j}, found
+	entries := l.chunks[at.chunk].entries
+	at.index = sort.Search(len(entries), func(i int) bool { return entries[i].compare(b) >= 0 })
+	return at, entries[at.index].compare(b) == 0
 }
 
 // insert puts an entry before the one at a position, and returns where it then is.
