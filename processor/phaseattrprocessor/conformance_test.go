@@ -155,7 +155,7 @@ func (c *conformanceCase) replay(t *testing.T) int {
 		group, reason := reader.Group(&fields)
 		isBoundary := false
 		if event.IsBoundary() && reason != boundary.BadSession {
-			b, why := reader.Boundary(&event, &fields)
+			b, why := reader.Boundary(&event, &fields, new(boundary.Paths))
 			if isBoundary = why == boundary.OK; isBoundary && reason == boundary.OK {
 				index.Add(group, &b)
 			}

@@ -83,6 +83,8 @@ func (p *instance) takeIn(ctx context.Context, ld plog.Logs) {
 // intake is what a batch brought to the index.
 type intake struct {
 	entry *checkpoint.Entry
+	// paths are those of its boundaries.
+	paths boundary.Paths
 	// accepted counts the boundaries that were taken.
 	accepted int64
 }
@@ -122,7 +124,7 @@ func (p *instance) takeInEvent(
 		observe()
 		return group, false
 	}
-	b, reason := p.reader.Boundary(event, fields)
+	b, reason := p.reader.Boundary(event, fields, &took.paths)
 	if reason != boundary.OK {
 		observe()
 		p.tally.rejected(ctx, reason.String())

@@ -136,7 +136,7 @@ func capturedRun(tb testing.TB, name string) []runEvent {
 		require.Equal(tb, boundary.OK, reason)
 		e := runEvent{group: group, time: event.Time, stop: event.Stop()}
 		if event.IsBoundary() {
-			b, why := reader.Boundary(&event, &fields)
+			b, why := reader.Boundary(&event, &fields, new(boundary.Paths))
 			require.Equal(tb, boundary.OK, why)
 			e.boundary = &b
 		}

@@ -74,7 +74,7 @@ func FuzzBoundary(f *testing.F) {
 		event := reader.Event(record, &fields)
 		group, groupReason := reader.Group(&fields)
 		reader.Origin(&fields)
-		b, reason := reader.Boundary(&event, &fields)
+		b, reason := reader.Boundary(&event, &fields, new(Paths))
 
 		assert.Equal(t, before, logs)
 		assert.LessOrEqual(t, len(group.Session), reader.Limits.TextBytes)

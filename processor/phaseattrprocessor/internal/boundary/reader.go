@@ -167,7 +167,7 @@ func MapBody(lr plog.LogRecord) pcommon.Map {
 	return pcommon.Map{}
 }
 
-// Event reads a log record's event type and time.
+// Event reads a log record's event type and, if it has one, its time.
 func (r *Reader) Event(lr plog.LogRecord, f *Fields) Event {
 	var e Event
 	// The record's own event name goes before an event type of its scope or resource.
@@ -176,7 +176,9 @@ func (r *Reader) Event(lr plog.LogRecord, f *Fields) Event {
 	} else if e.Type = lr.EventName(); e.Type == "" {
 		e.Type, _ = text(f.Get(fieldEventType))
 	}
-	e.Time, e.HasTime = r.Time(lr, f)
+	if e.Type != "" {
+		e.Time, e.HasTime = r.Time(lr, f)
+	}
 	return e
 }
 
@@ -232,19 +234,19 @@ func (r *Reader) Origin(f *Fields) Origin {
 }
 
 // Boundary reads the boundary that event e, of a boundary's type, stands for. Its texts
-// are those of the record.
-func (r *Reader) Boundary(e *Event, f *Fields) (Boundary, Reason) {
+// are those of the record, its path is one of paths.
+func (r *Reader) Boundary(e *Event, f *Fields, paths *Paths) (Boundary, Reason) {
 	var b Boundary
 	if !e.HasTime {
 		return b, BadTime
 	}
 	b.Time = e.Time
-	scope, ok := findScope(f)
-	if !ok {
+	var scope scopeFields
+	if !scope.find(f) {
 		return b, NoScope
 	}
 	reason := cmp.Or(
-		e.readAction(&b, &scope), r.readName(&b, &scope), r.readPath(&b, &scope),
+		e.readAction(&b, &scope), r.readName(&b, &scope), r.readPath(&b, &scope, paths),
 		r.readIDs(&b, &scope), r.readThread(&b, &scope), r.readSequence(&b, &scope),
 	)
 	if reason != OK {
@@ -254,53 +256,8 @@ func (r *Reader) Boundary(e *Event, f *Fields) (Boundary, Reason) {
 	return b, OK
 }
 
-// scopeFields are the fields of one phase_scope, nested or flattened.
-type scopeFields struct {
-	m      pcommon.Map
-	prefix string // what stands before a field's name in m
-}
-
-func (s *scopeFields) get(name string) (pcommon.Value, bool) {
-	return s.m.Get(s.prefix + name)
-}
-
-// findScope looks for the phase_scope map: in metadata or beside it, nested or
-// with its path in dots.
-func findScope(f *Fields) (scopeFields, bool) {
-	for i := range f.places {
-		place := f.places[i].m
-		if place == (pcommon.Map{}) {
-			continue
-		}
-		if meta, ok := place.Get(fieldMetadata); ok && meta.Type() == pcommon.ValueTypeMap {
-			if s, ok := scopeIn(meta.Map(), fieldPhaseScope, dottedScope); ok {
-				return s, true
-			}
-		}
-		if s, ok := scopeIn(place, fieldPhaseScope, dottedScope); ok {
-			return s, true
-		}
-		if s, ok := scopeIn(place, dottedMetaScope, dottedMetaScopeDot); ok {
-			return s, true
-		}
-	}
-	return scopeFields{}, false
-}
-
-func scopeIn(m pcommon.Map, nested, dotted string) (scopeFields, bool) {
-	if v, ok := m.Get(nested); ok && v.Type() == pcommon.ValueTypeMap {
-		return scopeFields{m: v.Map()}, true
-	}
-	for key := range m.All() {
-		if strings.HasPrefix(key, dotted) {
-			return scopeFields{m: m, prefix: dotted}, true
-		}
-	}
-	return scopeFields{}, false
-}
-
 func (e *Event) readAction(b *Boundary, s *scopeFields) Reason {
-	action, _ := text(s.get("action"))
+	action, _ := text(s.get(scopeAction))
 	switch {
 	case action == "enter" && e.Type == eventPhaseEnter:
 		b.Action = Enter
@@ -313,7 +270,7 @@ func (e *Event) readAction(b *Boundary, s *scopeFields) Reason {
 }
 
 func (r *Reader) readName(b *Boundary, s *scopeFields) Reason {
-	name, _ := text(s.get("name"))
+	name, _ := text(s.get(scopeName))
 	if name = strings.TrimSpace(name); name == "" {
 		return BadName
 	}
@@ -329,8 +286,8 @@ func (r *Reader) keep(field *string, text string) Reason {
 	return OK
 }
 
-func (r *Reader) readPath(b *Boundary, s *scopeFields) Reason {
-	v, found := s.get("path")
+func (r *Reader) readPath(b *Boundary, s *scopeFields, paths *Paths) Reason {
+	v, found := s.get(scopePath)
 	if !found || v.Type() != pcommon.ValueTypeSlice {
 		return BadPath
 	}
@@ -354,19 +311,19 @@ func (r *Reader) readPath(b *Boundary, s *scopeFields) Reason {
 	if len(parts) == 0 {
 		return BadPath
 	}
-	b.Path = NewPath(parts...)
+	b.Path = paths.of(parts)
 	return OK
 }
 
 func (r *Reader) readIDs(b *Boundary, s *scopeFields) Reason {
-	id, ok := text(s.get("scope_id"))
+	id, ok := text(s.get(scopeID))
 	if !ok {
 		return BadScopeID
 	}
 	if reason := r.keep(&b.ScopeID, id); reason != OK {
 		return reason
 	}
-	v, found := s.get("parent_scope_id")
+	v, found := s.get(scopeParentID)
 	if !found || v.Type() == pcommon.ValueTypeEmpty {
 		return OK
 	}
@@ -378,9 +335,9 @@ func (r *Reader) readIDs(b *Boundary, s *scopeFields) Reason {
 }
 
 func (r *Reader) readThread(b *Boundary, s *scopeFields) Reason {
-	v, found := s.get("thread_id")
+	v, found := s.get(scopeThreadID)
 	id, idOK := integer(v, found, r.Exact)
-	name, nameOK := text(s.get("thread_name"))
+	name, nameOK := text(s.get(scopeThreadName))
 	if !idOK || !nameOK {
 		return BadThread
 	}
@@ -389,7 +346,7 @@ func (r *Reader) readThread(b *Boundary, s *scopeFields) Reason {
 }
 
 func (r *Reader) readSequence(b *Boundary, s *scopeFields) Reason {
-	v, found := s.get("sequence")
+	v, found := s.get(scopeSequence)
 	var ok bool
 	if b.Sequence, ok = integer(v, found, r.Exact); !ok {
 		return BadSequence
@@ -414,11 +371,4 @@ func (r *Reader) readAttributes(s *scopeFields) []Attribute {
 		}
 	}
 	return kept
-}
-
-func (s *scopeFields) attribute(key string) (pcommon.Value, bool) {
-	if attrs, ok := s.get("attributes"); ok && attrs.Type() == pcommon.ValueTypeMap {
-		return attrs.Map().Get(key)
-	}
-	return s.get("attributes." + key)
 }

@@ -91,7 +91,7 @@ func TestBoundaryIsReadFromEveryLayoutInEveryPlace(t *testing.T) {
 					all[place][key] = value
 				}
 				fields := newFields(t, all...)
-				b, reason := newReader().Boundary(&Event{Type: "phase_enter", Time: 1000, HasTime: true}, &fields)
+				b, reason := newReader().Boundary(&Event{Type: "phase_enter", Time: 1000, HasTime: true}, &fields, new(Paths))
 				assert.Equal(t, OK, reason)
 				assert.Equal(t, forwardBoundary(), b)
 			})
@@ -108,7 +108,7 @@ func TestBoundaryOfTheInnermostPlaceIsRead(t *testing.T) {
 	places := []object{named("attributes"), named("body"), named("scope"), named("resource")}
 	for first, want := range []string{"attributes", "body", "scope", "resource"} {
 		fields := newFields(t, places[first:]...)
-		b, reason := newReader().Boundary(&Event{Type: "phase_enter", HasTime: true}, &fields)
+		b, reason := newReader().Boundary(&Event{Type: "phase_enter", HasTime: true}, &fields, new(Paths))
 		require.Equal(t, OK, reason)
 		assert.Equal(t, want, b.Name)
 	}
@@ -211,13 +211,13 @@ func TestBoundaryIsReadOrTheReasonWhyNotIsGiven(t *testing.T) {
 				event.Type = tc.event
 			}
 			reader := newReader()
-			_, reason := reader.Boundary(event, &fields)
+			_, reason := reader.Boundary(event, &fields, new(Paths))
 			assert.Equal(t, tc.want, reason)
 			if tc.exact == OK {
 				tc.exact = tc.want
 			}
 			reader.Exact = true
-			_, reason = reader.Boundary(event, &fields)
+			_, reason = reader.Boundary(event, &fields, new(Paths))
 			assert.Equal(t, tc.exact, reason)
 		})
 	}
@@ -226,7 +226,7 @@ func TestBoundaryIsReadOrTheReasonWhyNotIsGiven(t *testing.T) {
 func TestBoundaryNeedsATimeAndAScope(t *testing.T) {
 	reader := newReader()
 	fields := newFields(t, object{"metadata": object{"phase_scope": forward()}})
-	_, reason := reader.Boundary(&Event{Type: "phase_enter"}, &fields)
+	_, reason := reader.Boundary(&Event{Type: "phase_enter"}, &fields, new(Paths))
 	assert.Equal(t, BadTime, reason)
 
 	for name, place := range map[string]object{
@@ -240,7 +240,7 @@ func TestBoundaryNeedsATimeAndAScope(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			fields := newFields(t, place)
-			_, reason := reader.Boundary(&Event{Type: "phase_enter", HasTime: true}, &fields)
+			_, reason := reader.Boundary(&Event{Type: "phase_enter", HasTime: true}, &fields, new(Paths))
 			assert.Equal(t, NoScope, reason)
 		})
 	}
@@ -251,10 +251,38 @@ func TestBoundaryTrimsItsNameAndSkipsWhatIsNoPartOfItsPath(t *testing.T) {
 	scope["name"] = "  forward\n"
 	scope["path"] = []any{"train", "", int64(3), nil, " ", "a / b"}
 	fields := newFields(t, object{"phase_scope": scope})
-	b, reason := newReader().Boundary(&Event{Type: "phase_enter", HasTime: true}, &fields)
+	b, reason := newReader().Boundary(&Event{Type: "phase_enter", HasTime: true}, &fields, new(Paths))
 	require.Equal(t, OK, reason)
 	assert.Equal(t, "forward", b.Name)
 	assert.Equal(t, []string{"train", " ", "a / b"}, b.Path.Parts())
+}
+
+func TestOfFieldsThatAreThereTwiceTheFirstCounts(t *testing.T) {
+	logs, err := new(plog.JSONUnmarshaler).UnmarshalLogs([]byte(`{"resourceLogs": [{"scopeLogs": [{"logRecords": [{
+		"timeUnixNano": "1000", "attributes": [
+		{"key": "event_type", "value": {"stringValue": "phase_exit"}},
+		{"key": "session_id", "value": {"stringValue": "run"}},
+		{"key": "phase_scope", "value": {"kvlistValue": {"values": [
+			{"key": "action", "value": {"stringValue": "exit"}},
+			{"key": "name", "value": {"stringValue": "first"}},
+			{"key": "name", "value": {"stringValue": "second"}},
+			{"key": "path", "value": {"arrayValue": {"values": [{"stringValue": "train"}]}}},
+			{"key": "path", "value": {"stringValue": "none"}},
+			{"key": "scope_id", "value": {"stringValue": "run:1"}},
+			{"key": "thread_id", "value": {"intValue": "1"}},
+			{"key": "thread_name", "value": {"stringValue": "MainThread"}},
+			{"key": "sequence", "value": {"intValue": "7"}},
+			{"key": "sequence", "value": {"intValue": "8"}}
+		]}}}]}]}]}]}`))
+	require.NoError(t, err)
+	record := logs.ResourceLogs().At(0).ScopeLogs().At(0).LogRecords().At(0)
+	fields := LogFields(record, pcommon.Map{}, pcommon.Map{})
+	event := newReader().Event(record, &fields)
+	b, reason := newReader().Boundary(&event, &fields, new(Paths))
+	require.Equal(t, OK, reason)
+	assert.Equal(t, "first", b.Name)
+	assert.Equal(t, NewPath("train"), b.Path)
+	assert.Equal(t, int64(7), b.Sequence)
 }
 
 func TestBoundaryKeepsTheAttributesAskedForInTheirOrder(t *testing.T) {
@@ -281,7 +309,7 @@ func TestBoundaryKeepsTheAttributesAskedForInTheirOrder(t *testing.T) {
 				scope := forward()
 				scope["attributes"] = tc.attributes
 				fields := newFields(t, place(scope))
-				b, reason := newReader().Boundary(&Event{Type: "phase_enter", HasTime: true}, &fields)
+				b, reason := newReader().Boundary(&Event{Type: "phase_enter", HasTime: true}, &fields, new(Paths))
 				require.Equal(t, OK, reason)
 				assert.Equal(t, tc.want, b.Attributes)
 			})
@@ -441,6 +469,7 @@ func TestEventTimeIsAFieldElseTheTimestampElseWhenItWasObserved(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			record := plog.NewLogRecord()
+			record.SetEventName("sample")
 			record.SetTimestamp(tc.timestamp)
 			record.SetObservedTimestamp(tc.observed)
 			place := object{"a": "b"}
