@@ -65,29 +65,30 @@ type account struct {
 	unsplit int64
 }
 
-// tally counts what one pipeline's instance does. Its attribute sets are made once.
+// tally counts what one pipeline's instance does. Its options are made once, so that to
+// count allocates nothing.
 type tally struct {
 	telemetry *metadata.TelemetryBuilder
 	logger    *zap.Logger
-	accepted  metric.MeasurementOption
-	duplicate metric.MeasurementOption
+	accepted  []metric.AddOption
+	duplicate []metric.AddOption
 	// refused has an entry per reason.
 	refused map[string]*refusal
-	answers [signals][resolutions]metric.MeasurementOption
-	signals [signals]metric.MeasurementOption
+	answers [signals][resolutions][]metric.AddOption
+	signals [signals][]metric.AddOption
 	// associations has an entry per rule and outcome.
-	associations [maxRules][association.Outcomes]metric.MeasurementOption
+	associations [maxRules][association.Outcomes][]metric.AddOption
 }
 
 // refusal is a reason for which boundaries are rejected.
 type refusal struct {
-	attributes metric.MeasurementOption
+	attributes []metric.AddOption
 	warning    rate.Sometimes
 }
 
 func newTally(telemetry *metadata.TelemetryBuilder, logger *zap.Logger) *tally {
-	set := func(attributes ...attribute.KeyValue) metric.MeasurementOption {
-		return metric.WithAttributeSet(attribute.NewSet(attributes...))
+	set := func(attributes ...attribute.KeyValue) []metric.AddOption {
+		return []metric.AddOption{metric.WithAttributeSet(attribute.NewSet(attributes...))}
 	}
 	t := &tally{
 		telemetry: telemetry,
@@ -131,7 +132,7 @@ func rejections() []string {
 // took counts boundaries that the index has taken.
 func (t *tally) took(ctx context.Context, boundaries int64) {
 	if boundaries > 0 {
-		t.telemetry.ProcessorPhaseAttrBoundaries.Add(ctx, boundaries, t.accepted)
+		t.telemetry.ProcessorPhaseAttrBoundaries.Add(ctx, boundaries, t.accepted...)
 	}
 }
 
@@ -140,7 +141,7 @@ func (t *tally) placed(ctx context.Context, receipt replay.Receipt) {
 	switch receipt.Outcome {
 	case replay.Accepted:
 	case replay.Duplicate:
-		t.telemetry.ProcessorPhaseAttrBoundaries.Add(ctx, 1, t.duplicate)
+		t.telemetry.ProcessorPhaseAttrBoundaries.Add(ctx, 1, t.duplicate...)
 		return
 	default:
 		t.rejected(ctx, receipt.Outcome.String())
@@ -157,7 +158,7 @@ func (t *tally) placed(ctx context.Context, receipt replay.Receipt) {
 // rejected counts a boundary record that was not taken in, and says so now and then.
 func (t *tally) rejected(ctx context.Context, reason string) {
 	refusal := t.refused[reason]
-	t.telemetry.ProcessorPhaseAttrBoundaries.Add(ctx, 1, refusal.attributes)
+	t.telemetry.ProcessorPhaseAttrBoundaries.Add(ctx, 1, refusal.attributes...)
 	refusal.warning.Do(func() {
 		t.logger.Warn("Phase boundary rejected; the record goes on as it came. "+
 			"The next minute's are only counted, in processor_phase_attr_boundaries.",
@@ -169,13 +170,13 @@ func (t *tally) rejected(ctx context.Context, reason string) {
 func (t *tally) answered(ctx context.Context, s signal, done *account) {
 	for r, n := range done.answers {
 		if n > 0 {
-			t.telemetry.ProcessorPhaseAttrAnswers.Add(ctx, n, t.answers[s][r])
+			t.telemetry.ProcessorPhaseAttrAnswers.Add(ctx, n, t.answers[s][r]...)
 		}
 	}
 	for rule := range done.tried {
 		for outcome, n := range done.tried[rule] {
 			if n > 0 {
-				t.telemetry.ProcessorPhaseAttrAssociations.Add(ctx, n, t.associations[rule][outcome])
+				t.telemetry.ProcessorPhaseAttrAssociations.Add(ctx, n, t.associations[rule][outcome]...)
 			}
 		}
 	}
@@ -189,5 +190,5 @@ func (t *tally) answered(ctx context.Context, s signal, done *account) {
 
 // lost counts records that were held and could not be passed on.
 func (t *tally) lost(ctx context.Context, s signal, records int) {
-	t.telemetry.ProcessorPhaseAttrLostRecords.Add(ctx, int64(records), t.signals[s])
+	t.telemetry.ProcessorPhaseAttrLostRecords.Add(ctx, int64(records), t.signals[s]...)
 }
