@@ -25,7 +25,6 @@ func newLogsProcessor(p *instance, next processor.Logs) processor.Logs {
 	return &logsProcessor{next, pipeline[plog.Logs]{
 		instance:  p,
 		signal:    signalLogs,
-		newBatch:  plog.NewLogs,
 		resources: func(batch plog.Logs) int { return batch.ResourceLogs().Len() },
 		records:   plog.Logs.LogRecordCount,
 		join:      func(from, to plog.Logs) { from.ResourceLogs().MoveAndAppendTo(to.ResourceLogs()) },
@@ -144,8 +143,9 @@ func (p *instance) takeInEvent(
 	return group, receipt.Outcome == replay.Duplicate
 }
 
-// logs answers the records of a batch at their times.
-func (a *asker) logs(ld, held plog.Logs) {
+// logs answers the records of a batch at their times. It returns the resources that are
+// held, a zero batch when there are none.
+func (a *asker) logs(ld plog.Logs) (held plog.Logs) {
 	ld.ResourceLogs().RemoveIf(func(resource plog.ResourceLogs) bool {
 		early := a.holds(func() {
 			for _, scope := range resource.ScopeLogs().All() {
@@ -159,8 +159,12 @@ func (a *asker) logs(ld, held plog.Logs) {
 			}
 		})
 		if early {
+			if held == (plog.Logs{}) {
+				held = plog.NewLogs()
+			}
 			resource.MoveTo(held.ResourceLogs().AppendEmpty())
 		}
 		return early
 	})
+	return held
 }

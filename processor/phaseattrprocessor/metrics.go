@@ -23,7 +23,6 @@ func newMetricsProcessor(p *instance, next processor.Metrics) processor.Metrics 
 	return &metricsProcessor{next, pipeline[pmetric.Metrics]{
 		instance:  p,
 		signal:    signalMetrics,
-		newBatch:  pmetric.NewMetrics,
 		resources: func(batch pmetric.Metrics) int { return batch.ResourceMetrics().Len() },
 		records:   pmetric.Metrics.DataPointCount,
 		join:      func(from, to pmetric.Metrics) { from.ResourceMetrics().MoveAndAppendTo(to.ResourceMetrics()) },
@@ -39,13 +38,17 @@ func (p *metricsProcessor) ConsumeMetrics(ctx context.Context, md pmetric.Metric
 }
 
 // metrics answers the data points of a batch: those of a gauge at their time, delta
-// points over their interval.
-func (a *asker) metrics(md, held pmetric.Metrics) {
+// points over their interval. It returns the resources that are held, a zero batch when
+// there are none.
+func (a *asker) metrics(md pmetric.Metrics) (held pmetric.Metrics) {
 	md.ResourceMetrics().RemoveIf(func(resource pmetric.ResourceMetrics) bool {
 		early := a.holds(func() {
 			a.eachMetric(resource, a.metric)
 		})
 		if early {
+			if held == (pmetric.Metrics{}) {
+				held = pmetric.NewMetrics()
+			}
 			resource.MoveTo(held.ResourceMetrics().AppendEmpty())
 			return true
 		}
@@ -54,6 +57,7 @@ func (a *asker) metrics(md, held pmetric.Metrics) {
 		}
 		return false
 	})
+	return held
 }
 
 // eachMetric calls f for each metric of a resource, once it has entered its scope.

@@ -15,24 +15,22 @@ import (
 type pipeline[T any] struct {
 	*instance
 	signal signal
-	// newBatch returns an empty batch.
-	newBatch func() T
 	// resources counts the resources of a batch, records its records, bytes its size.
 	resources func(T) int
 	records   func(T) int
 	bytes     func(T) int
 	// join moves all of a batch to the end of another.
 	join func(from, to T)
-	// answer answers the records of a batch, and moves the resources that a holds to
-	// held.
-	answer func(a *asker, batch, held T)
+	// answer answers the records of a batch, and takes out the resources that a holds,
+	// which it returns.
+	answer func(a *asker, batch T) (held T)
 	// next passes a batch on.
 	next func(context.Context, T) error
 }
 
 func (p *pipeline[T]) consume(ctx context.Context, batch T) error {
-	held := p.newBatch()
-	done, waits := p.ask(p.signal, p.queue != nil, func(a *asker) { p.answer(a, batch, held) })
+	var held T
+	done, waits := p.ask(p.signal, p.queue != nil, func(a *asker) { held = p.answer(a, batch) })
 	p.tally.answered(ctx, p.signal, &done)
 	if len(waits) > 0 {
 		release := func(ctx context.Context) { p.release(ctx, held) }
@@ -50,7 +48,7 @@ func (p *pipeline[T]) consume(ctx context.Context, batch T) error {
 // release answers what was held from what is known by now, and passes it on. There
 // is no caller left to take an error.
 func (p *pipeline[T]) release(ctx context.Context, held T) {
-	done, _ := p.ask(p.signal, false, func(a *asker) { p.answer(a, held, held) })
+	done, _ := p.ask(p.signal, false, func(a *asker) { p.answer(a, held) })
 	p.tally.answered(ctx, p.signal, &done)
 	records := p.records(held)
 	if err := p.next(ctx, held); err != nil {

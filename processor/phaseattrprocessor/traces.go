@@ -21,7 +21,6 @@ func newTracesProcessor(p *instance, next processor.Traces) processor.Traces {
 	return &tracesProcessor{next, pipeline[ptrace.Traces]{
 		instance:  p,
 		signal:    signalTraces,
-		newBatch:  ptrace.NewTraces,
 		resources: func(batch ptrace.Traces) int { return batch.ResourceSpans().Len() },
 		records:   ptrace.Traces.SpanCount,
 		join:      func(from, to ptrace.Traces) { from.ResourceSpans().MoveAndAppendTo(to.ResourceSpans()) },
@@ -36,8 +35,9 @@ func (p *tracesProcessor) ConsumeTraces(ctx context.Context, td ptrace.Traces) e
 	return p.consume(ctx, td)
 }
 
-// traces answers the spans of a batch over their duration.
-func (a *asker) traces(td, held ptrace.Traces) {
+// traces answers the spans of a batch over their duration. It returns the resources that
+// are held, a zero batch when there are none.
+func (a *asker) traces(td ptrace.Traces) (held ptrace.Traces) {
 	td.ResourceSpans().RemoveIf(func(resource ptrace.ResourceSpans) bool {
 		early := a.holds(func() {
 			for _, scope := range resource.ScopeSpans().All() {
@@ -48,8 +48,12 @@ func (a *asker) traces(td, held ptrace.Traces) {
 			}
 		})
 		if early {
+			if held == (ptrace.Traces{}) {
+				held = ptrace.NewTraces()
+			}
 			resource.MoveTo(held.ResourceSpans().AppendEmpty())
 		}
 		return early
 	})
+	return held
 }
