@@ -226,10 +226,7 @@ func (a *asker) reply(r *reply) {
 func (a *asker) look(r *reply) {
 	r.asked = true
 	a.lookUp(r)
-	if r.found {
-		r.keep()
-		r.other = a.bind(&r.answer)
-	}
+	r.other = r.found && a.bind(&r.answer)
 }
 
 // bind makes of what was looked up what may be stored. It returns true when a path was
@@ -273,7 +270,7 @@ func (a *asker) point(r *reply, at int64) {
 }
 
 // decide makes an answer of the spans, if there is one.
-func (a *asker) decide(r *reply) { r.answer, r.found = a.policy.Attribute(a.spans, r.origin) }
+func (a *asker) decide(r *reply) { r.found = a.policy.Attribute(&r.answer, a.spans, r.origin) }
 
 // count counts a record that was answered from a reply.
 func (a *asker) count(r *reply, found bool, answer *policy.Attribution) {

@@ -202,9 +202,9 @@ func (c *conformanceCase) replay(t *testing.T) int {
 				active, _ = index.Handle(group).Active(nil, event.Time, origin.ScopeID != "")
 			}
 		}
-		var a *policy.Attribution
-		if found, ok := decide.Attribute(active, origin); ok {
-			a = &found
+		a := &policy.Attribution{}
+		if !decide.Attribute(a, active, origin) {
+			a = nil
 		}
 		assertPayload(t, q.Attribution, a.Payload(), "query %d", i)
 		assertText(t, q.Summary, a.Label())

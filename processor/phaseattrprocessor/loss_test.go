@@ -115,8 +115,8 @@ func (e *runEvent) answer(index *replay.Index) string {
 		return err.Error()
 	}
 	spans, _ := index.Handle(e.group).Active(nil, e.time, false)
-	answer, ok := decide.Attribute(spans, boundary.Origin{})
-	if !ok {
+	var answer policy.Attribution
+	if !decide.Attribute(&answer, spans, boundary.Origin{}) {
 		return ""
 	}
 	return answer.Resolution + " " + answer.Path

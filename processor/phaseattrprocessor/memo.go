@@ -25,7 +25,7 @@ type reply struct {
 	handle replay.Handle
 	// live is true when the group can have been alive.
 	live bool
-	// asked is true when what follows is set.
+	// asked is true when answer, found, status and other are set.
 	asked  bool
 	answer policy.Attribution
 	found  bool
@@ -36,14 +36,6 @@ type reply struct {
 	divided bool
 	// records is how many the reply has answered.
 	records int64
-	// paths is where the paths of the answer are.
-	paths []string
-}
-
-// keep makes the answer outlive the next one.
-func (r *reply) keep() {
-	r.paths = append(r.paths[:0], r.answer.Paths...)
-	r.answer.Paths = r.paths
 }
 
 // settle lets the index know how many records the reply has answered.
@@ -64,7 +56,7 @@ const (
 // has one place, and takes it from another.
 type memo struct {
 	groups  [memoSize]known
-	replies [memoSize]*reply
+	replies [memoSize]reply
 	// used are the replies that say something.
 	used []*reply
 }
@@ -87,24 +79,18 @@ func (a *asker) recall(group *boundary.Group) *reply {
 
 // find returns the reply to a question from its place, or puts one there.
 func (m *memo) find(a *asker, group *boundary.Group) *reply {
-	place := &m.replies[placeOf(group.Rank, a.from, a.to)]
-	r := *place
+	r := &m.replies[placeOf(group.Rank, a.from, a.to)]
 	switch {
-	case r == nil:
-		r = &reply{}
-		*place = r
-		m.used = append(m.used, r)
-	case r.to == a.to && r.from == a.from && r.group == *group && r.origin == a.origin && r.used:
-		return r
 	case !r.used:
 		m.used = append(m.used, r)
+	case r.to == a.to && r.from == a.from && r.group == *group && r.origin == a.origin:
+		return r
 	default:
 		r.settle()
 	}
-	*r = reply{
-		question: question{group: *group, from: a.from, to: a.to, origin: a.origin},
-		used:     true, handle: m.handle(a.index, group), paths: r.paths,
-	}
+	r.question = question{group: *group, from: a.from, to: a.to, origin: a.origin}
+	r.used, r.asked, r.divided, r.records = true, false, false, 0
+	r.handle = m.handle(a.index, group)
 	r.live = r.handle.Live(r.from, r.to)
 	return r
 }
@@ -122,8 +108,9 @@ func (m *memo) handle(index *replay.Index, group *boundary.Group) replay.Handle 
 func (m *memo) clear() {
 	for _, r := range m.used {
 		r.settle()
-		clear(r.paths)
-		*r = reply{paths: r.paths}
+		room := r.answer.Paths
+		clear(room[:cap(room)])
+		*r = reply{answer: policy.Attribution{Paths: room}}
 	}
 	m.used = m.used[:0]
 	clear(m.groups[:])

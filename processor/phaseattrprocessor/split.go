@@ -211,8 +211,8 @@ func (a *asker) partsOf(group boundary.Group, r *reply, representative bool) ([]
 	parts, most := a.parts[:0], a.config.MaxParts
 	boundaries := boundariesPerPart * min(most, math.MaxInt/boundariesPerPart)
 	_, complete := a.index.Stretches(group, r.from, r.to, r.origin.ScopeID != "", boundaries, func(s replay.Stretch) bool {
-		decided, found := a.policy.Attribute(s.Active, r.origin)
-		answer, other := decided.Clone(), false
+		answer, other := &policy.Attribution{}, false
+		found := a.policy.Attribute(answer, s.Active, r.origin)
 		if found {
 			if representative {
 				represent(answer)

@@ -52,7 +52,7 @@ type Attribution struct {
 	Summary Summary
 }
 
-// Clone copies the attribution, so that it outlives the next call to Attribute.
+// Clone copies the attribution, so that it outlives the next call to Attribute with a.
 func (a *Attribution) Clone() *Attribution {
 	clone := *a
 	clone.Paths = slices.Clone(a.Paths)

@@ -23,7 +23,6 @@ type Policy struct {
 	// byThread says where in matches a thread is, ofSpan where that of each span is.
 	byThread map[int64]int
 	ofSpan   []int
-	paths    []string
 }
 
 // match is what the active spans of one thread come to.
@@ -50,37 +49,43 @@ func New(strategy string, options Options) (*Policy, error) {
 	return &Policy{options: options, byThread: map[int64]int{}}, nil
 }
 
-// Attribute decides what the active spans of a group say. It returns false when there are
-// none, or none of a thread that answers. A record that names its scope or thread
-// has its answer, whatever thread that is. The attribution's Paths are good until the next call.
-func (p *Policy) Attribute(spans []replay.Span, origin boundary.Origin) (Attribution, bool) {
+// Attribute decides what the active spans of a group say, and sets a to it, whose Paths
+// it uses the room of. It returns false when there are no spans, or none of a thread
+// that answers; a is then left as it is. A record that names its scope or thread has
+// its answer, whatever thread that is.
+func (p *Policy) Attribute(a *Attribution, spans []replay.Span, origin boundary.Origin) bool {
 	if len(spans) == 0 {
-		return Attribution{}, false
+		return false
 	}
 	if span := named(spans, origin.ScopeID); span != nil {
-		return p.unique(span, SourceExact), true
+		p.unique(a, span, SourceExact)
+		return true
 	}
 	if span := latestOf(spans, origin); span != nil {
-		return p.unique(span, SourceThreadLocal), true
+		p.unique(a, span, SourceThreadLocal)
+		return true
 	}
 	source := SourceHeuristic
 	if threads := &p.options.Threads; len(threads.Prefer)+len(threads.Ignore) > 0 {
 		var preferred bool
 		if p.chosen, preferred = threads.choose(p.chosen, spans); len(p.chosen) == 0 {
-			return Attribution{}, false
+			return false
 		}
 		if spans = p.chosen; preferred {
 			source = SourceThreadLocal
 		}
 	}
 	if len(spans) == 1 { // one thread, mostly
-		return p.unique(&spans[0], source), true
+		p.unique(a, &spans[0], source)
+		return true
 	}
 	p.match(spans)
 	if len(p.matches) == 1 && !p.matches[0].ambiguous {
-		return p.unique(p.matches[0].best, source), true
+		p.unique(a, p.matches[0].best, source)
+		return true
 	}
-	return p.ambiguous(spans), true
+	p.ambiguous(a, spans)
+	return true
 }
 
 // named returns the only span of a scope, or nil.
@@ -155,11 +160,10 @@ func (p *Policy) find(spans []replay.Span, i int) (at int, known bool) {
 // label is what the answers call the phase of a span.
 func (p *Policy) label(span *replay.Span) string { return span.Path.Cut(p.options.Depth).Label() }
 
-func (p *Policy) unique(span *replay.Span, source string) Attribution {
+func (p *Policy) unique(a *Attribution, span *replay.Span, source string) {
 	label := p.label(span)
-	p.paths = append(p.paths[:0], label)
-	return Attribution{
-		Resolution: Unique, Source: source, Path: label, HasPath: true, Paths: p.paths,
+	*a = Attribution{
+		Resolution: Unique, Source: source, Path: label, HasPath: true, Paths: append(a.Paths[:0], label),
 		ScopeID: span.ScopeID, ThreadID: span.ThreadID, ThreadName: span.ThreadName, HasScope: true,
 		Rank: rankOf(span), Attributes: span.Attributes,
 	}
@@ -167,8 +171,8 @@ func (p *Policy) unique(span *replay.Span, source string) Attribution {
 
 func rankOf(span *replay.Span) Rank { return Rank{Number: span.Group.Rank, Known: true} }
 
-func (p *Policy) ambiguous(spans []replay.Span) Attribution {
-	p.paths = p.paths[:0]
+func (p *Policy) ambiguous(a *Attribution, spans []replay.Span) {
+	paths := a.Paths[:0]
 	latest := &spans[0]
 	for i := range spans {
 		span := &spans[i]
@@ -176,14 +180,13 @@ func (p *Policy) ambiguous(spans []replay.Span) Attribution {
 			latest = span
 		}
 		if span.Path.Depth() == p.matches[p.ofSpan[i]].best.Path.Depth() {
-			p.paths = append(p.paths, p.label(span))
+			paths = append(paths, p.label(span))
 		}
 	}
-	slices.Sort(p.paths)
-	p.paths = slices.Compact(p.paths)
-	a := Attribution{Resolution: Ambiguous, Paths: p.paths, Rank: rankOf(latest)}
-	if len(p.paths) > 1 {
+	slices.Sort(paths)
+	paths = slices.Compact(paths)
+	*a = Attribution{Resolution: Ambiguous, Paths: paths, Rank: rankOf(latest)}
+	if len(paths) > 1 {
 		a.Summary = Summary{Path: p.label(latest), Source: SourceHeuristic}
 	}
-	return a
 }

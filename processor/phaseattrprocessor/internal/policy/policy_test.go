@@ -119,13 +119,12 @@ func TestAttributeDecidesWhatTheActiveSpansSay(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			p, err := New(DeepestPerThread, Options{})
 			require.NoError(t, err)
+			var got Attribution
 			for range 2 { // the second time with what the first one left behind
-				got, ok := p.Attribute(tc.spans, tc.origin)
-				assert.True(t, ok)
+				assert.True(t, p.Attribute(&got, tc.spans, tc.origin))
 				assert.Equal(t, tc.want, got)
 			}
-			_, ok := p.Attribute(nil, tc.origin)
-			assert.False(t, ok)
+			assert.False(t, p.Attribute(&got, nil, tc.origin))
 		})
 	}
 }
@@ -141,10 +140,11 @@ func TestNewRefusesOtherStrategies(t *testing.T) {
 func TestCloneOutlivesTheNextAnswer(t *testing.T) {
 	p, err := New(DeepestPerThread, Options{})
 	require.NoError(t, err)
-	first, _ := p.Attribute([]replay.Span{span(1, 1, "first")}, boundary.Origin{})
-	clone := first.Clone()
-	second, _ := p.Attribute([]replay.Span{span(1, 2, "second")}, boundary.Origin{})
+	var answer Attribution
+	require.True(t, p.Attribute(&answer, []replay.Span{span(1, 1, "first")}, boundary.Origin{}))
+	clone := answer.Clone()
+	require.True(t, p.Attribute(&answer, []replay.Span{span(1, 2, "second")}, boundary.Origin{}))
 	assert.Equal(t, []string{"first"}, clone.Paths)
 	assert.Equal(t, Rank{3, true}, clone.Rank)
-	assert.Equal(t, []string{"second"}, second.Paths)
+	assert.Equal(t, []string{"second"}, answer.Paths)
 }

@@ -80,8 +80,9 @@ func TestThreadsThatAnswer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p, err := New(DeepestPerThread, Options{Threads: tc.threads})
 			require.NoError(t, err)
+			var got Attribution
 			for range 2 { // the room of one answer is used for the next
-				got, found := p.Attribute(tc.spans, tc.origin)
+				found := p.Attribute(&got, tc.spans, tc.origin)
 				assert.Equal(t, tc.want.Resolution != "", found)
 				assert.Equal(t, tc.want, Attribution{Resolution: got.Resolution, Source: got.Source, Path: got.Path})
 			}
