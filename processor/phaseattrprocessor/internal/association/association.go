@@ -34,6 +34,8 @@ type Association struct {
 	// direct says which rules are, names what telemetry calls their keys, by rule and key.
 	direct []bool
 	names  [][][]boundary.Name
+	// keys are the bits of the names, by rule and key.
+	keys [][]boundary.Present
 	// session and rank are what telemetry calls these two, identity the bits of both.
 	session, rank []boundary.Name
 	identity      boundary.Present
@@ -65,10 +67,12 @@ func New(rules []Rule, devices []Device, textBytes int) *Association {
 		places:    map[boundary.Group][]string{},
 	}
 	for _, rule := range rules {
-		keys := make([][]boundary.Name, len(rule.Keys))
+		keys, bits := make([][]boundary.Name, len(rule.Keys)), make([]boundary.Present, len(rule.Keys))
 		for i, key := range rule.Keys {
-			for _, name := range key.Names {
-				keys[i] = append(keys[i], a.Names.Add(name))
+			for _, text := range key.Names {
+				name := a.Names.Add(text)
+				keys[i] = append(keys[i], name)
+				bits[i] |= name.Bits()
 			}
 			switch key.Field {
 			case FieldSession:
@@ -81,6 +85,7 @@ func New(rules []Rule, devices []Device, textBytes int) *Association {
 			}
 		}
 		a.names = append(a.names, keys)
+		a.keys = append(a.keys, bits)
 		a.direct = append(a.direct, rule.direct())
 	}
 	for _, name := range slices.Concat(a.session, a.rank) {
@@ -275,6 +280,12 @@ func (f *Finder) try(rule *Rule, i int, fields *boundary.Fields, named *boundary
 		}
 		f.found = append(f.found, named.Group)
 		return Matched
+	}
+	present := fields.Present()
+	for _, bits := range f.keys[i] {
+		if !present.Any(bits) {
+			return MissingKey
+		}
 	}
 	var complete bool
 	value := func(key int) (string, bool) { return asText(fields.FindAny(f.names[i][key])) }

@@ -39,6 +39,9 @@ func (f *Fields) SetRecord(attributes, body Place) { f.places[0], f.places[1] = 
 // SetScope sets the attributes of the scope and of the resource.
 func (f *Fields) SetScope(scope, resource Place) { f.places[2], f.places[3] = scope, resource }
 
+// Present says which names are in any of the places.
+func (f *Fields) Present() Present { return f.Own() | f.places[2].present | f.places[3].present }
+
 // Own says which names are in the record itself.
 func (f *Fields) Own() Present { return f.places[0].present | f.places[1].present }
 

@@ -11,8 +11,17 @@ import (
 
 func TestPathsThatAreRememberedAreNotMixedUp(t *testing.T) {
 	lists := [][]string{
-		{"train"}, {"step"}, {"train", "step"}, {"serve", "step"}, {"train", "step", "step"},
-		{"a / b", "c"}, {"a", "b / c"}, {"a", "b", "c"}, {"a / b / c"}, {"\xff", "é"}, {" "},
+		{"train"},
+		{"step"},
+		{"train", "step"},
+		{"serve", "step"},
+		{"train", "step", "step"},
+		{"a / b", "c"},
+		{"a", "b / c"},
+		{"a", "b", "c"},
+		{"a / b / c"},
+		{"\xff", "é"},
+		{" "},
 	}
 	var paths Paths
 	for _, before := range lists {
