@@ -7,6 +7,8 @@ import (
 	"context"
 
 	"go.uber.org/zap"
+
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/grace"
 )
 
 // pipeline is the way of a batch of one signal through an instance: its records are
@@ -33,8 +35,7 @@ func (p *pipeline[T]) consume(ctx context.Context, batch T) error {
 	done, waits := p.ask(p.signal, p.queue != nil, func(a *asker) { held = p.answer(a, batch) })
 	p.tally.answered(ctx, p.signal, &done)
 	if len(waits) > 0 {
-		release := func(ctx context.Context) { p.release(ctx, held) }
-		if err := p.queue.Hold(ctx, waits, int64(p.bytes(held)), release); err != nil {
+		if err := p.hold(ctx, waits, held); err != nil {
 			p.join(held, batch)
 			return err // nothing has gone on: the caller may send it all again
 		}
@@ -43,6 +44,11 @@ func (p *pipeline[T]) consume(ctx context.Context, batch T) error {
 		}
 	}
 	return p.next(ctx, batch)
+}
+
+func (p *pipeline[T]) hold(ctx context.Context, waits []grace.Wait, held T) error {
+	release := func(ctx context.Context) { p.release(ctx, held) }
+	return p.queue.Hold(ctx, waits, int64(p.bytes(held)), release)
 }
 
 // release answers what was held from what is known by now, and passes it on. There
