@@ -157,14 +157,14 @@ func (c *conformanceCase) replay(t *testing.T) int {
 		if event.IsBoundary() && reason != boundary.BadSession {
 			b, why := reader.Boundary(&event, &fields, new(boundary.Paths))
 			if isBoundary = why == boundary.OK; isBoundary && reason == boundary.OK {
-				index.Add(group, &b)
+				index.Arrival().Add(group, &b)
 			}
 		}
 		assert.Equal(t, c.Boundaries[i], isBoundary, "is event %d a boundary", i)
 		if reason == boundary.OK && event.HasTime {
 			groups[group] = true
 			if !isBoundary {
-				index.Observe(group, event.Time, false)
+				index.Arrival().Observe(group, event.Time, false)
 			}
 		}
 	}

@@ -48,7 +48,7 @@ func (p *logsProcessor) ConsumeLogs(ctx context.Context, ld plog.Logs) error {
 // out the boundaries that the index has taken, and what that leaves empty.
 func (p *instance) takeIn(ctx context.Context, ld plog.Logs) {
 	drop := p.config.Boundaries == BoundariesDrop
-	took := intake{entry: p.store.Entry()}
+	took := intake{arrival: p.index.Arrival(), entry: p.store.Entry()}
 	// What was taken in outlives the process before the caller is told that it was.
 	defer p.store.Write(ctx, took.entry)
 	var last boundary.Group
@@ -81,7 +81,8 @@ func (p *instance) takeIn(ctx context.Context, ld plog.Logs) {
 
 // intake is what a batch brought to the index.
 type intake struct {
-	entry *checkpoint.Entry
+	arrival *replay.Arrival
+	entry   *checkpoint.Entry
 	// paths are those of its boundaries.
 	paths boundary.Paths
 	// accepted counts the boundaries that were taken.
@@ -104,7 +105,7 @@ func (p *instance) takeInEvent(
 		}
 		return boundary.Group{}, false
 	}
-	if !p.index.Begun(group) {
+	if !took.arrival.Begun(group) {
 		in := checkpoint.Introduction{
 			At:       event.Time,
 			Seat:     p.reader.Process(fields, group).Seat(),
@@ -115,7 +116,7 @@ func (p *instance) takeInEvent(
 		}
 	}
 	observe := func() {
-		if p.index.Observe(group, event.Time, event.Stop()) == replay.Accepted {
+		if took.arrival.Observe(group, event.Time, event.Stop()) == replay.Accepted {
 			took.entry.Observed(group, event.Time, event.Stop())
 		}
 	}
@@ -129,7 +130,7 @@ func (p *instance) takeInEvent(
 		p.tally.rejected(ctx, reason.String())
 		return group, false
 	}
-	receipt := p.index.Add(group, &b)
+	receipt := took.arrival.Add(group, &b)
 	p.tally.placed(ctx, receipt)
 	switch receipt.Outcome {
 	case replay.Accepted:

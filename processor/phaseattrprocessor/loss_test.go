@@ -102,10 +102,10 @@ func answeredRight(run []runEvent, loss float64, repair bool, random *rand.Rand)
 
 func (e *runEvent) takeIn(index *replay.Index) {
 	if e.boundary != nil {
-		index.Add(e.group, e.boundary)
+		index.Arrival().Add(e.group, e.boundary)
 		return
 	}
-	index.Observe(e.group, e.time, e.stop)
+	index.Arrival().Observe(e.group, e.time, e.stop)
 }
 
 // answer is what the index says at the event's time, as text.

@@ -241,7 +241,7 @@ func TestCallersAreWrittenTogether(t *testing.T) {
 			for at := range int64(calls) {
 				entry := c.store.Entry()
 				e := enter(group, at, "train")
-				c.index.Add(group, e.boundary)
+				c.index.Arrival().Add(group, e.boundary)
 				entry.Added(group, e.boundary)
 				c.store.Write(t.Context(), entry)
 			}
@@ -317,7 +317,7 @@ func FuzzRecord(f *testing.F) {
 	c := newCollector(newDisk(), options())
 	group := boundary.Group{Session: "a", Rank: 3}
 	for _, e := range []event{enter(group, 1, "train"), enter(group, 2, "step"), enter(group, 300, "late")} {
-		c.index.Add(group, e.boundary)
+		c.index.Arrival().Add(group, e.boundary)
 	}
 	snapshot, _ := c.index.Snapshot(group)
 	w.snapshot(7, &Introduction{Seat: "seat"}, &snapshot)

@@ -303,7 +303,7 @@ func (r *restoration) entry(entry *reader, n uint64) {
 			}
 		case kindEvent, kindStop:
 			if at := entry.at(); takes && entry.err == nil {
-				r.store.options.Index.Observe(group, at, kind == kindStop)
+				r.store.options.Index.Arrival().Observe(group, at, kind == kindStop)
 				r.stored(group).until = n
 			}
 		case kindForget:

@@ -82,7 +82,7 @@ type event struct {
 func (c *collector) take(ctx context.Context, events ...event) {
 	entry := c.store.Entry()
 	for _, e := range events {
-		if !c.index.Begun(e.group) {
+		if !c.index.Arrival().Begun(e.group) {
 			in := Introduction{
 				At:       e.at,
 				Seat:     fmt.Sprintf("seat-%d", e.group.Rank),
@@ -93,11 +93,11 @@ func (c *collector) take(ctx context.Context, events ...event) {
 			}
 		}
 		if e.boundary == nil {
-			c.index.Observe(e.group, e.at, e.stop)
+			c.index.Arrival().Observe(e.group, e.at, e.stop)
 			entry.Observed(e.group, e.at, e.stop)
 			continue
 		}
-		c.index.Add(e.group, e.boundary)
+		c.index.Arrival().Add(e.group, e.boundary)
 		entry.Added(e.group, e.boundary)
 	}
 	c.store.Write(ctx, entry)

@@ -40,7 +40,7 @@ func TestStretchesTileTheIntervalAndAgreeWithTheMomentsInThem(t *testing.T) {
 				}
 				for _, b := range drawArrival(t, run) {
 					b.Time *= 3 // there are moments between two boundaries
-					x.Add(group, b)
+					x.Arrival().Add(group, b)
 				}
 				if rapid.Bool().Draw(t, "ended") {
 					x.EndAll()
@@ -71,7 +71,7 @@ func TestStretchesAreNotKnownBeforeTheWindowNorOfUnknownGroups(t *testing.T) {
 	assert.Equal(t, Unknown, status)
 	assert.True(t, all)
 	for at := range int64(5) {
-		x.Observe(groups[0], 100+at, false)
+		x.Arrival().Observe(groups[0], 100+at, false)
 	}
 	status, all = x.Stretches(groups[0], 1, 103, false, 1, never)
 	assert.Equal(t, BeforeWindow, status)
@@ -87,7 +87,7 @@ func TestStretchesAreBounded(t *testing.T) {
 		e.exit(1)
 	}
 	for _, b := range e.out {
-		x.Add(groups[0], b)
+		x.Arrival().Add(groups[0], b)
 	}
 	first, last := e.out[0].Time, e.out[len(e.out)-1].Time
 	for most, want := range map[int]int{17: 0, 18: 19, 100: 19} {

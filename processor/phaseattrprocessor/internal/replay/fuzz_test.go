@@ -46,13 +46,13 @@ func FuzzIndex(f *testing.F) {
 			switch op[0] % 6 {
 			case 0, 1:
 				in++
-				if x.Add(group, fuzzBoundary(op, at)).Outcome < outcomes {
+				if x.Arrival().Add(group, fuzzBoundary(op, at)).Outcome < outcomes {
 					out++
 				}
 			case 2:
-				x.Observe(group, at, false)
+				x.Arrival().Observe(group, at, false)
 			case 3:
-				x.Observe(group, at, true)
+				x.Arrival().Observe(group, at, true)
 			case 4:
 				x.Begin(group, []string{strconv.Itoa(int(op[1] % 2))}, at)
 			case 5:

@@ -61,49 +61,8 @@ func New(options Options) *Index {
 	}
 }
 
-// Receipt is what became of a boundary.
-type Receipt struct {
-	Outcome Outcome
-	// Late is how far the boundary's time was behind that of the group's newest event.
-	Late time.Duration
-	// Outdated is how many answers would have been others, had the boundary come
-	// before them.
-	Outdated int64
-}
-
-// Add takes in a boundary, in any order.
-func (x *Index) Add(key boundary.Group, b *boundary.Boundary) Receipt {
-	var receipt Receipt
-	arrived := time.Since(x.started)
-	if !x.update(key, func(g *group) { receipt = g.add(b, arrived) }) {
-		receipt.Outcome = TooManyGroups
-	}
-	return receipt
-}
-
-// Observe takes note of an event of a group that is no boundary: the group is
-// alive, and its event time has come this far. A stop event ends its session.
-func (x *Index) Observe(key boundary.Group, at int64, stop bool) Outcome {
-	arrived := time.Since(x.started)
-	if !x.update(key, func(g *group) { g.observe(at, stop, arrived) }) {
-		return TooManyGroups
-	}
-	return Accepted
-}
-
 // Has tells whether an event of the group has come.
 func (x *Index) Has(key boundary.Group) bool { return x.group(key) != nil }
-
-// Begun tells whether a group has been introduced.
-func (x *Index) Begun(key boundary.Group) bool {
-	g := x.group(key)
-	if g == nil {
-		return false
-	}
-	g.mu.RLock()
-	defer g.mu.RUnlock()
-	return g.begun
-}
 
 // Begin introduces a group whose first event comes at a moment, with its seats: what
 // one session has at a time, a process or a device. An earlier session in one of
@@ -112,7 +71,7 @@ func (x *Index) Begun(key boundary.Group) bool {
 // introduced.
 func (x *Index) Begin(key boundary.Group, seats []string, at int64) bool {
 	introduced := false
-	if !x.update(key, func(g *group) { introduced = g.introduce(seats, at) }) || !introduced {
+	if !x.Arrival().update(key, func(g *group) { introduced = g.introduce(seats, at) }) || !introduced {
 		return false
 	}
 	for _, seat := range seats {
@@ -146,21 +105,6 @@ func (x *Index) sit(seat string, key boundary.Group, at int64) (tenant, bool) {
 	default:
 		x.seats[seat] = tenant{key, at}
 		return tenant{newest.key, at}, true
-	}
-}
-
-// update lets f change a group, made if need be. It returns false when there is no
-// room for the group.
-func (x *Index) update(key boundary.Group, f func(*group)) bool {
-	for {
-		g := x.groupFor(key)
-		if g == nil {
-			return false
-		}
-		if g.update(func() { f(g) }) {
-			return true
-		}
-		// The group was forgotten between the two calls.
 	}
 }
 

@@ -137,9 +137,10 @@ func (c *crowd) step(may func() bool) {
 		if !may() {
 			return
 		}
+		arrival := c.index.Arrival()
 		for thread := range c.threads {
 			b.ThreadID = int64(thread)
-			c.index.Add(key, &b)
+			arrival.Add(key, &b)
 		}
 	}
 	c.newest.Store(b.Time)

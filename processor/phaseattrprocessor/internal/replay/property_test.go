@@ -73,7 +73,7 @@ func TestStrictReplayIsTheNaiveOne(t *testing.T) {
 		for _, group := range groups {
 			run := drawLoss(t, drawRun(t, group))
 			for _, b := range drawArrival(t, run) {
-				x.Add(group, b)
+				x.Arrival().Add(group, b)
 			}
 			x.EndAll()
 			want := naiveSpans(group, run)
@@ -103,11 +103,11 @@ func TestAnyOrderGivesTheSameAnswers(t *testing.T) {
 				for _, group := range groups {
 					run := drawLoss(t, drawRun(t, group))
 					for _, b := range run {
-						require.Equal(t, Accepted, sorted.Add(group, b).Outcome)
+						require.Equal(t, Accepted, sorted.Arrival().Add(group, b).Outcome)
 					}
 					accepted := 0
 					for _, b := range drawArrival(t, run) {
-						if shuffled.Add(group, b).Outcome == Accepted {
+						if shuffled.Arrival().Add(group, b).Outcome == Accepted {
 							accepted++
 						}
 					}
@@ -139,7 +139,7 @@ func TestSpansAndAnswersAgree(t *testing.T) {
 				x, group := New(Options{Repair: repair}), groups[0]
 				run := drawLoss(t, drawRun(t, group))
 				for _, b := range drawArrival(t, run) {
-					x.Add(group, b)
+					x.Arrival().Add(group, b)
 				}
 				x.EndAll()
 				spans := spansOf(x, group)
@@ -188,10 +188,10 @@ func TestCompleteRunsNeedNoRepair(t *testing.T) {
 		strict, repaired, group := New(Options{}), New(Options{Repair: true}), groups[0]
 		run := drawRun(t, group)
 		for _, b := range run {
-			strict.Add(group, b)
+			strict.Arrival().Add(group, b)
 		}
 		for _, b := range drawArrival(t, run) {
-			repaired.Add(group, b)
+			repaired.Arrival().Add(group, b)
 		}
 		require.Equal(t, spansOf(strict, group), spansOf(repaired, group))
 	})

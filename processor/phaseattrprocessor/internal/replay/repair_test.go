@@ -41,7 +41,7 @@ func without(run []*boundary.Boundary, lost ...int64) []*boundary.Boundary {
 func indexOf(options Options, run []*boundary.Boundary) *Index {
 	x := New(options)
 	for _, b := range run {
-		x.Add(boundary.Group{Session: "s"}, b)
+		x.Arrival().Add(boundary.Group{Session: "s"}, b)
 	}
 	return x
 }
@@ -126,7 +126,7 @@ func TestRepairIsTakenBackWhenTheLostBoundaryComes(t *testing.T) {
 	run := trainingRun()
 	x := indexOf(Options{Repair: true}, without(run, 4, 8))
 	for _, late := range []int{7, 3} {
-		x.Add(boundary.Group{Session: "s"}, run[late])
+		x.Arrival().Add(boundary.Group{Session: "s"}, run[late])
 	}
 	assert.Equal(t, spansOf(indexOf(Options{}, run), boundary.Group{Session: "s"}), spansOf(x, boundary.Group{Session: "s"}))
 }

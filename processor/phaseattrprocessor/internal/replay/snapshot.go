@@ -108,7 +108,8 @@ func (x *Index) Snapshot(key boundary.Group) (Snapshot, bool) {
 // left out; so is all of a group that the index knows already.
 func (x *Index) Restore(s *Snapshot) bool {
 	fresh := false
-	room := x.update(s.Group, func(g *group) {
+	a := x.Arrival()
+	room := a.update(s.Group, func(g *group) {
 		if fresh = g.clock.votes == 0; fresh {
 			g.restore(s)
 		}
@@ -118,7 +119,7 @@ func (x *Index) Restore(s *Snapshot) bool {
 	}
 	for i := range s.Threads {
 		for j := range s.Threads[i].Boundaries {
-			x.update(s.Group, func(g *group) {
+			a.update(s.Group, func(g *group) {
 				g.place(&s.Threads[i].Boundaries[j])
 				g.forgive()
 			})
@@ -131,9 +132,9 @@ func (x *Index) Restore(s *Snapshot) bool {
 // Repeat takes in a boundary that was taken in before, in another index. What it mends
 // has been counted.
 func (x *Index) Repeat(key boundary.Group, b *boundary.Boundary) {
-	arrived := time.Since(x.started)
-	x.update(key, func(g *group) {
-		g.add(b, arrived)
+	a := x.Arrival()
+	a.update(key, func(g *group) {
+		g.add(b, a.at)
 		g.forgive()
 	})
 }

@@ -25,7 +25,7 @@ func TestARestoredGroupGoesOnAsTheOneItWas(t *testing.T) {
 		arrival := drawArrival(t, run)
 		half := rapid.IntRange(0, len(arrival)).Draw(t, "half")
 		for _, b := range arrival[:half] {
-			original.Add(group, b)
+			original.Arrival().Add(group, b)
 		}
 		snapshot, known := original.Snapshot(group)
 		require.Equal(t, half > 0, known)
@@ -51,7 +51,7 @@ func TestARestoredGroupGoesOnAsTheOneItWas(t *testing.T) {
 		same()
 		require.Zero(t, restored.Stats().Repaired, "what was mended before is not counted again")
 		for _, b := range arrival[half:] {
-			require.Equal(t, original.Add(group, b).Outcome, restored.Add(group, b).Outcome)
+			require.Equal(t, original.Arrival().Add(group, b).Outcome, restored.Arrival().Add(group, b).Outcome)
 			same()
 		}
 	})
@@ -65,7 +65,7 @@ func TestWhatIsRestoredStaysInTheBoundsOfToday(t *testing.T) {
 		e.enter(i%4, "train")
 	}
 	for _, b := range e.out {
-		before.Add(groups[0], b)
+		before.Arrival().Add(groups[0], b)
 	}
 	// 10 scopes in each of 4 threads, the older half of them below the window.
 	before.group(groups[0]).update(func() {
@@ -102,7 +102,7 @@ func TestWhatIsRestoredStaysInTheBoundsOfToday(t *testing.T) {
 func TestTimeThatPassedWhileNobodyListenedCounts(t *testing.T) {
 	options := Options{SessionTimeout: time.Hour, Window: time.Hour}
 	before := New(options)
-	before.Observe(groups[0], 1, false)
+	before.Arrival().Observe(groups[0], 1, false)
 	snapshot, _ := before.Snapshot(groups[0])
 	for name, tc := range map[string]struct {
 		away  time.Duration
