@@ -27,13 +27,16 @@ import (
 	"github.com/phaseattr/phaseattr/benchmarks/internal/training"
 )
 
-// stint is how long a contender works at a time when its throughput is measured.
-const stint = 400 * time.Millisecond
+// stint is how long a contender works at a time when its throughput is measured: many
+// garbage collections long.
+const stint = 1500 * time.Millisecond
 
 // throughput is what a contender did in a stint.
 type throughput struct {
 	// records is how many went through in a second.
 	records float64
+	// cost is the processor time that a record took, in nanoseconds.
+	cost float64
 	// waiting is the share of its goroutines' time that went into waiting for locks.
 	waiting float64
 }
@@ -58,16 +61,18 @@ func scaling(ctx context.Context, node []training.Rank, contenders []*pipelines,
 		}
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(w, "records per second, with the copies\t1 core\t%d cores\tspeedup\twaiting for locks\t\n", processors[1])
+	fmt.Fprintf(w, "records per second, with the copies\t1 core\t%d cores\tspeedup\tprocessor time to 1 core\twaiting for locks\t\n", processors[1])
 	for i, contender := range contenders {
 		records := func(t throughput) float64 { return t.records }
-		speedups := make([]float64, o.rounds)
+		speedups, costs := make([]float64, o.rounds), make([]float64, o.rounds)
 		for round := range speedups {
-			speedups[round] = results[i][1][round].records / results[i][0][round].records
+			alone, together := results[i][0][round], results[i][1][round]
+			speedups[round], costs[round] = together.records/alone.records, together.cost/alone.cost
 		}
-		fmt.Fprintf(w, "%s\t%.0f\t%.0f\t%.2f\t%.3f%%\t\n", contender.name,
+		itself := func(ratio float64) float64 { return ratio }
+		fmt.Fprintf(w, "%s\t%.0f\t%.0f\t%.2f\t%.2f\t%.3f%%\t\n", contender.name,
 			measure.Median(results[i][0], records), measure.Median(results[i][1], records),
-			measure.Median(speedups, func(s float64) float64 { return s }),
+			measure.Median(speedups, itself), measure.Median(costs, itself),
 			100*measure.Median(results[i][1], func(t throughput) float64 { return t.waiting }))
 	}
 	if err := w.Flush(); err != nil || o.profiles == "" {
@@ -107,6 +112,11 @@ func together(ctx context.Context, p *pipelines, node []training.Rank, n int) (t
 	spans := distinct(func(last time.Time) ptrace.Traces { return training.Traces(node, last) })
 	var records atomic.Int64
 	errs := make([]error, n)
+	runtime.GC() // none pays for the garbage of the one before
+	used, err := measure.ProcessorTime()
+	if err != nil {
+		return throughput{}, err
+	}
 	waited, start := lockWait(), time.Now()
 	var wg sync.WaitGroup
 	for g := range n {
@@ -132,7 +142,11 @@ func together(ctx context.Context, p *pipelines, node []training.Rank, n int) (t
 	if i := slices.IndexFunc(errs, func(err error) bool { return err != nil }); i >= 0 {
 		return throughput{}, fmt.Errorf("%s: %w", p.name, errs[i])
 	}
-	return throughput{records: float64(records.Load()) / took, waiting: (lockWait() - waited) / took / float64(n)}, nil
+	all := float64(records.Load())
+	end, err := measure.ProcessorTime()
+	return throughput{
+		records: all / took, cost: float64(end-used) / all, waiting: (lockWait() - waited) / took / float64(n),
+	}, err
 }
 
 // lockWait is how long, in seconds, goroutines have waited for locks.
