@@ -157,11 +157,7 @@ func (t *thread) held() int { return t.entries.count + int(t.base.size()) }
 
 // trim forgets the entries before floor. The scopes that they left open stay, as
 // the base of what follows.
-func (t *thread) trim(floor int64) {
-	if first := t.entries.first(); first != nil && first.time < floor {
-		t.drop(t.entries.search(floor))
-	}
-}
+func (t *thread) trim(floor int64) { t.drop(t.entries.searchOldest(floor)) }
 
 // drop forgets the entries before a position.
 func (t *thread) drop(before position) {

@@ -102,6 +102,16 @@ func (l *timeline) search(time int64) position {
 	return position{low, l.chunks[low].search(time)}
 }
 
+// searchOldest is search for a moment that is likely to be near the oldest boundary.
+func (l *timeline) searchOldest(time int64) position {
+	for i := range l.chunks {
+		if c := &l.chunks[i]; c.last >= time {
+			return position{i, c.search(time)}
+		}
+	}
+	return l.end()
+}
+
 // search returns the index of the first entry that is not before time; the last one
 // is not. Programs repeat themselves, so it begins where the entry would be if all were
 // equally far apart, and widens its reach from there.

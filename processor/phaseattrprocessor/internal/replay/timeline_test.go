@@ -78,6 +78,7 @@ func TestTimeline(t *testing.T) {
 				time := times.Draw(t, "time")
 				index := first(func(b boundary.Boundary) bool { return b.Time >= time })
 				require.Equal(t, locate(index), line.search(time))
+				require.Equal(t, locate(index), line.searchOldest(time))
 			},
 			"": func(t *rapid.T) {
 				require.Equal(t, len(list), line.count)
