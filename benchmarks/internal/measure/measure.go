@@ -93,11 +93,23 @@ func cycle(c Contender) (Cost, error) {
 
 // ProcessorTime is what this process has used of the processors.
 func ProcessorTime() (time.Duration, error) {
+	user, system, err := times()
+	return user + system, err
+}
+
+// UserTime is what this process has used of the processors, but for what the system did
+// for it, such as to hand it memory.
+func UserTime() (time.Duration, error) {
+	user, _, err := times()
+	return user, err
+}
+
+func times() (user, system time.Duration, err error) {
 	var usage syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
-		return 0, fmt.Errorf("read the processor time: %w", err)
+		return 0, 0, fmt.Errorf("read the processor time: %w", err)
 	}
-	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano()), nil
+	return time.Duration(usage.Utime.Nano()), time.Duration(usage.Stime.Nano()), nil
 }
 
 // Median returns the middle one of some figures, of each round's.
