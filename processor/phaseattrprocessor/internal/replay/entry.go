@@ -19,13 +19,11 @@ type entry struct {
 	// before is the stack that this boundary found, once what must already have
 	// ended was closed: its top frame, nil when empty.
 	before *frame
-	flags  entryFlags
+	flags
 }
 
-type entryFlags uint8
-
 const (
-	isExit entryFlags = 1 << iota
+	isExit flags = 1 << iota
 	// pops: this exit closes the frame that it found on top.
 	pops
 	// mended: this boundary found another stack than its predecessor left.
@@ -37,16 +35,6 @@ const (
 	// has been counted.
 	counted
 )
-
-func (e *entry) is(flag entryFlags) bool { return e.flags&flag != 0 }
-
-func (e *entry) set(flag entryFlags, on bool) {
-	if on {
-		e.flags |= flag
-	} else {
-		e.flags &^= flag
-	}
-}
 
 // after is the stack that this boundary leaves.
 func (e *entry) after() *frame {

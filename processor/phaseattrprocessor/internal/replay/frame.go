@@ -23,7 +23,7 @@ type frame struct {
 	detail *detail
 	// height is the number of frames on the stack whose top this is.
 	height uint32
-	flags  frameFlags
+	flags
 }
 
 // detail is what few scopes have.
@@ -32,27 +32,15 @@ type detail struct {
 	attributes []boundary.Attribute
 }
 
-type frameFlags uint8
-
 const (
 	// plain: this frame is deeper than all below it and was opened after them, so
 	// it answers for the whole stack.
-	plain frameFlags = 1 << iota
+	plain flags = 1 << iota
 	// phantom: the enter of this frame was lost; a later boundary shows that it was.
 	phantom
 	// attributed: this frame has attributes, or one below it.
 	attributed
 )
-
-func (f *frame) is(flag frameFlags) bool { return f.flags&flag != 0 }
-
-func (f *frame) set(flag frameFlags, on bool) {
-	if on {
-		f.flags |= flag
-	} else {
-		f.flags &^= flag
-	}
-}
 
 // near returns the frame of a scope, if it is one of the top two; nil otherwise.
 func (f *frame) near(scopeID string) *frame {
