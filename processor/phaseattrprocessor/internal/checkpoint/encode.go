@@ -6,7 +6,6 @@ package checkpoint
 import (
 	"encoding/binary"
 	"math"
-	"math/bits"
 
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/replay"
@@ -93,17 +92,11 @@ func (w *writer) id(id string) {
 
 // sharedBytes is how many bytes two texts begin with alike.
 func sharedBytes(a, b string) int {
-	n := min(len(a), len(b))
-	i := 0
-	for ; i+8 <= n; i += 8 {
-		if d := binary.LittleEndian.Uint64([]byte(a[i:i+8])) ^ binary.LittleEndian.Uint64([]byte(b[i:i+8])); d != 0 {
-			return i + bits.TrailingZeros64(d)/8
-		}
+	n := 0
+	for n < min(len(a), len(b)) && a[n] == b[n] {
+		n++
 	}
-	for i < n && a[i] == b[i] {
-		i++
-	}
-	return i
+	return n
 }
 
 // onThread writes which thread it is about from now on.
