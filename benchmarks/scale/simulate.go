@@ -38,7 +38,8 @@ const (
 
 var begin = time.Date(2026, 3, 2, 8, 0, 0, 0, time.UTC)
 
-// figures are what was measured with a number of groups: processor time in nanoseconds.
+// figures are what was measured with a number of groups: processor time in nanoseconds,
+// without that of the system.
 type figures struct {
 	groups int
 	// unmarshal is for a boundary, boundary to take one in, point to answer a data point.
@@ -120,7 +121,7 @@ func (s *simulation) step(ranks []training.Rank, step int, consume func(plog.Log
 // measureBoundaries takes in one more step of some groups, picked at equal distances.
 func (s *simulation) measureBoundaries(ctx context.Context, step int, f *figures) error {
 	var ranks []training.Rank
-	for i := 0; i < len(s.ranks); i += max(len(s.ranks)/sampled, 1) {
+	for i := 0; i < len(s.ranks); i += (len(s.ranks) + sampled - 1) / sampled {
 		ranks = append(ranks, s.ranks[i])
 	}
 	boundaries := 0
@@ -191,7 +192,7 @@ func (s *simulation) measurePoints(ctx context.Context, step int, f *figures) er
 	return err
 }
 
-// timed is the processor time that some work takes, in nanoseconds: its own, without a
+// timed is the user time that some work takes, in nanoseconds: its own, without a
 // garbage collection, and its share of the next one, which comes when as much has been
 // allocated as is alive.
 func (f *figures) timed(work func() error) (float64, error) {
