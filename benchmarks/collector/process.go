@@ -18,6 +18,8 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/phaseattr/phaseattr/test/loopback"
 )
 
 // patience is how long a collector may take to start.
@@ -32,15 +34,12 @@ type collector struct {
 
 // startCollector starts a collector with one processor, or none, between OTLP and OTLP.
 func startCollector(ctx context.Context, binary, processors, use, sink string) (*collector, error) {
-	address, err := freeAddress()
+	addresses, err := loopback.FreeAddresses(2)
 	if err != nil {
 		return nil, err
 	}
-	own, err := freeAddress()
-	if err != nil {
-		return nil, err
-	}
-	_, port, _ := net.SplitHostPort(own)
+	address := addresses[0]
+	_, port, _ := net.SplitHostPort(addresses[1])
 	config := fmt.Sprintf(`yaml:{
 receivers: {otlp: {protocols: {grpc: {endpoint: %q, max_recv_msg_size_mib: 64}}}},
 processors: %s,
@@ -66,14 +65,6 @@ service: {
 		return nil, errors.Join(fmt.Errorf("wait for the collector: %w", err), c.stop())
 	}
 	return c, nil
-}
-
-func freeAddress() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return listener.Addr().String(), listener.Close()
 }
 
 // stop ends the collector. What it said is in the error if it did not end well.

@@ -63,7 +63,8 @@ func Start(t *testing.T) *Rig {
 
 func start(t *testing.T, s setup) *Rig {
 	t.Helper()
-	addresses := loopback.FreeAddresses(t, 5+len(s.jobs))
+	addresses, err := loopback.FreeAddresses(5 + len(s.jobs))
+	require.NoError(t, err)
 	server, health, otlp, telemetry, counters := addresses[0], addresses[1], addresses[2], addresses[3], addresses[4]
 	telemetryHost, telemetryPort, err := net.SplitHostPort(telemetry)
 	require.NoError(t, err)

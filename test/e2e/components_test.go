@@ -5,21 +5,16 @@
 
 package e2e
 
-import (
-	"testing"
-
-	"github.com/phaseattr/phaseattr/test/loopback"
-)
+import "testing"
 
 // TestComponentIDsShareNothing sends the boundaries of one run through phase_attr/a,
 // those of another through phase_attr/b, and the metrics and spans of both through
 // both: each knows only the run whose boundaries it saw, in all its pipelines.
 func TestComponentIDsShareNothing(t *testing.T) {
 	single, threads := loadCapture(t, "single"), loadCapture(t, "threads")
-	addresses := loopback.FreeAddresses(t, 1)
-	a := start(t, []string{"OTLP_B_ADDRESS=" + addresses[0]}, "components.yaml")
+	a := start(t, nil, "components.yaml")
 	b := *a // the same process
-	b.otlp = addresses[0]
+	b.otlp = a.second
 
 	a.send(t, single.logs(t, single.events))
 	b.send(t, threads.logs(t, threads.events))

@@ -27,8 +27,6 @@ import (
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/pdata/ptrace"
-
-	"github.com/phaseattr/phaseattr/test/loopback"
 )
 
 const (
@@ -109,7 +107,7 @@ func killAgainAndAgain(t *testing.T, kills int, storage ...string) *verdict {
 		if inARow < startingInARow && random.Float64() < startingShare {
 			inARow++
 			v.starting++
-			c, _ := launchWithLoad(t, env, onTop)
+			c := launch(t, env, onTop...)
 			<-time.After(time.Duration(random.Int64N(2 * int64(p.startTook+time.Millisecond))))
 			c.kill(t)
 			continue
@@ -188,7 +186,8 @@ type plant struct {
 
 	mu sync.Mutex
 	// opened is closed once there is a collector.
-	opened     chan struct{}
+	opened chan struct{}
+	// load is the other entrance of main, for what is not kept.
 	main, load *collector
 	// How long the last start took, and the longest one.
 	startTook, longestStart time.Duration
@@ -200,13 +199,13 @@ func newPlant() *plant { return &plant{opened: make(chan struct{})} }
 func (p *plant) open(t *testing.T, env, configuration []string) *collector {
 	t.Helper()
 	launched := time.Now()
-	c, load := launchWithLoad(t, env, configuration)
+	c := launch(t, env, configuration...)
 	c.waitUntilReady(t, 1)
 	p.startTook = time.Since(launched)
 	p.longestStart = max(p.longestStart, p.startTook)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.main, p.load = c, load
+	p.main, p.load = c, &collector{otlp: c.second}
 	close(p.opened)
 	return c
 }
@@ -216,15 +215,6 @@ func (p *plant) closed() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.opened = make(chan struct{})
-}
-
-// launchWithLoad launches a collector, which has another entrance, load, for what is not
-// kept.
-func launchWithLoad(t *testing.T, env, configuration []string) (c, load *collector) {
-	t.Helper()
-	address := loopback.FreeAddresses(t, 1)[0]
-	c = launch(t, append([]string{"LOAD_ADDRESS=" + address}, env...), configuration...)
-	return c, &collector{otlp: address}
 }
 
 // entrance is where a request goes, as soon as there is a collector.

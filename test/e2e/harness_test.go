@@ -38,6 +38,7 @@ const (
 // collector is a running collector.
 type collector struct {
 	otlp      string // the address that takes OTLP over HTTP
+	second    string // another one, where the configuration has two
 	health    string // the address of the health check
 	telemetry string // the address of the collector's own metrics
 	output    string // the folder that the file exporters write to
@@ -65,9 +66,10 @@ func launch(t *testing.T, env []string, onTop ...string) *collector {
 	binary := os.Getenv("OTELCOL_PHASEATTR")
 	require.NotEmpty(t, binary, "OTELCOL_PHASEATTR must hold the path of the built collector; make e2e sets it")
 
-	addresses := loopback.FreeAddresses(t, 3)
+	addresses, err := loopback.FreeAddresses(4) // at once, so that no two are the same
+	require.NoError(t, err)
 	c := &collector{
-		otlp: addresses[0], health: addresses[1], telemetry: addresses[2],
+		otlp: addresses[0], second: addresses[1], health: addresses[2], telemetry: addresses[3],
 		output: t.TempDir(), log: filepath.Join(t.TempDir(), "log"), exited: make(chan struct{}),
 	}
 	var args []string
@@ -85,7 +87,7 @@ func launch(t *testing.T, env []string, onTop ...string) *collector {
 
 	c.command = exec.Command(binary, args...)
 	c.command.Env = append(os.Environ(),
-		"OTLP_ADDRESS="+c.otlp, "HEALTH_ADDRESS="+c.health, "TELEMETRY_PORT="+telemetryPort, "OUTPUT="+c.output)
+		"OTLP_ADDRESS="+c.otlp, "SECOND_ADDRESS="+c.second, "HEALTH_ADDRESS="+c.health, "TELEMETRY_PORT="+telemetryPort, "OUTPUT="+c.output)
 	c.command.Env = append(c.command.Env, env...)
 	c.command.Stdout, c.command.Stderr = printed, printed
 	require.NoError(t, c.command.Start())
