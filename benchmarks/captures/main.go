@@ -118,7 +118,7 @@ func (r *recording) measure(ctx context.Context, rounds int) (whole, resolve flo
 		{Name: "take in and resolve", Run: func() error { return startAnd(ctx, pipeline.Clone(r.events), true) }},
 		{Name: "copy", Run: func() error { pipeline.Clone(r.records); return nil }},
 		{Name: "resolve", Run: func() error { return known.Logs.ConsumeLogs(ctx, pipeline.Clone(r.records)) }},
-	}, rounds)
+	}, rounds, 1)
 	if err != nil {
 		return 0, 0, err
 	}

@@ -5,7 +5,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"os"
 	"time"
 
@@ -16,16 +15,11 @@ import (
 	"github.com/phaseattr/phaseattr/benchmarks/internal/training"
 )
 
-// preparedBatches is how many batches there are for a round: more than can be
-// unmarshalled between two garbage collections.
-const preparedBatches = 800
-
-// turn is which intake was the last one to work.
-type turn struct{ last *intake }
+// batchesInARow is how many batches an intake takes in before it is another one's turn.
+const batchesInARow = 20
 
 // intake unmarshals one batch after the other, and lets a processor take them in.
 type intake struct {
-	turn        *turn
 	stream      *stream
 	batches     [][]byte
 	marshaler   plog.ProtoMarshaler
@@ -36,9 +30,8 @@ type intake struct {
 }
 
 // start starts the processor of a contestant, and fills its window.
-func (c *contestant) start(ctx context.Context, t *turn, window time.Duration, folder string) (*intake, error) {
+func (c *contestant) start(ctx context.Context, window time.Duration, folder string) (*intake, error) {
 	n := &intake{
-		turn:    t,
 		stream:  newStream(begin, 0, 0),
 		consume: func(plog.Logs) error { return nil },
 		stop:    func() error { return nil },
@@ -68,18 +61,9 @@ func (c *contestant) start(ctx context.Context, t *turn, window time.Duration, f
 	return n, err
 }
 
-// prepare makes the batches of a round. What the last intake has left goes first, so
-// that it is no part of the heap.
+// prepare makes the batches of a turn.
 func (n *intake) prepare() error {
-	if last := n.turn.last; last != nil {
-		for len(last.batches) > 0 {
-			if err := last.work(); err != nil {
-				return err
-			}
-		}
-	}
-	n.turn.last = n
-	for len(n.batches) < preparedBatches {
+	for range batchesInARow {
 		data, err := n.marshaler.MarshalLogs(n.stream.next())
 		if err != nil {
 			return err
@@ -90,9 +74,6 @@ func (n *intake) prepare() error {
 }
 
 func (n *intake) work() error {
-	if len(n.batches) == 0 {
-		return errors.New("there are no more batches for this round")
-	}
 	batch, err := n.unmarshaler.UnmarshalLogs(n.batches[0])
 	if err != nil {
 		return err

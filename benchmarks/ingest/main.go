@@ -97,9 +97,8 @@ func takingIn(ctx context.Context, o options, out io.Writer) (err error) {
 
 	all := contestants(o.window)
 	var contenders []measure.Contender
-	t := &turn{}
 	for i := range all {
-		intake, failed := all[i].start(ctx, t, o.window, filepath.Join(folder, strconv.Itoa(i)))
+		intake, failed := all[i].start(ctx, o.window, filepath.Join(folder, strconv.Itoa(i)))
 		if failed != nil {
 			return fmt.Errorf("%s: %w", all[i].name, failed)
 		}
@@ -108,7 +107,7 @@ func takingIn(ctx context.Context, o options, out io.Writer) (err error) {
 	}
 	records := float64(newStream(begin, 0, 0).next().LogRecordCount())
 	fmt.Fprintf(os.Stderr, "measuring in %d rounds\n", o.rounds)
-	costs, err := measure.Rounds(contenders, o.rounds)
+	costs, err := measure.Rounds(contenders, o.rounds, batchesInARow)
 	if err != nil {
 		return err
 	}

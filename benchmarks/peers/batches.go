@@ -126,8 +126,10 @@ func put(attrs pcommon.Map) {
 
 // workload is batches of one kind, and what is measured with them.
 type workload struct {
-	name       string
-	records    int
+	name    string
+	records int
+	// batches is how many there are. In each turn all of them are taken.
+	batches    int
 	contenders []measure.Contender
 }
 
@@ -137,7 +139,7 @@ type workload struct {
 func newWorkload[T any](
 	ctx context.Context, name string, s signal[T], batches []T, ranks []training.Rank, all []*pipelines,
 ) (*workload, error) {
-	w := &workload{name: name}
+	w := &workload{name: name, batches: len(batches)}
 	s.each(batches[0], func(record) { w.records++ })
 	add := func(name string, work func(T) error) {
 		next := 0

@@ -35,7 +35,7 @@ func (t *table) measure(w *workload, o options) error {
 		return nil
 	}
 	fmt.Fprintf(os.Stderr, "measuring %s, %d records\n", w.name, w.records)
-	costs, err := measure.Rounds(w.contenders, o.rounds)
+	costs, err := measure.Rounds(w.contenders, o.rounds, w.batches)
 	if err != nil {
 		return err
 	}

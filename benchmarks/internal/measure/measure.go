@@ -1,23 +1,26 @@
 // Copyright The phaseattr Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package measure times contenders against each other in short rounds, so that what
-// else the machine does meets all of them.
+// Package measure times contenders against each other in turns so short that what else
+// the machine does meets all of them.
 package measure
 
 import (
 	"fmt"
 	"runtime"
-	"runtime/metrics"
+	"runtime/debug"
 	"slices"
 	"syscall"
 	"time"
 )
 
+// turnsPerRound is how many turns a round has: what one figure comes from.
+const turnsPerRound = 5
+
 // Contender is something to be measured.
 type Contender struct {
 	Name string
-	// Prepare, if there is one, does before each round what is not to be measured.
+	// Prepare, if there is one, does before each stint what is not to be measured.
 	Prepare func() error
 	// Run does the work once.
 	Run func() error
@@ -25,8 +28,8 @@ type Contender struct {
 
 // Cost is what a contender's work took, once.
 type Cost struct {
-	// Time is processor time, the garbage collector's included. What other programs do
-	// on the machine is not in it.
+	// Time is processor time, with the share of the garbage collector's that the garbage
+	// comes to. What other programs do on the machine is not in it.
 	Time time.Duration
 	// Bytes and Allocs are what was allocated.
 	Bytes, Allocs float64
@@ -37,58 +40,87 @@ func (c Cost) Minus(d Cost) Cost {
 	return Cost{c.Time - d.Time, c.Bytes - d.Bytes, c.Allocs - d.Allocs}
 }
 
-// Rounds measures contenders in turn for a number of rounds. It returns their costs by
-// contender and round. Each round begins with another one.
-func Rounds(contenders []Contender, rounds int) ([][]Cost, error) {
+// Rounds measures contenders for a number of rounds. It returns their costs by contender
+// and round. In each turn of a round, every contender works runs times in a row; each turn
+// begins with another one. Garbage is collected between the turns only: a contender pays
+// for its part of a collection, of which Go by default makes one whenever as much has been
+// allocated as is alive.
+func Rounds(contenders []Contender, rounds, runs int) ([][]Cost, error) {
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	costs := make([][]Cost, len(contenders))
-	for round := range rounds {
-		for i := range contenders {
-			at := (i + round) % len(contenders)
-			cost, err := cycle(contenders[at])
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", contenders[at].Name, err)
+	turn := 0
+	for range rounds {
+		sums := make([]Cost, len(contenders))
+		collecting := 0.0 // nanoseconds for a byte
+		for range turnsPerRound {
+			for i := range contenders {
+				at := (i + turn) % len(contenders)
+				cost, err := stint(contenders[at], runs)
+				if err != nil {
+					return nil, fmt.Errorf("%s: %w", contenders[at].Name, err)
+				}
+				sums[at].Time += cost.Time
+				sums[at].Bytes += cost.Bytes
+				sums[at].Allocs += cost.Allocs
 			}
-			costs[at] = append(costs[at], cost)
+			turn++
+			price, err := collect()
+			if err != nil {
+				return nil, err
+			}
+			collecting += price / turnsPerRound
+		}
+		for i, sum := range sums {
+			works := float64(turnsPerRound * runs)
+			costs[i] = append(costs[i], Cost{
+				Time:   time.Duration((float64(sum.Time) + sum.Bytes*collecting) / works),
+				Bytes:  sum.Bytes / works,
+				Allocs: sum.Allocs / works,
+			})
 		}
 	}
 	return costs, nil
 }
 
-// cycle lets a contender work from the end of one garbage collection to that of the
-// next, so that it pays for the garbage that it makes, no more and no less.
-func cycle(c Contender) (Cost, error) {
+// stint lets a contender work some times, and returns what that took in all.
+func stint(c Contender, runs int) (Cost, error) {
 	if c.Prepare != nil {
 		if err := c.Prepare(); err != nil {
 			return Cost{}, err
 		}
 	}
-	runtime.GC()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	collections := []metrics.Sample{{Name: "/gc/cycles/total:gc-cycles"}}
-	metrics.Read(collections)
-	first := collections[0].Value.Uint64()
 	start, err := ProcessorTime()
 	if err != nil {
 		return Cost{}, err
 	}
-	n := 0
-	for ; collections[0].Value.Uint64() == first; n++ {
+	for range runs {
 		if failed := c.Run(); failed != nil {
 			return Cost{}, failed
 		}
-		metrics.Read(collections)
 	}
 	end, err := ProcessorTime()
-	if err != nil {
-		return Cost{}, err
-	}
 	runtime.ReadMemStats(&after)
 	return Cost{
-		Time:   (end - start) / time.Duration(n),
-		Bytes:  float64(after.TotalAlloc-before.TotalAlloc) / float64(n),
-		Allocs: float64(after.Mallocs-before.Mallocs) / float64(n),
-	}, nil
+		Time:   end - start,
+		Bytes:  float64(after.TotalAlloc - before.TotalAlloc),
+		Allocs: float64(after.Mallocs - before.Mallocs),
+	}, err
+}
+
+// collect collects the garbage, and returns what that took in nanoseconds for each byte
+// that is alive.
+func collect() (float64, error) {
+	start, err := ProcessorTime()
+	if err != nil {
+		return 0, err
+	}
+	runtime.GC()
+	end, err := ProcessorTime()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return float64(end-start) / float64(m.HeapAlloc), err
 }
 
 // ProcessorTime is what this process has used of the processors.
