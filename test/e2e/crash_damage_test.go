@@ -17,6 +17,7 @@ import (
 	"strings"
 	"testing"
 	"text/tabwriter"
+	"time"
 
 	"github.com/open-telemetry/opentelemetry-collector-contrib/extension/storage/filestorage"
 	"github.com/stretchr/testify/assert"
@@ -34,6 +35,8 @@ const (
 	pageSize         = 4096
 	// maxAttempts is how often a file has to be opened in vain before another one is begun.
 	maxAttempts = 5
+	// openingTakes is how long a collector may take to open what is stored, at the most.
+	openingTakes = 10 * time.Second
 )
 
 // damage is what can happen to what is stored.
@@ -135,9 +138,11 @@ func somePage(random *rand.Rand, content []byte) []byte {
 // must be answered right.
 //
 // file_storage reads a file that it opens in a goroutine of its own, in which a panic
-// ends the process, whatever its caller does. A collector that ends so is started again,
-// and must come up after as many attempts as a file has to be opened; so must the storage,
-// if its file is no reason to die but cannot be opened. Nothing saves it if the file that
+// ends the process, whatever its caller does; a page that claims to be very long keeps it
+// busy until the memory runs out. A collector that ends so, or is ended since it does not
+// come up, is started again, and must come up after as many attempts as a file has to be
+// opened; so must the storage, if its file is no reason to die but cannot be opened.
+// Nothing saves it if the file that
 // counts the attempts is the one that is damaged: an operator takes it away.
 func TestDamagedStorage(t *testing.T) {
 	for _, way := range []struct {
@@ -188,7 +193,7 @@ func TestDamagedStorage(t *testing.T) {
 			assert.Zero(t, all.strange, "answers with a phase that was not sent before")
 			assert.Zero(t, all.wrong, "wrong answers in sessions that were not damaged")
 			if !way.mortal {
-				assert.NotZero(t, all.deaths+all.failures["open"]+all.failures["read"], "damages that showed")
+				assert.NotZero(t, all.deaths+all.hung+all.failures["open"]+all.failures["read"], "damages that showed")
 			}
 			assert.NotZero(t, all.answered, "records with a phase")
 			assert.NotZero(t, all.whole, "records of sessions that were not damaged")
@@ -199,9 +204,9 @@ func TestDamagedStorage(t *testing.T) {
 // outcome is what became of the rounds after one kind of damage.
 type outcome struct {
 	rounds int
-	// deaths is how many collectors file_storage ended as they started, operator how
-	// often an operator had to take something away.
-	deaths, operator int
+	// deaths is how many collectors file_storage ended as they started, hung how many it
+	// did not let start, operator how often an operator had to take something away.
+	deaths, hung, operator int
 	// failures counts them by operation.
 	failures map[string]int
 	// records is how many were sent, missing how many of them did not come out, answered
@@ -244,14 +249,19 @@ func (o *outcome) start(t *testing.T, directory, recreate string, mortal bool) *
 	var printed string
 	for range maxAttempts + 1 {
 		c := launch(t, env, configuration...)
-		c.eventuallyOrExit(t, "ready", func() bool { return c.ready(t, 1) })
-		if c.running() {
+		up := c.await(openingTakes, func() bool { return c.ready(t, 1) })
+		if up && c.running() {
 			return c
 		}
+		if up {
+			o.deaths++
+		} else {
+			o.hung++
+			c.quit()
+		}
 		printed = string(c.printed(t))
-		require.Contains(t, printed, "bbolt.(*DB).freepages.func", "how the collector ended")
+		require.Contains(t, printed, "bbolt.(*DB).freepages.func", "what the collector was at in the end")
 		c.killed = true
-		o.deaths++
 	}
 	require.True(t, mortal, "no collector comes up; the last one printed:\n%s", printed)
 	o.operator++
@@ -440,10 +450,10 @@ func (o outcomes) print(t *testing.T) *outcome {
 	t.Helper()
 	var text strings.Builder
 	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "damage\trounds\tdeaths in file_storage\ttaken away by hand\tnot opened\tunreadable\tnot written\t"+
+	fmt.Fprintln(w, "damage\trounds\tdeaths in file_storage\thung in it\ttaken away by hand\tnot opened\tunreadable\tnot written\t"+
 		"records\tmissing\twith a phase\tof these not sent before\tof whole sessions\tof these wrong\t")
 	row := func(kind string, o *outcome) {
-		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t\n", kind, o.rounds, o.deaths, o.operator,
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t\n", kind, o.rounds, o.deaths, o.hung, o.operator,
 			o.failures["open"], o.failures["read"], o.failures["write"],
 			o.records, o.missing, o.answered, o.strange, o.whole, o.wrong)
 	}
@@ -453,6 +463,7 @@ func (o outcomes) print(t *testing.T) *outcome {
 		row(kind, one)
 		all.rounds += one.rounds
 		all.deaths += one.deaths
+		all.hung += one.hung
 		all.operator += one.operator
 		for operation, times := range one.failures {
 			all.failures[operation] += times

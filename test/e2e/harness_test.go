@@ -102,12 +102,20 @@ func launch(t *testing.T, env []string, onTop ...string) *collector {
 // cleanUp kills a collector that a failed test left behind, and shows what it printed.
 func (c *collector) cleanUp(t *testing.T) {
 	t.Helper()
-	if c.running() {
-		_ = c.command.Process.Kill()
-		<-c.exited
-	}
+	c.quit()
 	if t.Failed() && !c.killed {
 		t.Logf("the collector printed:\n%s", c.printed(t))
+	}
+}
+
+// quit ends a collector that does not end by itself. It prints what it was at.
+func (c *collector) quit() {
+	_ = c.command.Process.Signal(syscall.SIGQUIT)
+	select {
+	case <-c.exited:
+	case <-time.After(patience):
+		_ = c.command.Process.Kill()
+		<-c.exited
 	}
 }
 
@@ -139,24 +147,25 @@ func (c *collector) ready(t *testing.T, nth int) bool {
 // eventually waits for a condition, but no longer than the collector runs.
 func (c *collector) eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	c.eventuallyOrExit(t, what, condition)
+	require.True(t, c.await(patience, condition), "waited in vain for: %s", what)
 	if !c.running() && !condition() {
 		require.FailNow(t, "the collector exited", "waiting for: %s", what)
 	}
 }
 
-// eventuallyOrExit waits for a condition or the end of the collector.
-func (c *collector) eventuallyOrExit(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	for deadline := time.After(patience); !condition(); {
+// await waits for a condition or the end of the collector. It returns false when neither
+// came in time.
+func (c *collector) await(limit time.Duration, condition func() bool) bool {
+	for deadline := time.After(limit); !condition(); {
 		select {
 		case <-c.exited:
-			return
+			return true
 		case <-deadline:
-			require.FailNow(t, "waited in vain", "for: %s", what)
+			return false
 		case <-time.After(tick):
 		}
 	}
+	return true
 }
 
 // client keeps as many connections as the tests have senders.
