@@ -6,6 +6,7 @@ package replay
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
@@ -16,12 +17,13 @@ const answersKept = 24
 // answerLog remembers the moments that a group was last asked about, so that a late
 // boundary can tell how many answers it would have changed.
 type answerLog struct {
+	// newest is the newest of the moments; never before there is one.
+	newest atomic.Int64
+
 	// mu guards what follows.
-	mu      sync.Mutex
-	recent  []answered
-	next    int
-	newest  int64
-	started bool
+	mu     sync.Mutex
+	recent []answered
+	next   int
 }
 
 // answered is a moment and the number of records that were answered for it.
@@ -33,8 +35,8 @@ type answered struct {
 func (l *answerLog) note(at, records int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.started || at > l.newest {
-		l.newest, l.started = at, true
+	if at > l.newest.Load() {
+		l.newest.Store(at)
 	}
 	if l.recent == nil {
 		l.recent = make([]answered, 0, answersKept) // to grow into it would take more
@@ -50,11 +52,11 @@ func (l *answerLog) note(at, records int64) {
 // touchedBy returns the moments whose answers a boundary at a time may change: none
 // when it is newer than all.
 func (l *answerLog) touchedBy(time int64) []answered {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !l.started || l.newest < time {
+	if l.newest.Load() < time {
 		return nil
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	return slices.Clone(l.recent)
 }
 

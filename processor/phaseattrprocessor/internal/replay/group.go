@@ -54,10 +54,12 @@ type group struct {
 const never = math.MinInt64
 
 func newGroup(key boundary.Group, options *Options, stats *counters) *group {
-	return &group{
+	g := &group{
 		key: key, options: options, stats: stats,
 		evicted: never, lastEnter: never, maxSequence: never, stopped: never, succeeded: never,
 	}
+	g.answers.newest.Store(never)
+	return g
 }
 
 // update lets f change the group, and brings the index's counters up to date. It
