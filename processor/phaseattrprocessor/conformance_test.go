@@ -150,7 +150,7 @@ func (c *conformanceCase) replay(t *testing.T) int {
 	groups := map[boundary.Group]bool{}
 	for i, raw := range c.Events {
 		record := logRecord(t, raw)
-		fields := boundary.LogFields(record, pcommon.NewMap(), pcommon.NewMap())
+		fields := boundary.NewFields(record.Attributes(), boundary.MapBody(record), pcommon.NewMap(), pcommon.NewMap())
 		event := reader.Event(record, &fields)
 		group, reason := reader.Group(&fields)
 		isBoundary := false
@@ -194,7 +194,7 @@ func (c *conformanceCase) replay(t *testing.T) int {
 			}
 		} else {
 			record := logRecord(t, q.Event)
-			fields := boundary.LogFields(record, pcommon.NewMap(), pcommon.NewMap())
+			fields := boundary.NewFields(record.Attributes(), boundary.MapBody(record), pcommon.NewMap(), pcommon.NewMap())
 			origin = reader.Origin(&fields)
 			if group, reason := reader.Group(&fields); reason == boundary.OK {
 				event := reader.Event(record, &fields)

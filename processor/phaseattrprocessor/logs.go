@@ -6,6 +6,7 @@ package phaseattrprocessor
 import (
 	"context"
 
+	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/processor"
 
@@ -56,8 +57,10 @@ func (p *instance) takeIn(ctx context.Context, ld plog.Logs) {
 		dropped := false
 		resource.ScopeLogs().RemoveIf(func(scope plog.ScopeLogs) bool {
 			before := scope.LogRecords().Len()
+			fields := boundary.NewFields(pcommon.Map{}, pcommon.Map{}, scope.Scope().Attributes(), resource.Resource().Attributes())
+			took.home = p.reader.Home(&fields)
 			scope.LogRecords().RemoveIf(func(record plog.LogRecord) bool {
-				fields := boundary.LogFields(record, scope.Scope().Attributes(), resource.Resource().Attributes())
+				fields.SetLog(record)
 				event := p.reader.Event(record, &fields)
 				if event.Type == "" {
 					return false
@@ -83,6 +86,8 @@ func (p *instance) takeIn(ctx context.Context, ld plog.Logs) {
 type intake struct {
 	arrival *replay.Arrival
 	entry   *checkpoint.Entry
+	// home is that of the scope that is being read.
+	home boundary.Home
 	// paths are those of its boundaries.
 	paths boundary.Paths
 	// accepted counts the boundaries that were taken.
@@ -95,7 +100,7 @@ type intake struct {
 func (p *instance) takeInEvent(
 	ctx context.Context, event *boundary.Event, fields *boundary.Fields, took *intake,
 ) (group boundary.Group, taken bool) {
-	group, reason := p.reader.Group(fields)
+	group, reason := p.reader.GroupFrom(&took.home, fields)
 	if reason == boundary.OK && !event.HasTime {
 		reason = boundary.BadTime
 	}

@@ -130,7 +130,7 @@ func capturedRun(tb testing.TB, name string) []runEvent {
 	var run []runEvent
 	for _, line := range readLines(tb, name+".jsonl") {
 		record := logRecord(tb, line)
-		fields := boundary.LogFields(record, pcommon.NewMap(), pcommon.NewMap())
+		fields := boundary.NewFields(record.Attributes(), boundary.MapBody(record), pcommon.NewMap(), pcommon.NewMap())
 		event := reader.Event(record, &fields)
 		group, reason := reader.Group(&fields)
 		require.Equal(tb, boundary.OK, reason)

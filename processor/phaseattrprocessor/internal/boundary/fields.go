@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/plog"
 )
 
 // Fields are the places in which the fields of one record are looked for, first
@@ -24,14 +25,11 @@ const ownPlaces = 2
 // NewFields lists the places in order: the record's attributes and map body, and the
 // attributes of its scope and resource. A zero Map is left out.
 func NewFields(attributes, body, scope, resource pcommon.Map) Fields {
-	var f Fields
-	for i, m := range [...]pcommon.Map{attributes, body, scope, resource} {
-		if m != (pcommon.Map{}) {
-			f.places[i] = Place{m, ^Present(0)} // anything may be there
-		}
-	}
-	return f
+	return Fields{places: [...]Place{anyIn(attributes), anyIn(body), anyIn(scope), anyIn(resource)}}
 }
+
+// SetLog sets the attributes and the map body to those of a log record.
+func (f *Fields) SetLog(lr plog.LogRecord) { f.SetRecord(anyIn(lr.Attributes()), anyIn(MapBody(lr))) }
 
 // SetRecord sets the attributes and the map body of the record.
 func (f *Fields) SetRecord(attributes, body Place) { f.places[0], f.places[1] = attributes, body }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog"
 )
 
@@ -70,9 +71,14 @@ func FuzzBoundary(f *testing.F) {
 
 		reader := newReader()
 		reader.Exact = exact
-		fields := LogFields(record, scope.Scope().Attributes(), resource.Resource().Attributes())
+		fields := NewFields(record.Attributes(), MapBody(record), scope.Scope().Attributes(), resource.Resource().Attributes())
 		event := reader.Event(record, &fields)
 		group, groupReason := reader.Group(&fields)
+		scopeOnly := NewFields(pcommon.Map{}, pcommon.Map{}, scope.Scope().Attributes(), resource.Resource().Attributes())
+		home := reader.Home(&scopeOnly)
+		atHome, homeReason := reader.GroupFrom(&home, &fields)
+		assert.Equal(t, group, atHome)
+		assert.Equal(t, groupReason, homeReason)
 		reader.Origin(&fields)
 		b, reason := reader.Boundary(&event, &fields, new(Paths))
 

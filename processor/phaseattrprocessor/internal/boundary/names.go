@@ -102,6 +102,14 @@ type Place struct {
 	present Present
 }
 
+// anyIn is the place of a map that has not been looked through: anything may be there.
+func anyIn(m pcommon.Map) Place {
+	if m == (pcommon.Map{}) {
+		return Place{}
+	}
+	return Place{m, ^Present(0)}
+}
+
 // Present says which of the names are there.
 func (p *Place) Present() Present { return p.present }
 

@@ -98,6 +98,28 @@ func (r *Reader) Group(f *Fields) (Group, Reason) {
 	return Group{Session: session, Rank: rank}, OK
 }
 
+// Home is where the records of a scope belong that do not say it themselves.
+type Home struct {
+	group  Group
+	reason Reason
+}
+
+// Home reads the home of a scope's records from fields that have no record.
+func (r *Reader) Home(f *Fields) Home {
+	group, reason := r.Group(f)
+	return Home{group, reason}
+}
+
+// GroupFrom is Group for a record whose home is known.
+func (r *Reader) GroupFrom(home *Home, f *Fields) (Group, Reason) {
+	_, session := f.getOwn(r.SessionKey)
+	_, rank := f.getOwn(r.RankKey)
+	if session || rank {
+		return r.Group(f)
+	}
+	return home.group, home.reason
+}
+
 func (r *Reader) rank(v pcommon.Value, found bool) (int64, bool) {
 	if !found {
 		return 0, true
@@ -153,11 +175,6 @@ func (e *Event) Stop() bool { return e.Type == eventStop }
 
 // IsBoundary tells whether the event's type is that of a boundary.
 func (e *Event) IsBoundary() bool { return e.Type == eventPhaseEnter || e.Type == eventPhaseExit }
-
-// LogFields lists the places in which a log record's fields are looked for.
-func LogFields(lr plog.LogRecord, scope, resource pcommon.Map) Fields {
-	return NewFields(lr.Attributes(), MapBody(lr), scope, resource)
-}
 
 // MapBody is the body of a log record if it is a map, and else a zero Map.
 func MapBody(lr plog.LogRecord) pcommon.Map {

@@ -276,7 +276,7 @@ func TestOfFieldsThatAreThereTwiceTheFirstCounts(t *testing.T) {
 		]}}}]}]}]}]}`))
 	require.NoError(t, err)
 	record := logs.ResourceLogs().At(0).ScopeLogs().At(0).LogRecords().At(0)
-	fields := LogFields(record, pcommon.Map{}, pcommon.Map{})
+	fields := NewFields(record.Attributes(), MapBody(record), pcommon.Map{}, pcommon.Map{})
 	event := newReader().Event(record, &fields)
 	b, reason := newReader().Boundary(&event, &fields, new(Paths))
 	require.Equal(t, OK, reason)
@@ -364,6 +364,27 @@ func TestGroupIsTheSessionAndTheRank(t *testing.T) {
 	}
 }
 
+func TestRecordsBelongToTheirScopesGroupUnlessTheySayOtherwise(t *testing.T) {
+	reader := newReader()
+	for _, scope := range []object{{"session_id": "run", "rank": int64(3)}, {"session_id": "run"}, {"rank": "first"}, {}} {
+		none := newFields(t, object{}, object{}, scope)
+		home := reader.Home(&none)
+		for _, own := range []object{
+			{}, {"step": int64(1)}, {"session_id": "other"}, {"session_id": int64(1)}, {"rank": int64(5)}, {"rank": "first"},
+			{"session_id": "other", "rank": int64(5)},
+		} {
+			for place, fields := range map[string]Fields{
+				"attributes": newFields(t, own, object{}, scope), "body": newFields(t, object{}, own, scope),
+			} {
+				want, wantReason := reader.Group(&fields)
+				group, reason := reader.GroupFrom(&home, &fields)
+				assert.Equal(t, want, group, "%v in the %s, %v around it", own, place, scope)
+				assert.Equal(t, wantReason, reason, "%v in the %s, %v around it", own, place, scope)
+			}
+		}
+	}
+}
+
 func TestGroupIsReadUnderTheNamesThatTheReaderIsGiven(t *testing.T) {
 	reader := newReader()
 	reader.SessionKey, reader.RankKey = "job.id", "node"
@@ -384,7 +405,7 @@ func TestFieldsAreLookedForInAttributesBodyScopeAndResource(t *testing.T) {
 			place.PutStr(key, name) // every place has what the places before it have, and more
 		}
 	}
-	fields := LogFields(record, scope, resource)
+	fields := NewFields(record.Attributes(), MapBody(record), scope, resource)
 	for _, key := range []string{"body", "scope", "resource"} {
 		v, ok := fields.Get(key)
 		require.True(t, ok, key)
@@ -398,7 +419,7 @@ func TestFieldsAreLookedForInAttributesBodyScopeAndResource(t *testing.T) {
 
 	// A body that is no map is no place.
 	record.Body().SetStr("body")
-	fields = LogFields(record, scope, resource)
+	fields = NewFields(record.Attributes(), MapBody(record), scope, resource)
 	v, _ = fields.Get("body")
 	assert.Equal(t, "scope", v.Str())
 }
