@@ -35,7 +35,7 @@ type options struct {
 
 func main() {
 	var o options
-	flag.IntVar(&o.rounds, "rounds", 15, "rounds that each contender is measured in")
+	flag.IntVar(&o.rounds, "rounds", 31, "rounds that each contender is measured in")
 	flag.DurationVar(&o.window, "window", 5*time.Minute, "how much event time is kept")
 	flag.IntVar(&o.fullRanks, "full", 80, "ranks with a full window that the heap is measured with")
 	flag.IntVar(&o.idleRanks, "idle", 10_000, "idle ranks that the heap is measured with")
