@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"go.opentelemetry.io/collector/consumer/consumertest"
@@ -29,11 +30,13 @@ const (
 	stride = 12
 	// ranksPerJob is how many ranks a session has.
 	ranksPerJob = 1000
-	// batches is how many batches of data points, of a node each, are answered.
-	batches = 200
+	// batches is how many batches of data points, of a node each, are answered in a row.
+	batches = 50
 	// sampled is how many groups, at the most, step once more to be measured: what they
 	// allocate meanwhile must not be as much as all that is alive.
 	sampled = 10_000
+	// rounds is how often each thing is measured; the middle one of the figures counts.
+	rounds = 7
 )
 
 var begin = time.Date(2026, 3, 2, 8, 0, 0, 0, time.UTC)
@@ -118,48 +121,68 @@ func (s *simulation) step(ranks []training.Rank, step int, consume func(plog.Log
 	return boundaries, nil
 }
 
-// measureBoundaries takes in one more step of some groups, picked at equal distances.
+// measureBoundaries takes in some more steps of some groups, picked at equal distances.
 func (s *simulation) measureBoundaries(ctx context.Context, step int, f *figures) error {
 	var ranks []training.Rank
 	for i := 0; i < len(s.ranks); i += (len(s.ranks) + sampled - 1) / sampled {
 		ranks = append(ranks, s.ranks[i])
 	}
 	boundaries := 0
-	makeOnly := func() (err error) {
-		boundaries, err = s.step(ranks, step, func(plog.Logs) error { return nil })
+	work := func(consume func(plog.Logs) error) (float64, error) {
+		return f.timed(func() (err error) {
+			boundaries, err = s.step(ranks, step, consume)
+			return err
+		})
+	}
+	none := func(plog.Logs) error { return nil }
+	if _, err := work(none); err != nil { // the memory that is measured with has been used before
 		return err
 	}
-	if err := makeOnly(); err != nil { // the memory that is measured with has been used before
-		return err
+	var each []float64
+	for range rounds {
+		making, err := work(none)
+		if err != nil {
+			return err
+		}
+		taking, err := work(func(batch plog.Logs) error { return s.pipelines.Logs.ConsumeLogs(ctx, batch) })
+		if err != nil {
+			return err
+		}
+		each = append(each, (taking-making)/float64(boundaries))
+		step++
 	}
-	making, err := f.timed(makeOnly)
-	if err != nil {
-		return err
-	}
-	taking, err := f.timed(func() error {
-		_, failed := s.step(ranks, step, func(batch plog.Logs) error { return s.pipelines.Logs.ConsumeLogs(ctx, batch) })
-		return failed
-	})
-	if err != nil {
-		return err
-	}
-	f.boundary = (taking - making) / float64(boundaries)
+	f.boundary = middle(each)
 
 	data, err := new(plog.ProtoMarshaler).MarshalLogs(s.recorder.Step(s.ranks[0], step*stride+1))
 	if err != nil {
 		return err
 	}
+	if err != nil {
+		return err
+	}
 	const times = 2000
-	unmarshalling, err := f.timed(func() error {
-		for range times {
-			if _, bad := new(plog.ProtoUnmarshaler).UnmarshalLogs(data); bad != nil {
-				return bad
+	each = nil
+	for range rounds {
+		unmarshalling, err := f.timed(func() error {
+			for range times {
+				if _, bad := new(plog.ProtoUnmarshaler).UnmarshalLogs(data); bad != nil {
+					return bad
+				}
 			}
+			return nil
+		})
+		if err != nil {
+			return err
 		}
-		return nil
-	})
-	f.unmarshal = unmarshalling / times / float64(boundaries/len(ranks))
-	return err
+		each = append(each, unmarshalling/times/float64(boundaries/len(ranks)))
+	}
+	f.unmarshal = middle(each)
+	return nil
+}
+
+// middle is the median of some figures.
+func middle(figures []float64) float64 {
+	return measure.Median(figures, func(n float64) float64 { return n })
 }
 
 // measurePoints answers the data points of some nodes.
@@ -167,7 +190,7 @@ func (s *simulation) measurePoints(ctx context.Context, step int, f *figures) er
 	random := rand.New(rand.NewPCG(1, 2))
 	last := begin.Add(time.Duration(step) * window / time.Duration(training.Steps(window)/stride))
 	var all []pmetric.Metrics
-	for range 2 * batches {
+	for range (1 + rounds) * batches {
 		node := random.IntN(len(s.ranks)/training.GPUsPerNode) * training.GPUsPerNode
 		all = append(all, training.Metrics(s.ranks[node:node+training.GPUsPerNode], last, training.OnResource))
 	}
@@ -179,17 +202,24 @@ func (s *simulation) measurePoints(ctx context.Context, step int, f *figures) er
 		}
 		return nil
 	}
-	// The first half is not measured: it makes the memory one that has been used before.
-	if err := answer(all[batches:]); err != nil {
+	// The first ones are not measured: they make the memory one that has been used before.
+	if err := answer(all[:batches]); err != nil {
 		return err
 	}
-	answering, err := f.timed(func() error { return answer(all[:batches]) })
-	f.point = answering / float64(batches*all[0].DataPointCount())
+	var each []float64
+	for some := range slices.Chunk(all[batches:], batches) {
+		answering, err := f.timed(func() error { return answer(some) })
+		if err != nil {
+			return err
+		}
+		each = append(each, answering/float64(batches*some[0].DataPointCount()))
+	}
+	f.point = middle(each)
 	if path, ok := all[0].ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().At(0).Gauge().DataPoints().At(0).
 		Attributes().Get("phase_path"); !ok {
 		return fmt.Errorf("a data point was not answered, but has %q", path.AsString())
 	}
-	return err
+	return nil
 }
 
 // timed is the user time that some work takes, in nanoseconds: its own, without a
