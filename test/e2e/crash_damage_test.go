@@ -142,8 +142,8 @@ func somePage(random *rand.Rand, content []byte) []byte {
 // busy until the memory runs out. A collector that ends so, or is ended since it does not
 // come up, is started again, and must come up after as many attempts as a file has to be
 // opened; so must the storage, if its file is no reason to die but cannot be opened.
-// Nothing saves it if the file that
-// counts the attempts is the one that is damaged: an operator takes it away.
+// Nothing saves it if the file that counts the attempts is the one that is damaged: an
+// operator takes it away.
 func TestDamagedStorage(t *testing.T) {
 	for _, way := range []struct {
 		name, recreate string
