@@ -370,7 +370,12 @@ func TestRecordsBelongToTheirScopesGroupUnlessTheySayOtherwise(t *testing.T) {
 		none := newFields(t, object{}, object{}, scope)
 		home := reader.Home(&none)
 		for _, own := range []object{
-			{}, {"step": int64(1)}, {"session_id": "other"}, {"session_id": int64(1)}, {"rank": int64(5)}, {"rank": "first"},
+			{},
+			{"step": int64(1)},
+			{"session_id": "other"},
+			{"session_id": int64(1)},
+			{"rank": int64(5)},
+			{"rank": "first"},
 			{"session_id": "other", "rank": int64(5)},
 		} {
 			for place, fields := range map[string]Fields{
