@@ -10,7 +10,6 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"runtime/debug"
-	"slices"
 	"time"
 
 	"go.opentelemetry.io/collector/consumer/consumertest"
@@ -138,32 +137,27 @@ func (s *simulation) measureBoundaries(ctx context.Context, step int, f *figures
 	if _, err := work(none); err != nil { // the memory that is measured with has been used before
 		return err
 	}
-	var each []float64
-	for range rounds {
-		making, err := work(none)
-		if err != nil {
-			return err
+	var err error
+	f.boundary, err = middle(func() (float64, error) {
+		making, failed := work(none)
+		if failed != nil {
+			return 0, failed
 		}
-		taking, err := work(func(batch plog.Logs) error { return s.pipelines.Logs.ConsumeLogs(ctx, batch) })
-		if err != nil {
-			return err
-		}
-		each = append(each, (taking-making)/float64(boundaries))
+		taking, failed := work(func(batch plog.Logs) error { return s.pipelines.Logs.ConsumeLogs(ctx, batch) })
 		step++
+		return (taking - making) / float64(boundaries), failed
+	})
+	if err != nil {
+		return err
 	}
-	f.boundary = middle(each)
 
 	data, err := new(plog.ProtoMarshaler).MarshalLogs(s.recorder.Step(s.ranks[0], step*stride+1))
 	if err != nil {
 		return err
 	}
-	if err != nil {
-		return err
-	}
 	const times = 2000
-	each = nil
-	for range rounds {
-		unmarshalling, err := f.timed(func() error {
+	f.unmarshal, err = middle(func() (float64, error) {
+		took, failed := f.timed(func() error {
 			for range times {
 				if _, bad := new(plog.ProtoUnmarshaler).UnmarshalLogs(data); bad != nil {
 					return bad
@@ -171,18 +165,21 @@ func (s *simulation) measureBoundaries(ctx context.Context, step int, f *figures
 			}
 			return nil
 		})
-		if err != nil {
-			return err
-		}
-		each = append(each, unmarshalling/times/float64(boundaries/len(ranks)))
-	}
-	f.unmarshal = middle(each)
-	return nil
+		return took / times / float64(boundaries/len(ranks)), failed
+	})
+	return err
 }
 
-// middle is the median of some figures.
-func middle(figures []float64) float64 {
-	return measure.Median(figures, func(n float64) float64 { return n })
+// middle is the median of a figure that is measured again and again.
+func middle(figure func() (float64, error)) (float64, error) {
+	figures := make([]float64, rounds)
+	for i := range figures {
+		var err error
+		if figures[i], err = figure(); err != nil {
+			return 0, err
+		}
+	}
+	return measure.Median(figures, func(n float64) float64 { return n }), nil
 }
 
 // measurePoints answers the data points of some nodes.
@@ -206,15 +203,17 @@ func (s *simulation) measurePoints(ctx context.Context, step int, f *figures) er
 	if err := answer(all[:batches]); err != nil {
 		return err
 	}
-	var each []float64
-	for some := range slices.Chunk(all[batches:], batches) {
-		answering, err := f.timed(func() error { return answer(some) })
-		if err != nil {
-			return err
-		}
-		each = append(each, answering/float64(batches*some[0].DataPointCount()))
+	rest := all[batches:]
+	var err error
+	f.point, err = middle(func() (float64, error) {
+		some := rest[:batches]
+		rest = rest[batches:]
+		took, failed := f.timed(func() error { return answer(some) })
+		return took / float64(batches*some[0].DataPointCount()), failed
+	})
+	if err != nil {
+		return err
 	}
-	f.point = middle(each)
 	if path, ok := all[0].ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().At(0).Gauge().DataPoints().At(0).
 		Attributes().Get("phase_path"); !ok {
 		return fmt.Errorf("a data point was not answered, but has %q", path.AsString())

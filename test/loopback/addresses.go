@@ -41,7 +41,7 @@ func FreeAddresses(n int) ([]string, error) {
 func listen() (net.Listener, error) {
 	var errs []error
 	for range attempts {
-		port := firstPort + rand.IntN(endPort-firstPort) //nolint:gosec // it is no secret
+		port := firstPort + rand.IntN(endPort-firstPort)
 		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err == nil {
 			return listener, nil
