@@ -193,7 +193,7 @@ func (r finished) checkEnds(t *testing.T) {
 		assert.NotEmpty(t, r.Query(t, selector+window(ended.Sub(began)), ended), "%s runs", rank.name)
 		// The counter of a phase is still shown when the phase is over, as it stands.
 		last := r.scrapes[len(r.scrapes)-1].at
-		grows := "changes(" + selector + window(last.Sub(ended)-2*Interval) + ") > 0"
+		grows := "changes(" + selector + window(last.Sub(ended)-settling) + ") > 0"
 		assert.Empty(t, r.Query(t, grows, last), "%s has ended", rank.name)
 		t.Logf("%s: %d scrapes before the run and %d after it", rank.name, early, late)
 	}

@@ -26,8 +26,14 @@ import (
 // Interval is how often the GPUs are scraped.
 const Interval = 500 * time.Millisecond
 
-// around is how many scrapes there are before and after the run, at least.
-const around = 5
+// settling is how long the energy of a phase that is over may be on its way: until the next
+// scrape of the GPU, in the example's batches of a second, and until the next scrape by
+// Prometheus; and as long as a scrape takes more.
+const settling = Interval + time.Second + 2*Interval
+
+// around is how many scrapes there are before and after the run, at least: some of them
+// once all has settled.
+const around = 10
 
 // Rig is the example after a run.
 type Rig struct {
