@@ -6,7 +6,6 @@
 package loopback
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -38,15 +37,12 @@ func FreeAddresses(n int) ([]string, error) {
 	return addresses, nil
 }
 
-func listen() (net.Listener, error) {
-	var errs []error
+func listen() (listener net.Listener, err error) {
 	for range attempts {
 		port := firstPort + rand.IntN(endPort-firstPort)
-		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err == nil {
+		if listener, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
 			return listener, nil
 		}
-		errs = append(errs, err)
 	}
-	return nil, errors.Join(errs...)
+	return nil, err
 }
