@@ -127,7 +127,7 @@ func printTable(out io.Writer, all []*contestant, o options) error {
 			ratios = append(ratios, l.perMillion()/all[0].rounds[round].perMillion())
 		}
 		fmt.Fprintf(w, "%s\t%.2f\t%.2f\t%.0f\t%.2f\t%d\t\n", n.name,
-			measure.Median(ratios, func(r float64) float64 { return r }),
+			measure.Middle(ratios),
 			measure.Median(n.rounds, load.perMillion),
 			measure.Median(n.rounds, func(l load) float64 { return float64(l.records) / l.elapsed.Seconds() }),
 			n.boundaries.perMillion(), n.resident>>20)

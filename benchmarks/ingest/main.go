@@ -129,7 +129,7 @@ func takingIn(ctx context.Context, o options, out io.Writer) (err error) {
 			own = append(own, cost)
 			ratios = append(ratios, float64(cost.Time)/float64(unmarshalling.Time))
 		}
-		toUnmarshalling := measure.Median(ratios, func(r float64) float64 { return r })
+		toUnmarshalling := measure.Middle(ratios)
 		if c.name == inOrder {
 			ratio = toUnmarshalling
 		}

@@ -69,10 +69,9 @@ func scaling(ctx context.Context, node []training.Rank, contenders []*pipelines,
 			alone, together := results[i][0][round], results[i][1][round]
 			speedups[round], costs[round] = together.records/alone.records, together.cost/alone.cost
 		}
-		itself := func(ratio float64) float64 { return ratio }
 		fmt.Fprintf(w, "%s\t%.0f\t%.0f\t%.2f\t%.2f\t%.3f%%\t\n", contender.name,
 			measure.Median(results[i][0], records), measure.Median(results[i][1], records),
-			measure.Median(speedups, itself), measure.Median(costs, itself),
+			measure.Middle(speedups), measure.Middle(costs),
 			100*measure.Median(results[i][1], func(t throughput) float64 { return t.waiting }))
 	}
 	if err := w.Flush(); err != nil || o.profiles == "" {

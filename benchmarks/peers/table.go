@@ -76,7 +76,7 @@ func medianRatio(own, floor []measure.Cost) float64 {
 	for i := range own {
 		ratios[i] = float64(own[i].Time) / float64(floor[i].Time)
 	}
-	return measure.Median(ratios, func(r float64) float64 { return r })
+	return measure.Middle(ratios)
 }
 
 func (t *table) print(out io.Writer) error {

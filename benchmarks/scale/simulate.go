@@ -179,7 +179,7 @@ func middle(figure func() (float64, error)) (float64, error) {
 			return 0, err
 		}
 	}
-	return measure.Median(figures, func(n float64) float64 { return n }), nil
+	return measure.Middle(figures), nil
 }
 
 // measurePoints answers the data points of some nodes.

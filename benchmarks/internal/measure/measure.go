@@ -150,6 +150,11 @@ func Median[T any](rounds []T, figure func(T) float64) float64 {
 	for i, r := range rounds {
 		figures[i] = figure(r)
 	}
+	return Middle(figures)
+}
+
+// Middle returns the middle one of some figures, which it sorts.
+func Middle(figures []float64) float64 {
 	slices.Sort(figures)
 	return (figures[(len(figures)-1)/2] + figures[len(figures)/2]) / 2
 }
