@@ -20,7 +20,7 @@ type asker struct {
 	// policy is the one of the batch's signal: whole for logs and traces, stored for
 	// metrics, whose paths are to be few.
 	policy, whole, stored *policy.Policy
-	spans                 []replay.Span
+	spans                 []replay.ScopeInterval
 	account               account
 
 	// fields are those of the record at hand, origin its hints, inherited those of its
@@ -32,7 +32,7 @@ type asker struct {
 	from, to   int64
 	overwrites bool
 	// written are the attributes that answers are written to.
-	written boundary.Present
+	written boundary.KeyMask
 	// recent is the latest reply about the record at hand, if any.
 	recent *reply
 	// finder finds the groups of the record.
@@ -42,7 +42,7 @@ type asker struct {
 	// patient is true when a resource may be held until its groups' events have come
 	// as far as its records. early is set when one of its records came before them.
 	patient, early bool
-	waits          map[boundary.Group]int64
+	waits          map[boundary.RankKey]int64
 
 	// parts are those of the interval that divided is about.
 	parts   []part
@@ -59,14 +59,14 @@ func newAsker(s *state) (*asker, error) {
 	}
 	options.Depth = s.config.MaxPathDepth
 	stored, err := policy.New(policy.DeepestPerThread, options)
-	a := &asker{state: s, whole: whole, stored: stored, waits: map[boundary.Group]int64{}}
+	a := &asker{state: s, whole: whole, stored: stored, waits: map[boundary.RankKey]int64{}}
 	for _, attribute := range s.config.Attributes {
-		a.written |= s.association.Names.Add(string(attribute)).Bits()
+		a.written |= s.association.Keys.Add(string(attribute)).Mask()
 	}
 	a.finder = association.Finder{
 		Association: s.association,
 		Named:       s.reader.Named,
-		Live:        func(group boundary.Group) bool { return a.recall(&group).live },
+		Live:        func(group boundary.RankKey) bool { return a.recall(&group).live },
 		Tried:       func(rule int, outcome association.Outcome) { a.account.tried[rule][outcome]++ },
 	}
 	return a, err
@@ -111,19 +111,19 @@ func (a *asker) holds(walk func()) bool {
 
 // enter says in which scope and resource the records that follow are.
 func (a *asker) enter(scope, resource pcommon.Map) {
-	names := a.association.Names
-	a.fields.SetRecord(boundary.Place{}, boundary.Place{})
-	a.fields.SetScope(names.In(scope), names.In(resource))
+	names := a.association.Keys
+	a.fields.SetRecord(boundary.KeyedMap{}, boundary.KeyedMap{})
+	a.fields.SetScope(names.Scan(scope), names.Scan(resource))
 	a.inherited = a.reader.Origin(&a.fields)
-	a.finder.Enter(&a.fields)
+	a.finder.SetScope(&a.fields)
 }
 
 // read says which attributes and map body the record at hand has.
 func (a *asker) read(attrs, body pcommon.Map) {
-	names := a.association.Names
-	own := names.In(attrs)
+	names := a.association.Keys
+	own := names.Scan(attrs)
 	a.overwrites = own.Present().Any(a.written)
-	a.fields.SetRecord(own, names.In(body))
+	a.fields.SetRecord(own, names.Scan(body))
 }
 
 // about says which interval of the record that was read is asked about.
@@ -136,7 +136,7 @@ func (a *asker) about(from, to int64) {
 }
 
 // find finds the groups of the record that was read, as association.Finder does.
-func (a *asker) find(from, to int64) (groups []boundary.Group, representative bool) {
+func (a *asker) find(from, to int64) (groups []boundary.RankKey, representative bool) {
 	a.about(from, to)
 	return a.finder.Find(&a.fields)
 }
@@ -184,7 +184,7 @@ func (a *asker) give(attrs pcommon.Map, r *reply, representative bool) {
 }
 
 // duringSeveral writes to attrs what was active in any of some groups.
-func (a *asker) duringSeveral(attrs pcommon.Map, groups []boundary.Group) {
+func (a *asker) duringSeveral(attrs pcommon.Map, groups []boundary.RankKey) {
 	var merged *policy.Attribution
 	var last *reply
 	for i := range groups {

@@ -106,7 +106,7 @@ func newAssociation(config *Config) (*association.Association, error) {
 	}
 	a := association.New(rules, devices, config.MaxTextBytes)
 	for _, attribute := range config.Attributes {
-		a.Names.Add(string(attribute)) // the askers ask for them
+		a.Keys.Add(string(attribute)) // the askers ask for them
 	}
 	return a, nil
 }

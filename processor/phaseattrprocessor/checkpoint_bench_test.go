@@ -49,7 +49,7 @@ func BenchmarkStorageRestore(b *testing.B) {
 		b.StopTimer()
 		state := p.(*logsProcessor).state
 		stats := state.index.Stats()
-		require.Equal(b, groups, stats.Groups)
+		require.Equal(b, groups, stats.Ranks)
 		require.EqualValues(b, groups*window, stats.Boundaries)
 		b.ReportMetric(float64(state.store.Bytes())/groups, "stored-B/group")
 		require.NoError(b, p.Shutdown(b.Context()))

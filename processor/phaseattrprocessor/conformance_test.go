@@ -147,38 +147,38 @@ func (c *conformanceCase) replay(t *testing.T) int {
 	decide, err := policy.New(policy.DeepestPerThread, policy.Options{})
 	require.NoError(t, err)
 
-	groups := map[boundary.Group]bool{}
+	groups := map[boundary.RankKey]bool{}
 	for i, raw := range c.Events {
 		record := logRecord(t, raw)
 		fields := boundary.NewFields(record.Attributes(), boundary.MapBody(record), pcommon.NewMap(), pcommon.NewMap())
 		event := reader.Event(record, &fields)
-		group, reason := reader.Group(&fields)
+		group, reason := reader.Identify(&fields)
 		isBoundary := false
 		if event.IsBoundary() && reason != boundary.BadSession {
 			b, why := reader.Boundary(&event, &fields, new(boundary.Paths))
 			if isBoundary = why == boundary.OK; isBoundary && reason == boundary.OK {
-				index.Arrival().Add(group, &b)
+				index.Ingest().Add(group, &b)
 			}
 		}
 		assert.Equal(t, c.Boundaries[i], isBoundary, "is event %d a boundary", i)
 		if reason == boundary.OK && event.HasTime {
 			groups[group] = true
 			if !isBoundary {
-				index.Arrival().Observe(group, event.Time, false)
+				index.Ingest().Observe(group, event.Time, false)
 			}
 		}
 	}
 	index.EndAll()
 
-	var spans []replay.Span
+	var spans []replay.ScopeInterval
 	for group := range groups {
-		spans = index.Spans(spans, group)
+		spans = index.ScopeIntervals(spans, group)
 	}
-	replay.SortSpans(spans)
+	replay.SortScopeIntervals(spans)
 	got := make([]conformanceSpan, len(spans))
 	for i, s := range spans {
 		got[i] = conformanceSpan{
-			Session: s.Group.Session, Rank: s.Group.Rank, ThreadID: s.ThreadID, ThreadName: s.ThreadName,
+			Session: s.Rank.Session, Rank: s.Rank.Rank, ThreadID: s.ThreadID, ThreadName: s.ThreadName,
 			ScopeID: s.ScopeID, Path: s.Path.Parts(), Start: s.Start, End: s.End,
 			Sequence: s.Sequence, SyntheticEnd: s.SyntheticEnd, Depth: s.Path.Depth(),
 		}
@@ -186,7 +186,7 @@ func (c *conformanceCase) replay(t *testing.T) int {
 	assert.Equal(t, append([]conformanceSpan{}, c.Spans...), got)
 
 	for i, q := range c.Queries {
-		var active []replay.Span
+		var active []replay.ScopeInterval
 		var origin boundary.Origin
 		if q.AnyRank != nil {
 			for _, group := range index.Groups(q.AnyRank.Session) {
@@ -196,7 +196,7 @@ func (c *conformanceCase) replay(t *testing.T) int {
 			record := logRecord(t, q.Event)
 			fields := boundary.NewFields(record.Attributes(), boundary.MapBody(record), pcommon.NewMap(), pcommon.NewMap())
 			origin = reader.Origin(&fields)
-			if group, reason := reader.Group(&fields); reason == boundary.OK {
+			if group, reason := reader.Identify(&fields); reason == boundary.OK {
 				event := reader.Event(record, &fields)
 				// The whole stack is asked for only where the policy needs it.
 				active, _ = index.Handle(group).Active(nil, event.Time, origin.ScopeID != "")

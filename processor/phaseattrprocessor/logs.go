@@ -49,16 +49,16 @@ func (p *logsProcessor) ConsumeLogs(ctx context.Context, ld plog.Logs) error {
 // out the boundaries that the index has taken, and what that leaves empty.
 func (p *instance) takeIn(ctx context.Context, ld plog.Logs) {
 	drop := p.config.Boundaries == BoundariesDrop
-	took := intake{arrival: p.index.Arrival(), entry: p.store.Entry()}
+	took := intake{arrival: p.index.Ingest(), entry: p.store.Entry()}
 	// What was taken in outlives the process before the caller is told that it was.
 	defer p.store.Write(ctx, took.entry)
-	var last boundary.Group
+	var last boundary.RankKey
 	ld.ResourceLogs().RemoveIf(func(resource plog.ResourceLogs) bool {
 		dropped := false
 		resource.ScopeLogs().RemoveIf(func(scope plog.ScopeLogs) bool {
 			before := scope.LogRecords().Len()
 			fields := boundary.NewFields(pcommon.Map{}, pcommon.Map{}, scope.Scope().Attributes(), resource.Resource().Attributes())
-			took.home = p.reader.Home(&fields)
+			took.home = p.reader.ScopeDefaults(&fields)
 			scope.LogRecords().RemoveIf(func(record plog.LogRecord) bool {
 				fields.SetLog(record)
 				event := p.reader.Event(record, &fields)
@@ -84,10 +84,10 @@ func (p *instance) takeIn(ctx context.Context, ld plog.Logs) {
 
 // intake is what a batch brought to the index.
 type intake struct {
-	arrival *replay.Arrival
+	arrival *replay.Ingest
 	entry   *checkpoint.Entry
 	// home is that of the scope that is being read.
-	home boundary.Home
+	home boundary.ScopeDefaults
 	// paths are those of its boundaries.
 	paths boundary.Paths
 	// accepted counts the boundaries that were taken.
@@ -99,8 +99,8 @@ type intake struct {
 // was rejected is an event of its group all the same.
 func (p *instance) takeInEvent(
 	ctx context.Context, event *boundary.Event, fields *boundary.Fields, took *intake,
-) (group boundary.Group, taken bool) {
-	group, reason := p.reader.GroupFrom(&took.home, fields)
+) (group boundary.RankKey, taken bool) {
+	group, reason := p.reader.IdentifyWith(&took.home, fields)
 	if reason == boundary.OK && !event.HasTime {
 		reason = boundary.BadTime
 	}
@@ -108,16 +108,16 @@ func (p *instance) takeInEvent(
 		if event.IsBoundary() {
 			p.tally.rejected(ctx, reason.String())
 		}
-		return boundary.Group{}, false
+		return boundary.RankKey{}, false
 	}
-	if !took.arrival.Begun(group) {
-		in := checkpoint.Introduction{
+	if !took.arrival.Registered(group) {
+		in := checkpoint.Registration{
 			At:       event.Time,
-			Seat:     p.reader.Process(fields, group).Seat(),
+			Claim:     p.reader.Process(fields, group).Claim(),
 			Identity: p.association.Identity(fields),
 		}
 		if p.introduce(group, &in) {
-			took.entry.Began(group, &in)
+			took.entry.Registered(group, &in)
 		}
 	}
 	observe := func() {
@@ -142,7 +142,7 @@ func (p *instance) takeInEvent(
 		took.accepted++
 		took.entry.Added(group, &b)
 		return group, true
-	case replay.TooManyGroups:
+	case replay.TooManyRanks:
 	default:
 		took.entry.Observed(group, event.Time, false)
 	}

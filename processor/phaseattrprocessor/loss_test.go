@@ -24,7 +24,7 @@ const lossSeeds = 20
 
 // runEvent is one event of a run, read once.
 type runEvent struct {
-	group    boundary.Group
+	group    boundary.RankKey
 	time     int64
 	stop     bool
 	boundary *boundary.Boundary
@@ -102,10 +102,10 @@ func answeredRight(run []runEvent, loss float64, repair bool, random *rand.Rand)
 
 func (e *runEvent) takeIn(index *replay.Index) {
 	if e.boundary != nil {
-		index.Arrival().Add(e.group, e.boundary)
+		index.Ingest().Add(e.group, e.boundary)
 		return
 	}
-	index.Arrival().Observe(e.group, e.time, e.stop)
+	index.Ingest().Observe(e.group, e.time, e.stop)
 }
 
 // answer is what the index says at the event's time, as text.
@@ -132,7 +132,7 @@ func capturedRun(tb testing.TB, name string) []runEvent {
 		record := logRecord(tb, line)
 		fields := boundary.NewFields(record.Attributes(), boundary.MapBody(record), pcommon.NewMap(), pcommon.NewMap())
 		event := reader.Event(record, &fields)
-		group, reason := reader.Group(&fields)
+		group, reason := reader.Identify(&fields)
 		require.Equal(tb, boundary.OK, reason)
 		e := runEvent{group: group, time: event.Time, stop: event.Stop()}
 		if event.IsBoundary() {
@@ -154,7 +154,7 @@ func generatedRun() []runEvent {
 		thread = 11
 		ms     = 1_000_000
 	)
-	group := boundary.Group{Session: "generated"}
+	group := boundary.RankKey{Session: "generated"}
 	var run []runEvent
 	var stack []*boundary.Boundary
 	now, next, sequence := int64(0), int64(0), int64(0)

@@ -12,7 +12,7 @@ import (
 // question asks what was active in a group from one moment to another, or at one
 // moment if they are the same.
 type question struct {
-	group    boundary.Group
+	group    boundary.RankKey
 	from, to int64
 	origin   boundary.Origin
 }
@@ -63,14 +63,14 @@ type memo struct {
 
 // known is a group whose handle is known, if asked.
 type known struct {
-	group  boundary.Group
+	group  boundary.RankKey
 	handle replay.Handle
 	asked  bool
 }
 
 // recall returns the reply to the question what a group was doing in the interval of
 // the record at hand.
-func (a *asker) recall(group *boundary.Group) *reply {
+func (a *asker) recall(group *boundary.RankKey) *reply {
 	if a.recent == nil || a.recent.group != *group {
 		a.recent = a.memo.find(a, group)
 	}
@@ -78,7 +78,7 @@ func (a *asker) recall(group *boundary.Group) *reply {
 }
 
 // find returns the reply to a question from its place, or puts one there.
-func (m *memo) find(a *asker, group *boundary.Group) *reply {
+func (m *memo) find(a *asker, group *boundary.RankKey) *reply {
 	r := &m.replies[placeOf(group.Rank, a.from, a.to)]
 	switch {
 	case !r.used:
@@ -96,7 +96,7 @@ func (m *memo) find(a *asker, group *boundary.Group) *reply {
 }
 
 // handle returns the handle of a group.
-func (m *memo) handle(index *replay.Index, group *boundary.Group) replay.Handle {
+func (m *memo) handle(index *replay.Index, group *boundary.RankKey) replay.Handle {
 	k := &m.groups[uint64(group.Rank)%memoSize] //nolint:gosec // any bits will do
 	if k.group != *group || !k.asked {
 		*k = known{*group, index.Handle(*group), true}

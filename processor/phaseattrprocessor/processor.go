@@ -72,7 +72,7 @@ func newState(set processor.Settings, config *Config) (*state, error) {
 			Repair:         config.Repair,
 			Window:         config.Window,
 			SessionTimeout: config.SessionTimeout,
-			MaxGroups:      config.MaxGroups,
+			MaxRanks:      config.MaxGroups,
 			MaxThreads:     config.MaxThreadsPerGroup,
 			MaxOpen:        config.MaxOpenScopesPerThread,
 			MaxBoundaries:  config.MaxBoundariesPerGroup,
@@ -119,7 +119,7 @@ func (s *state) released(r grace.Release) {
 }
 
 // advance lets go what has waited for a group.
-func (s *state) advance(group boundary.Group) {
+func (s *state) advance(group boundary.RankKey) {
 	if s.gate != nil {
 		s.gate.Advance(group)
 	}
@@ -199,10 +199,10 @@ func (s *state) observe() error {
 		register func(metric.Int64Callback) error
 		value    func() int64
 	}{
-		{b.RegisterProcessorPhaseAttrGroupsCallback, func() int64 { return int64(s.index.Stats().Groups) }},
+		{b.RegisterProcessorPhaseAttrGroupsCallback, func() int64 { return int64(s.index.Stats().Ranks) }},
 		{b.RegisterProcessorPhaseAttrOpenScopesCallback, func() int64 { return s.index.Stats().OpenScopes }},
 		{b.RegisterProcessorPhaseAttrBoundariesHeldCallback, func() int64 { return s.index.Stats().Boundaries }},
-		{b.RegisterProcessorPhaseAttrRepairsCallback, func() int64 { return s.index.Stats().Repaired }},
+		{b.RegisterProcessorPhaseAttrRepairsCallback, func() int64 { return s.index.Stats().Repairs }},
 		{b.RegisterProcessorPhaseAttrHeldBytesCallback, heldBytes},
 		{b.RegisterProcessorPhaseAttrPathsCallback, s.paths.len},
 		{b.RegisterProcessorPhaseAttrStoredBytesCallback, s.store.Bytes},
@@ -232,28 +232,28 @@ func (s *state) sweep(ctx context.Context, stop <-chan struct{}) {
 func (s *state) sweepOnce(ctx context.Context) {
 	forgotten := s.index.Sweep()
 	for _, group := range forgotten {
-		s.association.Leave(group, s.index.Has)
+		s.association.Remove(group, s.index.Has)
 	}
 	s.store.Forget(ctx, forgotten)
 }
 
 // introduce introduces a group by its first event. It returns false when there is no
 // room for the group, or it has been introduced.
-func (s *state) introduce(group boundary.Group, in *checkpoint.Introduction) bool {
+func (s *state) introduce(group boundary.RankKey, in *checkpoint.Registration) bool {
 	var seats []string
-	if in.Seat != "" {
-		seats = append(seats, in.Seat)
+	if in.Claim != "" {
+		seats = append(seats, in.Claim)
 	}
-	places := s.association.Places(in.Identity)
+	places := s.association.Locations(in.Identity)
 	for _, place := range places {
 		if place.Exclusive {
 			seats = append(seats, place.String())
 		}
 	}
-	if !s.index.Begin(group, seats, in.At) {
+	if !s.index.Register(group, seats, in.At) {
 		return false
 	}
-	s.association.Join(group, places)
+	s.association.Add(group, places)
 	return true
 }
 

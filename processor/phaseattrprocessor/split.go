@@ -16,7 +16,7 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/policy"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/replay"
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/share"
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/apportion"
 )
 
 // boundariesPerPart bounds the boundaries that are looked at for a point, as a multiple
@@ -207,10 +207,10 @@ func (a *asker) intervalParts(dp dataPoint) []part {
 
 // partsOf divides an interval by its answers. It returns true when there are more
 // parts than one point may have.
-func (a *asker) partsOf(group boundary.Group, r *reply, representative bool) ([]part, bool) {
+func (a *asker) partsOf(group boundary.RankKey, r *reply, representative bool) ([]part, bool) {
 	parts, most := a.parts[:0], a.config.MaxParts
 	boundaries := boundariesPerPart * min(most, math.MaxInt/boundariesPerPart)
-	_, complete := a.index.Stretches(group, r.from, r.to, r.origin.ScopeID != "", boundaries, func(s replay.Stretch) bool {
+	_, complete := a.index.Segments(group, r.from, r.to, r.origin.ScopeID != "", boundaries, func(s replay.Segment) bool {
 		answer, other := &policy.Attribution{}, false
 		found := a.policy.Attribute(answer, s.Active, r.origin)
 		if found {
@@ -273,13 +273,13 @@ func (a *asker) alike(x, y *policy.Attribution) bool {
 func shareNumber(dp pmetric.NumberDataPoint, weights []uint64) (func(pmetric.NumberDataPoint, int), bool) {
 	switch dp.ValueType() {
 	case pmetric.NumberDataPointValueTypeInt:
-		shares := share.Int(dp.IntValue(), weights)
+		shares := apportion.Int(dp.IntValue(), weights)
 		return func(part pmetric.NumberDataPoint, i int) { part.SetIntValue(shares[i]) }, true
 	case pmetric.NumberDataPointValueTypeDouble:
 		if !finite(dp.DoubleValue()) {
 			return nil, false
 		}
-		shares := share.Double(dp.DoubleValue(), weights)
+		shares := apportion.Double(dp.DoubleValue(), weights)
 		return func(part pmetric.NumberDataPoint, i int) { part.SetDoubleValue(shares[i]) }, true
 	case pmetric.NumberDataPointValueTypeEmpty:
 	}
@@ -349,12 +349,12 @@ func shareObservations(count uint64, cells []uint64, hasSum bool, sum float64, w
 		return nil, false
 	}
 	shares, counts := make([]observations, len(weights)), make([]uint64, len(weights))
-	for i, cells := range share.Counts(cells, weights) {
+	for i, cells := range apportion.Counts(cells, weights) {
 		counts[i], _ = add(cells)
 		shares[i] = observations{count: counts[i], cells: cells}
 	}
 	if hasSum && count > 0 {
-		for i, sum := range share.Double(sum, counts) {
+		for i, sum := range apportion.Double(sum, counts) {
 			shares[i].sum = sum
 		}
 	}

@@ -30,12 +30,12 @@ func newStore(s *state, id component.ID) *checkpoint.Store {
 			return s.storage.GetClient(ctx, component.KindProcessor, id, name)
 		},
 		Index: s.index,
-		Introduce: func(group boundary.Group, in *checkpoint.Introduction) {
+		Register: func(group boundary.RankKey, in *checkpoint.Registration) {
 			s.introduce(group, in)
 		},
-		Forget: func(group boundary.Group) {
+		Forget: func(group boundary.RankKey) {
 			s.index.Forget(group)
-			s.association.Leave(group, s.index.Has)
+			s.association.Remove(group, s.index.Has)
 		},
 		Failed: func(ctx context.Context, op checkpoint.Operation, times int, err error) {
 			s.telemetry.ProcessorPhaseAttrStorageFailures.Add(ctx, int64(times),
@@ -76,7 +76,7 @@ func (s *state) restore(ctx context.Context) error {
 	}
 	s.sweepOnce(ctx)
 	stats := s.index.Stats()
-	s.logger.Info("Phases restored", zap.Int("groups", stats.Groups), zap.Int64("boundaries", stats.Boundaries),
+	s.logger.Info("Phases restored", zap.Int("groups", stats.Ranks), zap.Int64("boundaries", stats.Boundaries),
 		zap.Int64("open_scopes", stats.OpenScopes), zap.Duration("took", time.Since(begin)))
 	return nil
 }

@@ -137,7 +137,7 @@ func (t *tally) took(ctx context.Context, boundaries int64) {
 }
 
 // placed counts what else came of a boundary that was handed to the index.
-func (t *tally) placed(ctx context.Context, receipt replay.Receipt) {
+func (t *tally) placed(ctx context.Context, receipt replay.AddResult) {
 	switch receipt.Outcome {
 	case replay.Accepted:
 	case replay.Duplicate:

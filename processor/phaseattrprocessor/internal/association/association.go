@@ -26,19 +26,19 @@ type Device struct {
 // Association knows which groups are where. Its methods may be called from many
 // goroutines.
 type Association struct {
-	// Names knows what telemetry calls the keys of the rules.
-	Names *boundary.Names
+	// Keys knows what telemetry calls the keys of the rules.
+	Keys *boundary.KeySet
 
 	rules     []Rule
 	textBytes int
 	// direct says which rules are, names what telemetry calls their keys, by rule and key.
 	direct []bool
-	names  [][][]boundary.Name
+	names  [][][]boundary.Key
 	// keys are the bits of the names, by rule and key.
-	keys [][]boundary.Present
+	keys [][]boundary.KeyMask
 	// session and rank are what telemetry calls these two, identity the bits of both.
-	session, rank []boundary.Name
-	identity      boundary.Present
+	session, rank []boundary.Key
+	identity      boundary.KeyMask
 	// fields are those of boundary records that say where a group is.
 	fields []string
 	// devices translates the places of mapped devices to places of mapped.
@@ -49,30 +49,30 @@ type Association struct {
 	// mu guards what follows.
 	mu sync.RWMutex
 	// groups lists the groups at each place, places the places of each group.
-	groups map[string][]boundary.Group
-	places map[boundary.Group][]string
+	groups map[string][]boundary.RankKey
+	places map[boundary.RankKey][]string
 }
 
 // New returns an association by rules, the first one first. A value longer than
 // textBytes is none.
 func New(rules []Rule, devices []Device, textBytes int) *Association {
 	a := &Association{
-		Names:     boundary.NewNames(),
+		Keys:     boundary.NewKeySet(),
 		rules:     rules,
 		textBytes: textBytes,
 		devices:   map[string]string{},
 		mapped:    Rule{Keys: []Key{{Field: FieldHost}, {Field: FieldLocalRank}}},
 		fields:    []string{FieldHost, FieldPID, FieldDevice, FieldLocalRank, FieldJob},
-		groups:    map[string][]boundary.Group{},
-		places:    map[boundary.Group][]string{},
+		groups:    map[string][]boundary.RankKey{},
+		places:    map[boundary.RankKey][]string{},
 	}
 	for _, rule := range rules {
-		keys, bits := make([][]boundary.Name, len(rule.Keys)), make([]boundary.Present, len(rule.Keys))
+		keys, bits := make([][]boundary.Key, len(rule.Keys)), make([]boundary.KeyMask, len(rule.Keys))
 		for i, key := range rule.Keys {
 			for _, text := range key.Names {
-				name := a.Names.Add(text)
+				name := a.Keys.Add(text)
 				keys[i] = append(keys[i], name)
-				bits[i] |= name.Bits()
+				bits[i] |= name.Mask()
 			}
 			switch key.Field {
 			case FieldSession:
@@ -89,7 +89,7 @@ func New(rules []Rule, devices []Device, textBytes int) *Association {
 		a.direct = append(a.direct, rule.direct())
 	}
 	for _, name := range slices.Concat(a.session, a.rank) {
-		a.identity |= name.Bits()
+		a.identity |= name.Mask()
 	}
 	for _, d := range devices {
 		a.devices[d.Host+"\x00"+d.Device] = strconv.Itoa(len(rules)) + "\x00" + d.ToHost + "\x00" + strconv.Itoa(d.LocalRank)
@@ -97,15 +97,15 @@ func New(rules []Rule, devices []Device, textBytes int) *Association {
 	return a
 }
 
-// Place is where a group is, by a rule.
-type Place struct {
+// Location is where a group is, by a rule.
+type Location struct {
 	text string
 	// Exclusive is true when only one session at a time is there.
 	Exclusive bool
 }
 
 // String is the same for the same place only.
-func (p Place) String() string { return p.text }
+func (p Location) String() string { return p.text }
 
 // Identity is what the records of a group say of where it is: fields and their texts.
 type Identity []FieldText
@@ -125,9 +125,9 @@ func (a *Association) Identity(f *boundary.Fields) Identity {
 	return id
 }
 
-// Places lists where a group of an identity is.
-func (a *Association) Places(id Identity) []Place {
-	var places []Place
+// Locations lists where a group of an identity is.
+func (a *Association) Locations(id Identity) []Location {
+	var places []Location
 	add := func(rule *Rule, i int) {
 		text, ok := a.place(nil, rule, i, func(key int) (string, bool) {
 			at := slices.IndexFunc(id, func(t FieldText) bool { return t.Field == rule.Keys[key].Field })
@@ -137,7 +137,7 @@ func (a *Association) Places(id Identity) []Place {
 			return id[at].Text, true
 		})
 		if ok {
-			places = append(places, Place{string(text), rule.exclusive()})
+			places = append(places, Location{string(text), rule.exclusive()})
 		}
 	}
 	for i := range a.rules {
@@ -151,8 +151,8 @@ func (a *Association) Places(id Identity) []Place {
 	return places
 }
 
-// Join files a group under its places.
-func (a *Association) Join(group boundary.Group, places []Place) {
+// Add files a group under its places.
+func (a *Association) Add(group boundary.RankKey, places []Location) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	group.Session = strings.Clone(group.Session) // it may be part of a larger text
@@ -164,15 +164,15 @@ func (a *Association) Join(group boundary.Group, places []Place) {
 	}
 }
 
-// Leave takes a group out, unless it is back.
-func (a *Association) Leave(group boundary.Group, back func(boundary.Group) bool) {
+// Remove takes a group out, unless it is back.
+func (a *Association) Remove(group boundary.RankKey, back func(boundary.RankKey) bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if back(group) {
 		return
 	}
 	for _, place := range a.places[group] {
-		left := slices.DeleteFunc(a.groups[place], func(g boundary.Group) bool { return g == group })
+		left := slices.DeleteFunc(a.groups[place], func(g boundary.RankKey) bool { return g == group })
 		if len(left) == 0 {
 			delete(a.groups, place)
 			continue
@@ -190,8 +190,8 @@ const (
 	Matched Outcome = iota
 	// Several: the rule names several live groups.
 	Several
-	// NoGroup: no live group agrees in the rule's keys.
-	NoGroup
+	// NoRank: no live group agrees in the rule's keys.
+	NoRank
 	// MissingKey: the record lacks a key of the rule.
 	MissingKey
 	// Outcomes is how many there are.
@@ -209,9 +209,9 @@ type Finder struct {
 	*Association
 	// Named reads the group that a record names itself, by the names that it has for the
 	// session and the rank.
-	Named func(f *boundary.Fields, session, rank []boundary.Name) boundary.Named
+	Named func(f *boundary.Fields, session, rank []boundary.Key) boundary.Named
 	// Live tells whether a group can answer.
-	Live func(boundary.Group) bool
+	Live func(boundary.RankKey) bool
 	// Tried is told what each rule that was tried came to.
 	Tried func(rule int, outcome Outcome)
 
@@ -220,12 +220,12 @@ type Finder struct {
 	inherited boundary.Named
 	settled   bool
 	text      []byte
-	found     []boundary.Group
+	found     []boundary.RankKey
 }
 
-// Enter reads what the scope and the resource of the records that follow name. The
+// SetScope reads what the scope and the resource of the records that follow name. The
 // fields are to have no record's.
-func (f *Finder) Enter(fields *boundary.Fields) {
+func (f *Finder) SetScope(fields *boundary.Fields) {
 	f.inherited = f.Named(fields, f.session, f.rank)
 	f.settled = f.inherited.Whole() && len(f.rules) > 0 && f.direct[0] && !f.rules[0].Representative
 	clear(f.found[:cap(f.found)]) // it may hold the texts of other resources
@@ -234,15 +234,15 @@ func (f *Finder) Enter(fields *boundary.Fields) {
 // Inherited returns the group that Find finds for a record by what its scope and
 // resource name, provided that the group is live. It returns false when the record
 // itself, or a rule, has a say in it.
-func (f *Finder) Inherited(fields *boundary.Fields) (*boundary.Group, bool) {
-	return &f.inherited.Group, f.settled && !fields.Own().Any(f.identity)
+func (f *Finder) Inherited(fields *boundary.Fields) (*boundary.RankKey, bool) {
+	return &f.inherited.Rank, f.settled && !fields.Own().Any(f.identity)
 }
 
 // Find returns the live groups that the first rule to name any names, and whether
 // one of them stands for others. When there is none, it returns the group that the
 // record names itself, if it does. A record that names its session, or its rank, is
 // never given a group of another. What is returned is good until the next call.
-func (f *Finder) Find(fields *boundary.Fields) (groups []boundary.Group, representative bool) {
+func (f *Finder) Find(fields *boundary.Fields) (groups []boundary.RankKey, representative bool) {
 	named := f.inherited
 	if fields.Own().Any(f.identity) {
 		named = f.Named(fields, f.session, f.rank)
@@ -254,7 +254,7 @@ func (f *Finder) Find(fields *boundary.Fields) (groups []boundary.Group, represe
 		f.Tried(i, outcome)
 		switch {
 		case outcome == Several && rule.Representative:
-			smallest := slices.MinFunc(f.found, func(a, b boundary.Group) int {
+			smallest := slices.MinFunc(f.found, func(a, b boundary.RankKey) int {
 				return cmp.Or(cmp.Compare(a.Rank, b.Rank), cmp.Compare(a.Session, b.Session))
 			})
 			f.found = append(f.found[:0], smallest)
@@ -264,7 +264,7 @@ func (f *Finder) Find(fields *boundary.Fields) (groups []boundary.Group, represe
 		}
 	}
 	if named.Whole() {
-		f.found = append(f.found[:0], named.Group)
+		f.found = append(f.found[:0], named.Rank)
 	}
 	return f.found, false
 }
@@ -275,10 +275,10 @@ func (f *Finder) try(rule *Rule, i int, fields *boundary.Fields, named *boundary
 		if !named.Whole() {
 			return MissingKey
 		}
-		if !f.Live(named.Group) {
-			return NoGroup
+		if !f.Live(named.Rank) {
+			return NoRank
 		}
-		f.found = append(f.found, named.Group)
+		f.found = append(f.found, named.Rank)
 		return Matched
 	}
 	present := fields.Present()
@@ -299,10 +299,10 @@ func (f *Finder) try(rule *Rule, i int, fields *boundary.Fields, named *boundary
 	}
 	f.found = append(f.found, at...)
 	f.mu.RUnlock()
-	f.found = slices.DeleteFunc(f.found, func(g boundary.Group) bool { return !named.Allows(g) || !f.Live(g) })
+	f.found = slices.DeleteFunc(f.found, func(g boundary.RankKey) bool { return !named.Allows(g) || !f.Live(g) })
 	switch len(f.found) {
 	case 0:
-		return NoGroup
+		return NoRank
 	case 1:
 		return Matched
 	}

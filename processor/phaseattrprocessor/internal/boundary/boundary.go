@@ -7,9 +7,9 @@ package boundary
 
 import "fmt"
 
-// Group names one process of a training run: its boundaries are replayed
+// RankKey names one process of a training run: its boundaries are replayed
 // together, and apart from those of every other group.
-type Group struct {
+type RankKey struct {
 	Session string
 	Rank    int64
 }
@@ -21,8 +21,8 @@ type Process struct {
 	Rank int64
 }
 
-// Seat names the process; empty when it is not known.
-func (p Process) Seat() string {
+// Claim names the process; empty when it is not known.
+func (p Process) Claim() string {
 	if p.Host == "" {
 		return ""
 	}

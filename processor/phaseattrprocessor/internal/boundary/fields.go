@@ -16,7 +16,7 @@ import (
 // to last: the attributes of the record (log record, data point, span), its map
 // body, and the attributes of its scope and of its resource.
 type Fields struct {
-	places [4]Place
+	places [4]KeyedMap
 }
 
 // ownPlaces is how many of the places are the record's own.
@@ -25,35 +25,35 @@ const ownPlaces = 2
 // NewFields lists the places in order: the record's attributes and map body, and the
 // attributes of its scope and resource. A zero Map is left out.
 func NewFields(attributes, body, scope, resource pcommon.Map) Fields {
-	return Fields{places: [...]Place{anyIn(attributes), anyIn(body), anyIn(scope), anyIn(resource)}}
+	return Fields{places: [...]KeyedMap{anyIn(attributes), anyIn(body), anyIn(scope), anyIn(resource)}}
 }
 
 // SetLog sets the attributes and the map body to those of a log record.
 func (f *Fields) SetLog(lr plog.LogRecord) { f.SetRecord(anyIn(lr.Attributes()), anyIn(MapBody(lr))) }
 
 // SetRecord sets the attributes and the map body of the record.
-func (f *Fields) SetRecord(attributes, body Place) { f.places[0], f.places[1] = attributes, body }
+func (f *Fields) SetRecord(attributes, body KeyedMap) { f.places[0], f.places[1] = attributes, body }
 
 // SetScope sets the attributes of the scope and of the resource.
-func (f *Fields) SetScope(scope, resource Place) { f.places[2], f.places[3] = scope, resource }
+func (f *Fields) SetScope(scope, resource KeyedMap) { f.places[2], f.places[3] = scope, resource }
 
 // Present says which names are in any of the places.
-func (f *Fields) Present() Present { return f.Own() | f.places[2].present | f.places[3].present }
+func (f *Fields) Present() KeyMask { return f.Own() | f.places[2].present | f.places[3].present }
 
 // Own says which names are in the record itself.
-func (f *Fields) Own() Present { return f.places[0].present | f.places[1].present }
+func (f *Fields) Own() KeyMask { return f.places[0].present | f.places[1].present }
 
 // HasOwnOrigin tells whether hints may be in the record itself.
 func (f *Fields) HasOwnOrigin() bool { return f.Own().Any(originBits) }
 
 // Get returns the first value found under key.
-func (f *Fields) Get(key string) (pcommon.Value, bool) { return f.Find(Name{text: key}) }
+func (f *Fields) Get(key string) (pcommon.Value, bool) { return f.Find(Key{text: key}) }
 
 // Find returns the first value found under a name.
-func (f *Fields) Find(name Name) (pcommon.Value, bool) { return f.first(len(f.places), name) }
+func (f *Fields) Find(name Key) (pcommon.Value, bool) { return f.first(len(f.places), name) }
 
 // FindAny returns the first value found under one of the names, place by place.
-func (f *Fields) FindAny(names []Name) (pcommon.Value, bool) {
+func (f *Fields) FindAny(names []Key) (pcommon.Value, bool) {
 	for i := range f.places {
 		for _, name := range names {
 			if v, ok := f.places[i].get(name); ok {
@@ -65,10 +65,10 @@ func (f *Fields) FindAny(names []Name) (pcommon.Value, bool) {
 }
 
 // getOwn returns the first value found under key in the record itself.
-func (f *Fields) getOwn(key string) (pcommon.Value, bool) { return f.first(ownPlaces, Name{text: key}) }
+func (f *Fields) getOwn(key string) (pcommon.Value, bool) { return f.first(ownPlaces, Key{text: key}) }
 
 // first returns the first value found under a name in the first n places.
-func (f *Fields) first(n int, name Name) (pcommon.Value, bool) {
+func (f *Fields) first(n int, name Key) (pcommon.Value, bool) {
 	for i := range n {
 		if v, ok := f.places[i].get(name); ok {
 			return v, true
@@ -79,7 +79,7 @@ func (f *Fields) first(n int, name Name) (pcommon.Value, bool) {
 
 // findIn returns the first value found under key inside the map called parent, or
 // under the flattened name "parent.key".
-func (f *Fields) findIn(parent Name, key string, flattened Name) (pcommon.Value, bool) {
+func (f *Fields) findIn(parent Key, key string, flattened Key) (pcommon.Value, bool) {
 	for i := range f.places {
 		if m, ok := f.places[i].get(parent); ok && m.Type() == pcommon.ValueTypeMap {
 			if v, ok := m.Map().Get(key); ok {

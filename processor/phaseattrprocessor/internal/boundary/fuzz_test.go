@@ -73,10 +73,10 @@ func FuzzBoundary(f *testing.F) {
 		reader.Exact = exact
 		fields := NewFields(record.Attributes(), MapBody(record), scope.Scope().Attributes(), resource.Resource().Attributes())
 		event := reader.Event(record, &fields)
-		group, groupReason := reader.Group(&fields)
+		group, groupReason := reader.Identify(&fields)
 		scopeOnly := NewFields(pcommon.Map{}, pcommon.Map{}, scope.Scope().Attributes(), resource.Resource().Attributes())
-		home := reader.Home(&scopeOnly)
-		atHome, homeReason := reader.GroupFrom(&home, &fields)
+		home := reader.ScopeDefaults(&scopeOnly)
+		atHome, homeReason := reader.IdentifyWith(&home, &fields)
 		assert.Equal(t, group, atHome)
 		assert.Equal(t, groupReason, homeReason)
 		reader.Origin(&fields)

@@ -5,37 +5,37 @@ package boundary
 
 import "go.opentelemetry.io/collector/pdata/pcommon"
 
-// Name is the name of a field. The zero bits stand for a name that Names does not know.
-type Name struct {
+// Key is the name of a field. The zero bits stand for a name that Names does not know.
+type Key struct {
 	text string
-	bits Present
+	bits KeyMask
 }
 
-// Present says which names are the keys of a map, a bit for each.
-type Present uint64
+// KeyMask says which names are the keys of a map, a bit for each.
+type KeyMask uint64
 
 // Any tells whether any of some names is present.
-func (p Present) Any(of Present) bool { return p&of != 0 }
+func (p KeyMask) Any(of KeyMask) bool { return p&of != 0 }
 
 // shared is the bit of all names that have none of their own. It only says that one of
 // them is present.
-const shared Present = 1 << 63
+const shared KeyMask = 1 << 63
 
-// Names finds out which of some names are the keys of a map, in one pass over it, so
+// KeySet finds out which of some names are the keys of a map, in one pass over it, so
 // that the fields that are not there are not looked for. It may be used by many
 // goroutines once all names are in.
-type Names struct {
+type KeySet struct {
 	// buckets are the names by their hash, at says which one a hash has. Most keys of a map
 	// have the hash of none, whose bucket is the first.
 	at      [256]uint16
-	buckets [][]Name
-	next    Present
+	buckets [][]Key
+	next    KeyMask
 }
 
-// NewNames returns Names that knows the fields that a Reader reads by itself from
+// NewKeySet returns Names that knows the fields that a Reader reads by itself from
 // telemetry.
-func NewNames() *Names {
-	n := &Names{next: 1, buckets: make([][]Name, 1)}
+func NewKeySet() *KeySet {
+	n := &KeySet{next: 1, buckets: make([][]Key, 1)}
 	for _, name := range telemetryNames() {
 		n.insert(name)
 		n.next = name.bits << 1
@@ -44,13 +44,13 @@ func NewNames() *Names {
 }
 
 // Add makes a name known.
-func (n *Names) Add(text string) Name {
+func (n *KeySet) Add(text string) Key {
 	for _, known := range n.buckets[n.at[hash(text)]] {
 		if known.text == text {
 			return known
 		}
 	}
-	name := Name{text, n.next}
+	name := Key{text, n.next}
 	if n.next != shared {
 		n.next <<= 1
 	}
@@ -58,7 +58,7 @@ func (n *Names) Add(text string) Name {
 	return name
 }
 
-func (n *Names) insert(name Name) {
+func (n *KeySet) insert(name Key) {
 	at := &n.at[hash(name.text)]
 	if *at == 0 {
 		*at = uint16(len(n.buckets)) //nolint:gosec // there is one for each hash at most
@@ -75,12 +75,12 @@ func hash(text string) uint8 {
 	return uint8(len(text))*7 + text[0]*3 + text[len(text)-1]*13 //nolint:gosec // it may wrap
 }
 
-// Bits are those that are set when the name is present.
-func (n Name) Bits() Present { return n.bits }
+// Mask are those that are set when the name is present.
+func (n Key) Mask() KeyMask { return n.bits }
 
-// In looks through a map. A zero Map has nothing in it.
-func (n *Names) In(m pcommon.Map) Place {
-	place := Place{m: m}
+// Scan looks through a map. A zero Map has nothing in it.
+func (n *KeySet) Scan(m pcommon.Map) KeyedMap {
+	place := KeyedMap{m: m}
 	if m == (pcommon.Map{}) {
 		return place
 	}
@@ -96,25 +96,25 @@ func (n *Names) In(m pcommon.Map) Place {
 	return place
 }
 
-// Place is a map in which fields are looked for. The zero Place has none.
-type Place struct {
+// KeyedMap is a map in which fields are looked for. The zero KeyedMap has none.
+type KeyedMap struct {
 	m       pcommon.Map
-	present Present
+	present KeyMask
 }
 
 // anyIn is the place of a map that has not been looked through: anything may be there.
-func anyIn(m pcommon.Map) Place {
+func anyIn(m pcommon.Map) KeyedMap {
 	if m == (pcommon.Map{}) {
-		return Place{}
+		return KeyedMap{}
 	}
-	return Place{m, ^Present(0)}
+	return KeyedMap{m, ^KeyMask(0)}
 }
 
 // Present says which of the names are there.
-func (p *Place) Present() Present { return p.present }
+func (p *KeyedMap) Present() KeyMask { return p.present }
 
 // get returns the value under a name.
-func (p *Place) get(name Name) (pcommon.Value, bool) {
+func (p *KeyedMap) get(name Key) (pcommon.Value, bool) {
 	if name.bits != 0 && !p.present.Any(name.bits) || p.m == (pcommon.Map{}) {
 		return pcommon.Value{}, false
 	}

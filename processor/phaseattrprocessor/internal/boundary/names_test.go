@@ -20,22 +20,22 @@ func mapOf(t require.TestingT, raw object) pcommon.Map {
 }
 
 func TestNamesAreTheSameWhenAddedTwice(t *testing.T) {
-	names := NewNames()
+	names := NewKeySet()
 	gpu, rank := names.Add("gpu"), names.Add("rank")
 	assert.Equal(t, gpu, names.Add("gpu"))
-	assert.NotEqual(t, gpu.Bits(), rank.Bits())
+	assert.NotEqual(t, gpu.Mask(), rank.Mask())
 	for _, name := range telemetryNames() {
 		assert.Equal(t, name, names.Add(name.text))
 	}
 }
 
 func TestPlacesTellWhichNamesTheyHave(t *testing.T) {
-	names := NewNames()
+	names := NewKeySet()
 	gpu, rank, empty := names.Add("gpu"), names.Add("rank"), names.Add("")
-	place := names.In(mapOf(t, object{"gpu": "0", "": "empty", "upg": "1", "origin_thread_id": int64(1)}))
-	assert.Equal(t, gpu.Bits()|empty.Bits()|originThreadBit, place.Present())
-	assert.False(t, place.Present().Any(rank.Bits()))
-	assert.Zero(t, names.In(pcommon.Map{}))
+	place := names.Scan(mapOf(t, object{"gpu": "0", "": "empty", "upg": "1", "origin_thread_id": int64(1)}))
+	assert.Equal(t, gpu.Mask()|empty.Mask()|originThreadBit, place.Present())
+	assert.False(t, place.Present().Any(rank.Mask()))
+	assert.Zero(t, names.Scan(pcommon.Map{}))
 }
 
 // What was looked through gives the same values as what was not, however many names
@@ -46,8 +46,8 @@ func TestFieldsAreTheSameLookedThroughOrNot(t *testing.T) {
 		rapid.Map(rapid.IntRange(0, 200), func(n int) string { return fmt.Sprintf("name-%d", n) }),
 	)
 	rapid.Check(t, func(t *rapid.T) {
-		names := NewNames()
-		var known []Name
+		names := NewKeySet()
+		var known []Key
 		for _, text := range rapid.SliceOfN(key, 0, 150).Draw(t, "names") {
 			known = append(known, names.Add(text))
 		}
@@ -62,8 +62,8 @@ func TestFieldsAreTheSameLookedThroughOrNot(t *testing.T) {
 		}
 		plain := NewFields(maps[0], maps[1], maps[2], maps[3])
 		var looked Fields
-		looked.SetRecord(names.In(maps[0]), names.In(maps[1]))
-		looked.SetScope(names.In(maps[2]), names.In(maps[3]))
+		looked.SetRecord(names.Scan(maps[0]), names.Scan(maps[1]))
+		looked.SetScope(names.Scan(maps[2]), names.Scan(maps[3]))
 		for i, name := range known {
 			want, wanted := plain.Find(name)
 			got, found := looked.Find(name)

@@ -29,13 +29,13 @@ const (
 )
 
 // telemetryNames are the fields that are read from telemetry, whatever the configuration.
-func telemetryNames() [6]Name {
-	return [...]Name{nameOriginScope, nameOriginThread, nameMetadata, nameMetaOriginScope, nameMetaOriginThread, nameTimestamp}
+func telemetryNames() [6]Key {
+	return [...]Key{nameOriginScope, nameOriginThread, nameMetadata, nameMetaOriginScope, nameMetaOriginThread, nameTimestamp}
 }
 
 // Each has a bit of its own.
 const (
-	originScopeBit Present = 1 << iota
+	originScopeBit KeyMask = 1 << iota
 	originThreadBit
 	metadataBit
 	metaOriginScopeBit
@@ -46,12 +46,12 @@ const (
 )
 
 var (
-	nameOriginScope      = Name{fieldOriginScope, originScopeBit}
-	nameOriginThread     = Name{fieldOriginThread, originThreadBit}
-	nameMetadata         = Name{fieldMetadata, metadataBit}
-	nameMetaOriginScope  = Name{fieldMetadata + "." + fieldOriginScope, metaOriginScopeBit}
-	nameMetaOriginThread = Name{fieldMetadata + "." + fieldOriginThread, metaOriginThreadBit}
-	nameTimestamp        = Name{fieldTimestamp, timestampBit}
+	nameOriginScope      = Key{fieldOriginScope, originScopeBit}
+	nameOriginThread     = Key{fieldOriginThread, originThreadBit}
+	nameMetadata         = Key{fieldMetadata, metadataBit}
+	nameMetaOriginScope  = Key{fieldMetadata + "." + fieldOriginScope, metaOriginScopeBit}
+	nameMetaOriginThread = Key{fieldMetadata + "." + fieldOriginThread, metaOriginThreadBit}
+	nameTimestamp        = Key{fieldTimestamp, timestampBit}
 )
 
 // Limits bound what one boundary may make the index keep.
@@ -81,41 +81,41 @@ type Reader struct {
 	Exact bool
 }
 
-// Group reads which group a record belongs to. A record without a session has
+// Identify reads which group a record belongs to. A record without a session has
 // none; so has one whose rank is there but is no rank. No rank at all means 0.
-func (r *Reader) Group(f *Fields) (Group, Reason) {
+func (r *Reader) Identify(f *Fields) (RankKey, Reason) {
 	session, ok := text(f.Get(r.SessionKey))
 	if !ok {
-		return Group{}, BadSession
+		return RankKey{}, BadSession
 	}
 	if len(session) > r.Limits.TextBytes {
-		return Group{}, TooLong
+		return RankKey{}, TooLong
 	}
 	rank, ok := r.rank(f.Get(r.RankKey))
 	if !ok {
-		return Group{}, BadRank
+		return RankKey{}, BadRank
 	}
-	return Group{Session: session, Rank: rank}, OK
+	return RankKey{Session: session, Rank: rank}, OK
 }
 
-// Home is where the records of a scope belong that do not say it themselves.
-type Home struct {
-	group  Group
+// ScopeDefaults is where the records of a scope belong that do not say it themselves.
+type ScopeDefaults struct {
+	group  RankKey
 	reason Reason
 }
 
-// Home reads the home of a scope's records from fields that have no record.
-func (r *Reader) Home(f *Fields) Home {
-	group, reason := r.Group(f)
-	return Home{group, reason}
+// ScopeDefaults reads the home of a scope's records from fields that have no record.
+func (r *Reader) ScopeDefaults(f *Fields) ScopeDefaults {
+	group, reason := r.Identify(f)
+	return ScopeDefaults{group, reason}
 }
 
-// GroupFrom is Group for a record whose home is known.
-func (r *Reader) GroupFrom(home *Home, f *Fields) (Group, Reason) {
+// IdentifyWith is Group for a record whose home is known.
+func (r *Reader) IdentifyWith(home *ScopeDefaults, f *Fields) (RankKey, Reason) {
 	_, session := f.getOwn(r.SessionKey)
 	_, rank := f.getOwn(r.RankKey)
 	if session || rank {
-		return r.Group(f)
+		return r.Identify(f)
 	}
 	return home.group, home.reason
 }
@@ -132,21 +132,21 @@ func (r *Reader) rank(v pcommon.Value, found bool) (int64, bool) {
 
 // Named is what a record says itself of the group that it belongs to.
 type Named struct {
-	Group      Group
+	Rank      RankKey
 	hasSession bool
 	hasRank    bool
 	badRank    bool
 }
 
 // Named reads the session and the rank that a record names under one of some names.
-func (r *Reader) Named(f *Fields, session, rank []Name) Named {
+func (r *Reader) Named(f *Fields, session, rank []Key) Named {
 	var n Named
 	id, ok := text(f.FindAny(session))
 	if n.hasSession = ok && len(id) <= r.Limits.TextBytes; n.hasSession {
-		n.Group.Session = id
+		n.Rank.Session = id
 	}
 	v, found := f.FindAny(rank)
-	n.Group.Rank, ok = r.rank(v, found)
+	n.Rank.Rank, ok = r.rank(v, found)
 	n.hasRank, n.badRank = found, !ok
 	return n
 }
@@ -156,8 +156,8 @@ func (r *Reader) Named(f *Fields, session, rank []Name) Named {
 func (n *Named) Whole() bool { return n.hasSession && !n.badRank }
 
 // Allows tells whether a group is not at odds with what the record names.
-func (n *Named) Allows(g Group) bool {
-	return (!n.hasSession || g.Session == n.Group.Session) && (!n.hasRank || !n.badRank && g.Rank == n.Group.Rank)
+func (n *Named) Allows(g RankKey) bool {
+	return (!n.hasSession || g.Session == n.Rank.Session) && (!n.hasRank || !n.badRank && g.Rank == n.Rank.Rank)
 }
 
 // Event is what a log record says about its group.
@@ -213,7 +213,7 @@ func (r *Reader) Time(lr plog.LogRecord, f *Fields) (int64, bool) {
 
 // Process reads which process the records of a group come from. It is not known
 // unless both the host and the process ID are given.
-func (r *Reader) Process(f *Fields, group Group) Process {
+func (r *Reader) Process(f *Fields, group RankKey) Process {
 	for _, keys := range [...][2]string{{"host", "pid"}, {"host.name", "process.pid"}} {
 		host, hostOK := text(f.Get(keys[0]))
 		v, found := f.Get(keys[1])

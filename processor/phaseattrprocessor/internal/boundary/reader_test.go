@@ -321,16 +321,16 @@ func TestGroupIsTheSessionAndTheRank(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		fields object
-		want   Group
+		want   RankKey
 		reason Reason
 		exact  Reason // as above: OK stands for the same as reason
 	}{
-		{name: "no rank", fields: object{"session_id": "run"}, want: Group{"run", 0}},
-		{name: "int rank", fields: object{"session_id": "run", "rank": int64(3)}, want: Group{"run", 3}},
-		{name: "negative rank", fields: object{"session_id": "run", "rank": int64(-1)}, want: Group{"run", -1}},
-		{name: "decimal text", fields: object{"session_id": "run", "rank": " 12\n"}, want: Group{"run", 12}},
-		{name: "signed text", fields: object{"session_id": "run", "rank": "-4"}, want: Group{"run", -4}},
-		{name: "integral double", fields: object{"session_id": "run", "rank": 3.0}, want: Group{"run", 3}, exact: BadRank},
+		{name: "no rank", fields: object{"session_id": "run"}, want: RankKey{"run", 0}},
+		{name: "int rank", fields: object{"session_id": "run", "rank": int64(3)}, want: RankKey{"run", 3}},
+		{name: "negative rank", fields: object{"session_id": "run", "rank": int64(-1)}, want: RankKey{"run", -1}},
+		{name: "decimal text", fields: object{"session_id": "run", "rank": " 12\n"}, want: RankKey{"run", 12}},
+		{name: "signed text", fields: object{"session_id": "run", "rank": "-4"}, want: RankKey{"run", -4}},
+		{name: "integral double", fields: object{"session_id": "run", "rank": 3.0}, want: RankKey{"run", 3}, exact: BadRank},
 		{name: "fraction", fields: object{"session_id": "run", "rank": 1.5}, reason: BadRank},
 		{name: "text with a fraction", fields: object{"session_id": "run", "rank": "1.0"}, reason: BadRank},
 		{name: "other text", fields: object{"session_id": "run", "rank": "first"}, reason: BadRank},
@@ -339,18 +339,18 @@ func TestGroupIsTheSessionAndTheRank(t *testing.T) {
 		{name: "true", fields: object{"session_id": "run", "rank": true}, reason: BadRank},
 		{name: "null", fields: object{"session_id": "run", "rank": nil}, reason: BadRank},
 		{name: "list", fields: object{"session_id": "run", "rank": []any{int64(1)}}, reason: BadRank},
-		{name: "empty session", fields: object{"session_id": ""}, want: Group{"", 0}},
+		{name: "empty session", fields: object{"session_id": ""}, want: RankKey{"", 0}},
 		{name: "no session", fields: object{"rank": int64(1)}, reason: BadSession},
 		{name: "null session", fields: object{"session_id": nil}, reason: BadSession},
 		{name: "session that is a number", fields: object{"session_id": int64(1)}, reason: BadSession},
-		{name: "longest session", fields: object{"session_id": strings.Repeat("s", 64)}, want: Group{strings.Repeat("s", 64), 0}},
+		{name: "longest session", fields: object{"session_id": strings.Repeat("s", 64)}, want: RankKey{strings.Repeat("s", 64), 0}},
 		{name: "session past the limit", fields: object{"session_id": strings.Repeat("s", 65)}, reason: TooLong},
 		{name: "no fields at all", fields: object{}, reason: BadSession},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			fields := newFields(t, tc.fields)
 			reader := newReader()
-			group, reason := reader.Group(&fields)
+			group, reason := reader.Identify(&fields)
 			assert.Equal(t, tc.reason, reason)
 			assert.Equal(t, tc.want, group)
 
@@ -358,7 +358,7 @@ func TestGroupIsTheSessionAndTheRank(t *testing.T) {
 				tc.exact = tc.reason
 			}
 			reader.Exact = true
-			_, reason = reader.Group(&fields)
+			_, reason = reader.Identify(&fields)
 			assert.Equal(t, tc.exact, reason)
 		})
 	}
@@ -368,7 +368,7 @@ func TestRecordsBelongToTheirScopesGroupUnlessTheySayOtherwise(t *testing.T) {
 	reader := newReader()
 	for _, scope := range []object{{"session_id": "run", "rank": int64(3)}, {"session_id": "run"}, {"rank": "first"}, {}} {
 		none := newFields(t, object{}, object{}, scope)
-		home := reader.Home(&none)
+		home := reader.ScopeDefaults(&none)
 		for _, own := range []object{
 			{},
 			{"step": int64(1)},
@@ -381,8 +381,8 @@ func TestRecordsBelongToTheirScopesGroupUnlessTheySayOtherwise(t *testing.T) {
 			for place, fields := range map[string]Fields{
 				"attributes": newFields(t, own, object{}, scope), "body": newFields(t, object{}, own, scope),
 			} {
-				want, wantReason := reader.Group(&fields)
-				group, reason := reader.GroupFrom(&home, &fields)
+				want, wantReason := reader.Identify(&fields)
+				group, reason := reader.IdentifyWith(&home, &fields)
 				assert.Equal(t, want, group, "%v in the %s, %v around it", own, place, scope)
 				assert.Equal(t, wantReason, reason, "%v in the %s, %v around it", own, place, scope)
 			}
@@ -394,9 +394,9 @@ func TestGroupIsReadUnderTheNamesThatTheReaderIsGiven(t *testing.T) {
 	reader := newReader()
 	reader.SessionKey, reader.RankKey = "job.id", "node"
 	fields := newFields(t, object{"session_id": "other", "rank": int64(9)}, object{"job.id": "run", "node": int64(2)})
-	group, reason := reader.Group(&fields)
+	group, reason := reader.Identify(&fields)
 	assert.Equal(t, OK, reason)
-	assert.Equal(t, Group{"run", 2}, group)
+	assert.Equal(t, RankKey{"run", 2}, group)
 }
 
 func TestFieldsAreLookedForInAttributesBodyScopeAndResource(t *testing.T) {
@@ -599,9 +599,9 @@ func TestProcessIsTheHostAndTheProcessIDOfARank(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			fields := newFields(t, tc.fields)
-			process := newReader().Process(&fields, Group{"run", 3})
+			process := newReader().Process(&fields, RankKey{"run", 3})
 			assert.Equal(t, tc.want, process)
-			assert.Equal(t, tc.want != Process{}, process.Seat() != "")
+			assert.Equal(t, tc.want != Process{}, process.Claim() != "")
 		})
 	}
 }

@@ -24,7 +24,7 @@ const (
 func (s *Store) compact(ctx context.Context) {
 	s.mu.Lock()
 	until, bytes := s.last, s.journalBytes
-	var groups []boundary.Group
+	var groups []boundary.RankKey
 	for group, g := range s.groups {
 		if g.missing || g.until != 0 {
 			groups = append(groups, group)
@@ -44,7 +44,7 @@ func (s *Store) compact(ctx context.Context) {
 
 // shot is a snapshot to be written.
 type shot struct {
-	group    boundary.Group
+	group    boundary.RankKey
 	snapshot uint64
 	through  uint64
 	bytes    int64
@@ -52,7 +52,7 @@ type shot struct {
 
 // writeSnapshots writes the snapshots of the first groups, as many as a batch holds,
 // and returns how many.
-func (s *Store) writeSnapshots(ctx context.Context, w *writer, groups []boundary.Group) (n int, ok bool) {
+func (s *Store) writeSnapshots(ctx context.Context, w *writer, groups []boundary.RankKey) (n int, ok bool) {
 	var ops []*storage.Operation
 	var shots []shot
 	size := int64(0)
@@ -95,12 +95,12 @@ func (s *Store) writeSnapshots(ctx context.Context, w *writer, groups []boundary
 
 // shoot gets ready for a snapshot of a group: it is as of the last record of the
 // journal, since what is written has been taken into the index before.
-func (s *Store) shoot(group boundary.Group) (shot, Introduction, bool) {
+func (s *Store) shoot(group boundary.RankKey) (shot, Registration, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	g, ok := s.groups[group]
 	if !ok {
-		return shot{}, Introduction{}, false
+		return shot{}, Registration{}, false
 	}
 	number := g.snapshot
 	if number == 0 {

@@ -12,7 +12,7 @@ import (
 // contents is what a storage holds.
 type contents struct {
 	// groups is what is stored of each group.
-	groups map[boundary.Group]*stored
+	groups map[boundary.RankKey]*stored
 	// first and last are the numbers of the journal's records; snapshots the last one's.
 	first, last, snapshots uint64
 	// journalBytes and snapshotBytes are how long they are.
@@ -23,8 +23,8 @@ type contents struct {
 
 // stored is what is stored of a group.
 type stored struct {
-	group        boundary.Group
-	introduction Introduction
+	group        boundary.RankKey
+	introduction Registration
 	// snapshot is the number of the group's snapshot, 0 without one, bytes its length.
 	snapshot uint64
 	bytes    int64
@@ -35,10 +35,10 @@ type stored struct {
 	missing bool
 }
 
-func newContents() contents { return contents{groups: map[boundary.Group]*stored{}} }
+func newContents() contents { return contents{groups: map[boundary.RankKey]*stored{}} }
 
 // stored returns what is stored of a group.
-func (c *contents) stored(group boundary.Group) *stored {
+func (c *contents) stored(group boundary.RankKey) *stored {
 	g, ok := c.groups[group]
 	if !ok {
 		group.Session = strings.Clone(group.Session) // it may be part of a larger text
@@ -49,7 +49,7 @@ func (c *contents) stored(group boundary.Group) *stored {
 }
 
 // remove lets go of what is stored of a group.
-func (c *contents) remove(group boundary.Group) {
+func (c *contents) remove(group boundary.RankKey) {
 	if g, ok := c.groups[group]; ok && g.snapshot != 0 {
 		c.deletes = append(c.deletes, key(snapshotPrefix, g.snapshot))
 		c.snapshotBytes -= g.bytes

@@ -21,14 +21,14 @@ import (
 )
 
 // enter is an event by which a group enters a phase that it does not leave.
-func enter(group boundary.Group, at int64, name string) event {
+func enter(group boundary.RankKey, at int64, name string) event {
 	return event{group: group, at: at, boundary: &boundary.Boundary{
 		Time: at, Sequence: at, ThreadID: 1, ThreadName: "main", ScopeID: fmt.Sprint(group.Session, ":", at), Path: boundary.NewPath(name),
 	}}
 }
 
 // paths are those that a group is in at a moment.
-func (c *collector) paths(group boundary.Group, at int64) []string {
+func (c *collector) paths(group boundary.RankKey, at int64) []string {
 	var paths []string
 	spans, _ := c.index.Handle(group).Active(nil, at, true)
 	for _, span := range spans {
@@ -85,7 +85,7 @@ func TestEveryDamageToARecordIsNoticed(t *testing.T) {
 }
 
 func TestWhatCannotBeReadIsSetAsideAndTheRestIsUsed(t *testing.T) {
-	a, b := boundary.Group{Session: "a"}, boundary.Group{Session: "b", Rank: 1}
+	a, b := boundary.RankKey{Session: "a"}, boundary.RankKey{Session: "b", Rank: 1}
 	for name, damage := range map[string]func([]byte) []byte{
 		"a flipped bit":     func(record []byte) []byte { record[len(record)-1] ^= 1; return record },
 		"cut short":         func(record []byte) []byte { return record[:len(record)/2] },
@@ -133,7 +133,7 @@ func TestOnlySoMuchIsKeptAside(t *testing.T) {
 	d := newDisk()
 	c := started(t, d)
 	for i := range int64(maxUnreadable + 5) {
-		c.take(t.Context(), enter(boundary.Group{Session: "a", Rank: i}, 1, "train"))
+		c.take(t.Context(), enter(boundary.RankKey{Session: "a", Rank: i}, 1, "train"))
 	}
 	left := d.left()
 	for _, record := range left.records(journalPrefix) {
@@ -145,7 +145,7 @@ func TestOnlySoMuchIsKeptAside(t *testing.T) {
 }
 
 func TestAGenerationThatPanicsIsGivenUp(t *testing.T) {
-	a, b := boundary.Group{Session: "a"}, boundary.Group{Session: "b", Rank: 1}
+	a, b := boundary.RankKey{Session: "a"}, boundary.RankKey{Session: "b", Rank: 1}
 	d := newDisk()
 	c := started(t, d)
 	c.take(t.Context(), enter(a, 1, "train"))
@@ -182,7 +182,7 @@ func (d *deadly) open(ctx context.Context, name string) (storage.Client, error) 
 
 func TestAGenerationThatCannotBeOpenedIsGivenUp(t *testing.T) {
 	d := newDisk()
-	started(t, d).take(t.Context(), enter(boundary.Group{Session: "a"}, 1, "train"))
+	started(t, d).take(t.Context(), enter(boundary.RankKey{Session: "a"}, 1, "train"))
 	c := newCollector(d, options())
 	c.store.options.Open = func(ctx context.Context, name string) (storage.Client, error) {
 		if name == "generation_0" {
@@ -212,7 +212,7 @@ func TestAGenerationThatKillsItsProcessIsGivenUp(t *testing.T) {
 	defer c.store.Close(t.Context())
 	assert.Equal(t, maxAttempts, d.deaths)
 	assert.Equal(t, 1, c.failures(Open))
-	c.take(t.Context(), enter(boundary.Group{Session: "a"}, 1, "train"))
+	c.take(t.Context(), enter(boundary.RankKey{Session: "a"}, 1, "train"))
 	assert.Contains(t, d.files, "generation_1")
 	assert.Len(t, d.records(journalPrefix), 1)
 }
@@ -237,11 +237,11 @@ func TestCallersAreWrittenTogether(t *testing.T) {
 	var running sync.WaitGroup
 	for i := range int64(callers) {
 		running.Go(func() {
-			group := boundary.Group{Session: "a", Rank: i}
+			group := boundary.RankKey{Session: "a", Rank: i}
 			for at := range int64(calls) {
 				entry := c.store.Entry()
 				e := enter(group, at, "train")
-				c.index.Arrival().Add(group, e.boundary)
+				c.index.Ingest().Add(group, e.boundary)
 				entry.Added(group, e.boundary)
 				c.store.Write(t.Context(), entry)
 			}
@@ -251,7 +251,7 @@ func TestCallersAreWrittenTogether(t *testing.T) {
 	assert.LessOrEqual(t, len(d.records(journalPrefix)), callers*calls)
 	next := started(t, d.left())
 	want := c.index.Stats()
-	want.Repaired = 0 // that has been counted
+	want.Repairs = 0 // that has been counted
 	assert.Equal(t, want, next.index.Stats())
 }
 
@@ -260,7 +260,7 @@ func TestTheJournalIsCutOnceItIsLongerThanTheSnapshots(t *testing.T) {
 	c := newCollector(d, options())
 	c.store.minJournal = 2000
 	require.NoError(t, c.store.Start(t.Context()))
-	group := boundary.Group{Session: "a"}
+	group := boundary.RankKey{Session: "a"}
 	for at := range int64(5000) {
 		c.take(t.Context(), enter(group, at, "train"), event{group: group, at: at, boundary: func() *boundary.Boundary {
 			exit := *enter(group, at, "train").boundary
@@ -273,14 +273,14 @@ func TestTheJournalIsCutOnceItIsLongerThanTheSnapshots(t *testing.T) {
 	c.store.Close(t.Context())
 	assert.Len(t, d.records(snapshotPrefix), 1)
 	next := started(t, d.left())
-	assert.Equal(t, c.knows([]boundary.Group{group}, 5000), next.knows([]boundary.Group{group}, 5000))
+	assert.Equal(t, c.knows([]boundary.RankKey{group}, 5000), next.knows([]boundary.RankKey{group}, 5000))
 }
 
 func TestAShortJournalIsLeftAlone(t *testing.T) {
 	d := newDisk()
 	c := newCollector(d, options())
 	require.NoError(t, c.store.heal(t.Context()))
-	c.take(t.Context(), enter(boundary.Group{Session: "a"}, 1, "train"))
+	c.take(t.Context(), enter(boundary.RankKey{Session: "a"}, 1, "train"))
 	c.store.tidy(t.Context())
 	assert.Empty(t, d.records(snapshotPrefix))
 	c.store.minJournal = 1
@@ -293,9 +293,9 @@ func TestAShortJournalIsLeftAlone(t *testing.T) {
 func TestGroupsThatAreForgottenLeaveTheStorage(t *testing.T) {
 	d := newDisk()
 	c := started(t, d)
-	var groups []boundary.Group
+	var groups []boundary.RankKey
 	for i := range int64(20) {
-		group := boundary.Group{Session: "a", Rank: i}
+		group := boundary.RankKey{Session: "a", Rank: i}
 		groups = append(groups, group)
 		c.take(t.Context(), enter(group, 1, "train"))
 	}
@@ -308,22 +308,22 @@ func TestGroupsThatAreForgottenLeaveTheStorage(t *testing.T) {
 	assert.Len(t, d.records(snapshotPrefix), 1)
 	c.take(t.Context(), enter(groups[7], 9, "again"))
 	next := started(t, d.left())
-	assert.Equal(t, 2, next.index.Stats().Groups)
+	assert.Equal(t, 2, next.index.Stats().Ranks)
 	assert.Equal(t, []string{"again"}, next.paths(groups[7], 10))
 }
 
 func FuzzRecord(f *testing.F) {
 	w := newWriter()
 	c := newCollector(newDisk(), options())
-	group := boundary.Group{Session: "a", Rank: 3}
+	group := boundary.RankKey{Session: "a", Rank: 3}
 	for _, e := range []event{enter(group, 1, "train"), enter(group, 2, "step"), enter(group, 300, "late")} {
-		c.index.Arrival().Add(group, e.boundary)
+		c.index.Ingest().Add(group, e.boundary)
 	}
 	snapshot, _ := c.index.Snapshot(group)
-	w.snapshot(7, &Introduction{Seat: "seat"}, &snapshot)
+	w.snapshot(7, &Registration{Claim: "seat"}, &snapshot)
 	f.Add(slices.Clone(w.data), true)
 	e := c.store.Entry()
-	e.Began(group, &Introduction{Seat: "seat"})
+	e.Registered(group, &Registration{Claim: "seat"})
 	e.Added(group, enter(group, 1, "train").boundary)
 	e.Observed(group, 5, true)
 	e.forgot(group, 1)
@@ -344,7 +344,7 @@ func FuzzRecord(f *testing.F) {
 }
 
 func TestAStorageThatIsFullIsReadAllTheSame(t *testing.T) {
-	a := boundary.Group{Session: "a"}
+	a := boundary.RankKey{Session: "a"}
 	d := newDisk()
 	started(t, d).take(t.Context(), enter(a, 1, "train"))
 	left := d.left()

@@ -140,10 +140,10 @@ func (r *reader) onThread() {
 	}
 }
 
-func (r *reader) group() boundary.Group { return boundary.Group{Session: r.text(), Rank: r.int()} }
+func (r *reader) group() boundary.RankKey { return boundary.RankKey{Session: r.text(), Rank: r.int()} }
 
-func (r *reader) introduction() Introduction {
-	in := Introduction{order: r.uint(), At: r.at(), Seat: r.text()}
+func (r *reader) introduction() Registration {
+	in := Registration{order: r.uint(), At: r.at(), Claim: r.text()}
 	for range r.count() {
 		in.Identity = append(in.Identity, association.FieldText{Field: r.text(), Text: r.text()})
 	}
@@ -222,11 +222,11 @@ func (r *reader) value() any {
 }
 
 // snapshot reads what the writer's wrote.
-func (r *reader) snapshot() (through uint64, in Introduction, s replay.Snapshot) {
+func (r *reader) snapshot() (through uint64, in Registration, s replay.Snapshot) {
 	through = r.uint()
-	s.Group = r.group()
+	s.Rank = r.group()
 	in = r.introduction()
-	s.Heard = time.Unix(0, r.int())
+	s.LastArrival = time.Unix(0, r.int())
 	c := &s.Clock
 	for _, n := range [...]*int64{&c.Began, &c.Now, &c.Rival, &c.Evicted, &c.LastEnter, &c.MaxSequence, &c.Stopped, &c.Succeeded} {
 		*n = r.int()

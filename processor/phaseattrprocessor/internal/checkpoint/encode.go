@@ -113,15 +113,15 @@ func (w *writer) onThread(id int64, name string) {
 	w.positions[threadKey{id, name}] = uint64(len(w.threads))
 }
 
-func (w *writer) group(g boundary.Group) {
+func (w *writer) group(g boundary.RankKey) {
 	w.text(g.Session)
 	w.int(g.Rank)
 }
 
-func (w *writer) introduction(in *Introduction) {
+func (w *writer) introduction(in *Registration) {
 	w.uint(in.order)
 	w.at(in.At)
-	w.text(in.Seat)
+	w.text(in.Claim)
 	w.count(len(in.Identity))
 	for _, value := range in.Identity {
 		w.text(value.Field)
@@ -240,11 +240,11 @@ func (w *writer) value(value any) {
 }
 
 // snapshot writes a group as it is after record through of the journal.
-func (w *writer) snapshot(through uint64, in *Introduction, s *replay.Snapshot) {
+func (w *writer) snapshot(through uint64, in *Registration, s *replay.Snapshot) {
 	w.uint(through)
-	w.group(s.Group)
+	w.group(s.Rank)
 	w.introduction(in)
-	w.int(s.Heard.UnixNano())
+	w.int(s.LastArrival.UnixNano())
 	c := &s.Clock
 	for _, n := range [...]int64{c.Began, c.Now, c.Rival, c.Evicted, c.LastEnter, c.MaxSequence, c.Stopped, c.Succeeded} {
 		w.int(n)

@@ -12,13 +12,13 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
-// Introduction is what is known of a group apart from its events: the process that
+// Registration is what is known of a group apart from its events: the process that
 // it is of, and where it is.
-type Introduction struct {
+type Registration struct {
 	// At is the time of the group's first event to come.
 	At int64
-	// Seat is the process's; empty when it is not known.
-	Seat     string
+	// Claim is the process's; empty when it is not known.
+	Claim     string
 	Identity association.Identity
 	// order ranks the introductions: it tells a group from one of its name that has been
 	// forgotten. 0 is that of a group that has not been introduced.
@@ -38,27 +38,27 @@ const (
 // goroutine. A nil Entry takes note of nothing.
 type Entry struct {
 	writer *writer
-	group  boundary.Group
+	group  boundary.RankKey
 	// introductions counts those of all groups.
 	introductions *atomic.Uint64
 	// groups are those that the entry is about, began the introductions in it.
-	groups []boundary.Group
-	began  map[boundary.Group]Introduction
+	groups []boundary.RankKey
+	began  map[boundary.RankKey]Registration
 }
 
 func newEntry(introductions *atomic.Uint64) *Entry {
-	return &Entry{writer: newWriter(), introductions: introductions, began: map[boundary.Group]Introduction{}}
+	return &Entry{writer: newWriter(), introductions: introductions, began: map[boundary.RankKey]Registration{}}
 }
 
 // reset empties the entry, and lets go of the texts of its groups.
 func (e *Entry) reset() {
 	e.writer.reset()
 	clear(e.groups)
-	e.group, e.groups = boundary.Group{}, e.groups[:0]
+	e.group, e.groups = boundary.RankKey{}, e.groups[:0]
 	clear(e.began)
 }
 
-func (e *Entry) of(group boundary.Group) {
+func (e *Entry) of(group boundary.RankKey) {
 	if len(e.groups) > 0 && group == e.group {
 		return
 	}
@@ -68,8 +68,8 @@ func (e *Entry) of(group boundary.Group) {
 	e.writer.group(group)
 }
 
-// Began takes note of a group that was introduced to the index.
-func (e *Entry) Began(group boundary.Group, in *Introduction) {
+// Registered takes note of a group that was introduced to the index.
+func (e *Entry) Registered(group boundary.RankKey, in *Registration) {
 	if e == nil {
 		return
 	}
@@ -81,7 +81,7 @@ func (e *Entry) Began(group boundary.Group, in *Introduction) {
 }
 
 // Observed takes note of an event of a group that is no boundary.
-func (e *Entry) Observed(group boundary.Group, at int64, stop bool) {
+func (e *Entry) Observed(group boundary.RankKey, at int64, stop bool) {
 	if e == nil {
 		return
 	}
@@ -94,7 +94,7 @@ func (e *Entry) Observed(group boundary.Group, at int64, stop bool) {
 }
 
 // Added takes note of a boundary.
-func (e *Entry) Added(group boundary.Group, b *boundary.Boundary) {
+func (e *Entry) Added(group boundary.RankKey, b *boundary.Boundary) {
 	if e == nil {
 		return
 	}
@@ -110,7 +110,7 @@ func (e *Entry) appendTo(record []byte) []byte {
 }
 
 // forgot takes note of a group that is not known any more, by its introduction.
-func (e *Entry) forgot(group boundary.Group, order uint64) {
+func (e *Entry) forgot(group boundary.RankKey, order uint64) {
 	e.of(group)
 	e.writer.byte(kindForget)
 	e.writer.uint(order)

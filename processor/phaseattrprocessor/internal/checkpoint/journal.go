@@ -15,14 +15,14 @@ import (
 
 // forgotten is a group that was forgotten, by its introduction.
 type forgotten struct {
-	group boundary.Group
+	group boundary.RankKey
 	order uint64
 }
 
 // flight is one write to the journal, and those who wait for it.
 type flight struct {
 	record []byte // not sealed yet
-	groups []boundary.Group
+	groups []boundary.RankKey
 	flown  bool
 }
 
@@ -58,7 +58,7 @@ func (s *Store) Write(ctx context.Context, e *Entry) {
 }
 
 // Forget takes note of groups that the index has forgotten.
-func (s *Store) Forget(ctx context.Context, groups []boundary.Group) {
+func (s *Store) Forget(ctx context.Context, groups []boundary.RankKey) {
 	if s == nil {
 		return
 	}
@@ -81,7 +81,7 @@ func (s *Store) Forget(ctx context.Context, groups []boundary.Group) {
 
 // drop lets go of a group, and has what is stored of it deleted with the next flight.
 // The caller holds mu.
-func (s *Store) drop(group boundary.Group) {
+func (s *Store) drop(group boundary.RankKey) {
 	g, ok := s.groups[group]
 	if !ok {
 		return
@@ -124,7 +124,7 @@ func (s *Store) nextFlight() *flight {
 }
 
 // miss takes note of groups of which something is not written. The caller holds mu.
-func (s *Store) miss(groups []boundary.Group) {
+func (s *Store) miss(groups []boundary.RankKey) {
 	for _, group := range groups {
 		if g, ok := s.groups[group]; ok {
 			g.missing = true

@@ -105,11 +105,11 @@ type restoration struct {
 	// contents is what is stored of the groups that are put back; others are those that
 	// are not put back, if so.
 	contents
-	others map[boundary.Group]bool
+	others map[boundary.RankKey]bool
 	// through is the record of the journal that a group's snapshot is as of, heard when
 	// the group's last event arrived.
-	through map[boundary.Group]uint64
-	heard   map[boundary.Group]time.Time
+	through map[boundary.RankKey]uint64
+	heard   map[boundary.RankKey]time.Time
 	// aside are the keys of the records that are kept aside.
 	aside      []string
 	unreadable int
@@ -121,9 +121,9 @@ func newRestoration(s *Store, client storage.Client) *restoration {
 		store:    s,
 		client:   client,
 		contents: newContents(),
-		others:   map[boundary.Group]bool{},
-		through:  map[boundary.Group]uint64{},
-		heard:    map[boundary.Group]time.Time{},
+		others:   map[boundary.RankKey]bool{},
+		through:  map[boundary.RankKey]uint64{},
+		heard:    map[boundary.RankKey]time.Time{},
 	}
 }
 
@@ -158,7 +158,7 @@ func (s *Store) read(ctx context.Context, client storage.Client) (*restoration, 
 		return nil, err
 	}
 	for group, at := range r.heard {
-		s.options.Index.Heard(group, at)
+		s.options.Index.SetLastArrival(group, at)
 	}
 	r.first = r.last + 1
 	if len(journal) > 0 {
@@ -172,7 +172,7 @@ func (s *Store) read(ctx context.Context, client storage.Client) (*restoration, 
 // introduce introduces the groups that are put back, in the order in which they came:
 // who comes later ends who has its seat.
 func (r *restoration) introduce() {
-	groups := slices.SortedFunc(maps.Keys(r.groups), func(a, b boundary.Group) int {
+	groups := slices.SortedFunc(maps.Keys(r.groups), func(a, b boundary.RankKey) int {
 		return cmp.Compare(r.groups[a].introduction.order, r.groups[b].introduction.order)
 	})
 	for _, group := range groups {
@@ -180,14 +180,14 @@ func (r *restoration) introduce() {
 	}
 }
 
-func (r *restoration) introduceOne(group boundary.Group, in *Introduction) {
+func (r *restoration) introduceOne(group boundary.RankKey, in *Registration) {
 	if in.order == 0 { // its next event introduces it
 		return
 	}
 	if in.order > r.store.introductions.Load() {
 		r.store.introductions.Store(in.order)
 	}
-	r.store.options.Introduce(group, in)
+	r.store.options.Register(group, in)
 }
 
 // each reads the records under some keys. What cannot be read is set aside.
@@ -248,7 +248,7 @@ func (r *restoration) snapshot(name string, n uint64, payload []byte) error {
 	}
 	r.snapshots = max(r.snapshots, n)
 	r.last = max(r.last, through)
-	group := snapshot.Group
+	group := snapshot.Rank
 	if !r.store.options.Index.Restore(&snapshot) {
 		r.deletes = append(r.deletes, name)
 		return nil
@@ -277,7 +277,7 @@ func (r *restoration) record(_ string, n uint64, payload []byte) error {
 
 func (r *restoration) entry(entry *reader, n uint64) {
 	heard := time.Unix(0, entry.int())
-	var group boundary.Group
+	var group boundary.RankKey
 	takes := false
 	for !entry.done() {
 		kind := entry.byte()
@@ -303,7 +303,7 @@ func (r *restoration) entry(entry *reader, n uint64) {
 			}
 		case kindEvent, kindStop:
 			if at := entry.at(); takes && entry.err == nil {
-				r.store.options.Index.Arrival().Observe(group, at, kind == kindStop)
+				r.store.options.Index.Ingest().Observe(group, at, kind == kindStop)
 				r.stored(group).until = n
 			}
 		case kindForget:
@@ -318,7 +318,7 @@ func (r *restoration) entry(entry *reader, n uint64) {
 
 // takes tells whether what a record of the journal says of a group is new to the
 // index.
-func (r *restoration) takes(group boundary.Group, n uint64) bool {
+func (r *restoration) takes(group boundary.RankKey, n uint64) bool {
 	if _, ok := r.groups[group]; !ok {
 		other, seen := r.others[group]
 		if !seen {
@@ -331,7 +331,7 @@ func (r *restoration) takes(group boundary.Group, n uint64) bool {
 }
 
 // forget lets go of a group that has been forgotten since it was introduced.
-func (r *restoration) forget(group boundary.Group, order uint64) {
+func (r *restoration) forget(group boundary.RankKey, order uint64) {
 	g, ok := r.groups[group]
 	if !ok || g.introduction.order > order {
 		return

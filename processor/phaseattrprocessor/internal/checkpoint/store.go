@@ -48,10 +48,10 @@ type Options struct {
 	Open func(ctx context.Context, name string) (storage.Client, error)
 	// Index is what is kept.
 	Index *replay.Index
-	// Introduce introduces a group that is restored.
-	Introduce func(group boundary.Group, in *Introduction)
+	// Register introduces a group that is restored.
+	Register func(group boundary.RankKey, in *Registration)
 	// Forget lets go of a group that had been forgotten.
-	Forget func(group boundary.Group)
+	Forget func(group boundary.RankKey)
 	// Failed is told what failed, and how often.
 	Failed func(ctx context.Context, op Operation, times int, err error)
 }

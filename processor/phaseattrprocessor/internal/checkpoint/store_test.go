@@ -25,25 +25,25 @@ type collector struct {
 	store *Store
 
 	mu     sync.Mutex
-	begun  map[boundary.Group]Introduction
+	begun  map[boundary.RankKey]Registration
 	failed map[Operation]int
 }
 
 func options() replay.Options {
-	return replay.Options{Repair: true, Window: 40, SessionTimeout: time.Hour, MaxGroups: 100}
+	return replay.Options{Repair: true, Window: 40, SessionTimeout: time.Hour, MaxRanks: 100}
 }
 
 func newCollector(d *disk, options replay.Options) *collector {
 	c := &collector{
 		index:  replay.New(options),
-		begun:  map[boundary.Group]Introduction{},
+		begun:  map[boundary.RankKey]Registration{},
 		failed: map[Operation]int{},
 	}
 	c.store = New(Options{
 		Open:      d.open,
 		Index:     c.index,
-		Introduce: func(group boundary.Group, in *Introduction) { c.begin(group, in) },
-		Forget: func(group boundary.Group) {
+		Register: func(group boundary.RankKey, in *Registration) { c.begin(group, in) },
+		Forget: func(group boundary.RankKey) {
 			c.index.Forget(group)
 			delete(c.begun, group)
 		},
@@ -56,8 +56,8 @@ func newCollector(d *disk, options replay.Options) *collector {
 	return c
 }
 
-func (c *collector) begin(group boundary.Group, in *Introduction) bool {
-	if !c.index.Begin(group, []string{in.Seat}, in.At) {
+func (c *collector) begin(group boundary.RankKey, in *Registration) bool {
+	if !c.index.Register(group, []string{in.Claim}, in.At) {
 		return false
 	}
 	c.begun[group] = *in
@@ -72,7 +72,7 @@ func (c *collector) failures(op Operation) int {
 
 // event is one that a program sends: a boundary, a sample or a stop.
 type event struct {
-	group    boundary.Group
+	group    boundary.RankKey
 	boundary *boundary.Boundary
 	at       int64
 	stop     bool
@@ -82,41 +82,41 @@ type event struct {
 func (c *collector) take(ctx context.Context, events ...event) {
 	entry := c.store.Entry()
 	for _, e := range events {
-		if !c.index.Arrival().Begun(e.group) {
-			in := Introduction{
+		if !c.index.Ingest().Registered(e.group) {
+			in := Registration{
 				At:       e.at,
-				Seat:     fmt.Sprintf("seat-%d", e.group.Rank),
+				Claim:     fmt.Sprintf("seat-%d", e.group.Rank),
 				Identity: association.Identity{{Field: "host", Text: e.group.Session}},
 			}
 			if c.begin(e.group, &in) {
-				entry.Began(e.group, &in)
+				entry.Registered(e.group, &in)
 			}
 		}
 		if e.boundary == nil {
-			c.index.Arrival().Observe(e.group, e.at, e.stop)
+			c.index.Ingest().Observe(e.group, e.at, e.stop)
 			entry.Observed(e.group, e.at, e.stop)
 			continue
 		}
-		c.index.Arrival().Add(e.group, e.boundary)
+		c.index.Ingest().Add(e.group, e.boundary)
 		entry.Added(e.group, e.boundary)
 	}
 	c.store.Write(ctx, entry)
 }
 
 // knows is all that a collector can be asked about some groups up to a time.
-func (c *collector) knows(groups []boundary.Group, until int64) map[string]any {
+func (c *collector) knows(groups []boundary.RankKey, until int64) map[string]any {
 	known := map[string]any{}
 	for _, group := range groups {
 		name := fmt.Sprintf("%s/%d", group.Session, group.Rank)
-		spans := c.index.Spans(nil, group)
-		replay.SortSpans(spans)
+		spans := c.index.ScopeIntervals(nil, group)
+		replay.SortScopeIntervals(spans)
 		known[name] = spans
 		begun := c.begun[group]
 		begun.order = 0
 		known[name+" begun"] = begun
 		for at := int64(-1); at <= until; at++ {
 			active, status := c.index.Handle(group).Active(nil, at, true)
-			replay.SortSpans(active)
+			replay.SortScopeIntervals(active)
 			known[fmt.Sprintf("%s at %d", name, at)] = []any{status, active, c.index.Handle(group).Live(at, at)}
 		}
 	}
@@ -125,7 +125,7 @@ func (c *collector) knows(groups []boundary.Group, until int64) map[string]any {
 
 // program sends the events of one rank.
 type program struct {
-	group  boundary.Group
+	group  boundary.RankKey
 	stacks map[int64][]*boundary.Boundary
 	seq    int64
 	now    int64
@@ -165,10 +165,10 @@ func (p *program) next(t *rapid.T) event {
 
 // drawEvents draws what a call brings: the next events of some programs, each at once or
 // later, perhaps twice, perhaps never.
-func drawEvents(t *rapid.T, programs map[boundary.Group]*program, groups *[]boundary.Group, late *[]event) []event {
+func drawEvents(t *rapid.T, programs map[boundary.RankKey]*program, groups *[]boundary.RankKey, late *[]event) []event {
 	var events []event
 	for range rapid.IntRange(1, 6).Draw(t, "events") {
-		group := boundary.Group{
+		group := boundary.RankKey{
 			Session: rapid.SampledFrom([]string{"a", "b"}).Draw(t, "session"),
 			Rank:    rapid.Int64Range(0, 1).Draw(t, "rank"),
 		}
@@ -208,8 +208,8 @@ func TestARestoredIndexIsTheOneThatWasKilled(t *testing.T) {
 		c := newCollector(d, o)
 		require.NoError(t, c.store.heal(ctx))
 
-		programs := map[boundary.Group]*program{}
-		var groups []boundary.Group
+		programs := map[boundary.RankKey]*program{}
+		var groups []boundary.RankKey
 		var late []event
 		until := int64(0)
 		for range rapid.IntRange(1, 60).Draw(t, "calls") {
@@ -225,7 +225,7 @@ func TestARestoredIndexIsTheOneThatWasKilled(t *testing.T) {
 				require.Equal(t, c.knows(groups, until+50), next.knows(groups, until+50))
 				require.Equal(t, c.index.Stats().Boundaries, next.index.Stats().Boundaries)
 				require.Equal(t, c.index.Stats().OpenScopes, next.index.Stats().OpenScopes)
-				require.Zero(t, next.index.Stats().Repaired, "what was mended before is not counted again")
+				require.Zero(t, next.index.Stats().Repairs, "what was mended before is not counted again")
 				require.Equal(t, c.store.Bytes(), next.store.Bytes())
 				c = next
 			case 2:
@@ -236,12 +236,12 @@ func TestARestoredIndexIsTheOneThatWasKilled(t *testing.T) {
 				// Who is forgotten has no predecessor: those go before.
 				if len(groups) > 0 {
 					group := rapid.SampledFrom(groups).Draw(t, "forgotten")
-					if slices.ContainsFunc(groups, func(g boundary.Group) bool { return g.Rank == group.Rank && g.Session != group.Session }) {
+					if slices.ContainsFunc(groups, func(g boundary.RankKey) bool { return g.Rank == group.Rank && g.Session != group.Session }) {
 						continue
 					}
 					c.index.Forget(group)
 					delete(c.begun, group)
-					c.store.Forget(ctx, []boundary.Group{group})
+					c.store.Forget(ctx, []boundary.RankKey{group})
 				}
 			default:
 				c.take(ctx, drawEvents(t, programs, &groups, &late)...)

@@ -18,7 +18,7 @@ import (
 
 // Wait is the moment that the events of a group must reach.
 type Wait struct {
-	Group boundary.Group
+	Group boundary.RankKey
 	Until int64
 }
 
@@ -30,7 +30,7 @@ type Options struct {
 	MaxBytes   int64
 	MaxBatches int64
 	// Reached tells whether there is nothing to wait for any more.
-	Reached func(boundary.Group, int64) bool
+	Reached func(boundary.RankKey, int64) bool
 	// Released is told of each batch that is let go.
 	Released func(Release)
 }
@@ -53,7 +53,7 @@ type Gate struct {
 
 	// mu guards waiting.
 	mu      sync.Mutex
-	waiting map[boundary.Group][]waiter
+	waiting map[boundary.RankKey][]waiter
 }
 
 type waiter struct {
@@ -73,7 +73,7 @@ func NewGate(options Options) *Gate {
 		options: options,
 		bytes:   semaphore.NewWeighted(options.MaxBytes),
 		batches: semaphore.NewWeighted(options.MaxBatches),
-		waiting: map[boundary.Group][]waiter{},
+		waiting: map[boundary.RankKey][]waiter{},
 	}
 }
 
@@ -106,7 +106,7 @@ func (g *Gate) HeldBytes() int64 { return g.heldBytes.Load() }
 
 // Advance is to be called when events of a group have come. It lets go what has
 // waited for no more than them.
-func (g *Gate) Advance(group boundary.Group) {
+func (g *Gate) Advance(group boundary.RankKey) {
 	if g.holding.Load() == 0 {
 		return
 	}
@@ -125,7 +125,7 @@ func (g *Gate) Advance(group boundary.Group) {
 }
 
 // settle takes the waiters off a group that done says are.
-func (g *Gate) settle(group boundary.Group, done func(waiter) bool) {
+func (g *Gate) settle(group boundary.RankKey, done func(waiter) bool) {
 	left := g.waiting[group][:0]
 	for _, w := range g.waiting[group] {
 		if !done(w) {

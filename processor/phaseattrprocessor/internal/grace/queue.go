@@ -33,7 +33,7 @@ type Queue struct {
 	// lineMu guards line.
 	lineMu sync.Mutex
 	// line has the batches of each group that have not been passed on, as they came.
-	line map[boundary.Group][]place
+	line map[boundary.RankKey][]place
 }
 
 // place is that of a batch among those of a group.
@@ -49,7 +49,7 @@ func (g *Gate) NewQueue() *Queue {
 	forced, force := context.WithCancel(context.Background())
 	return &Queue{
 		gate: g, closing: closing, close: sync.OnceFunc(func() { close(closing) }),
-		forced: forced, force: force, line: map[boundary.Group][]place{},
+		forced: forced, force: force, line: map[boundary.RankKey][]place{},
 	}
 }
 

@@ -19,8 +19,8 @@ import (
 )
 
 var (
-	rank0 = boundary.Group{Session: "s", Rank: 0}
-	rank1 = boundary.Group{Session: "s", Rank: 1}
+	rank0 = boundary.RankKey{Session: "s", Rank: 0}
+	rank1 = boundary.RankKey{Session: "s", Rank: 1}
 )
 
 // bench is a gate, the event time of its groups, and what has come out.
@@ -29,14 +29,14 @@ type bench struct {
 	*Queue
 
 	mu       sync.Mutex
-	reached  map[boundary.Group]int64
+	reached  map[boundary.RankKey]int64
 	passed   []string
 	releases []Release
 }
 
 func newBench(options Options) *bench {
-	b := &bench{reached: map[boundary.Group]int64{}}
-	options.Reached = func(group boundary.Group, until int64) bool {
+	b := &bench{reached: map[boundary.RankKey]int64{}}
+	options.Reached = func(group boundary.RankKey, until int64) bool {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		return b.reached[group] >= until
@@ -52,7 +52,7 @@ func newBench(options Options) *bench {
 }
 
 // advance lets events of a group come.
-func (b *bench) advance(group boundary.Group, at int64) {
+func (b *bench) advance(group boundary.RankKey, at int64) {
 	b.mu.Lock()
 	b.reached[group] = at
 	b.mu.Unlock()

@@ -18,7 +18,7 @@ const DeepestPerThread = "deepest_per_thread"
 // each goroutine needs its own.
 type Policy struct {
 	options Options
-	chosen  []replay.Span
+	chosen  []replay.ScopeInterval
 	matches []match
 	// byThread says where in matches a thread is, ofSpan where that of each span is.
 	byThread map[int64]int
@@ -28,7 +28,7 @@ type Policy struct {
 // match is what the active spans of one thread come to.
 type match struct {
 	// best is the latest of the deepest spans.
-	best *replay.Span
+	best *replay.ScopeInterval
 	// ambiguous is true when the deepest spans have different labels.
 	ambiguous bool
 }
@@ -53,7 +53,7 @@ func New(strategy string, options Options) (*Policy, error) {
 // it uses the room of. It returns false when there are no spans, or none of a thread
 // that answers; a is then left as it is. A record that names its scope or thread has
 // its answer, whatever thread that is.
-func (p *Policy) Attribute(a *Attribution, spans []replay.Span, origin boundary.Origin) bool {
+func (p *Policy) Attribute(a *Attribution, spans []replay.ScopeInterval, origin boundary.Origin) bool {
 	if len(spans) == 0 {
 		return false
 	}
@@ -89,11 +89,11 @@ func (p *Policy) Attribute(a *Attribution, spans []replay.Span, origin boundary.
 }
 
 // named returns the only span of a scope, or nil.
-func named(spans []replay.Span, scopeID string) *replay.Span {
+func named(spans []replay.ScopeInterval, scopeID string) *replay.ScopeInterval {
 	if scopeID == "" {
 		return nil
 	}
-	var found *replay.Span
+	var found *replay.ScopeInterval
 	for i := range spans {
 		if spans[i].ScopeID == scopeID {
 			if found != nil {
@@ -106,11 +106,11 @@ func named(spans []replay.Span, scopeID string) *replay.Span {
 }
 
 // latestOf returns the latest span of the origin's thread, or nil.
-func latestOf(spans []replay.Span, origin boundary.Origin) *replay.Span {
+func latestOf(spans []replay.ScopeInterval, origin boundary.Origin) *replay.ScopeInterval {
 	if !origin.HasThread {
 		return nil
 	}
-	var latest *replay.Span
+	var latest *replay.ScopeInterval
 	for i := range spans {
 		if spans[i].ThreadID == origin.ThreadID && (latest == nil || spans[i].Later(latest)) {
 			latest = &spans[i]
@@ -120,7 +120,7 @@ func latestOf(spans []replay.Span, origin boundary.Origin) *replay.Span {
 }
 
 // match finds each thread's deepest spans.
-func (p *Policy) match(spans []replay.Span) {
+func (p *Policy) match(spans []replay.ScopeInterval) {
 	p.matches, p.ofSpan = p.matches[:0], p.ofSpan[:0]
 	clear(p.byThread)
 	for i := range spans {
@@ -146,7 +146,7 @@ func (p *Policy) match(spans []replay.Span) {
 
 // find returns where in matches the thread of span i is, or is to be. The spans of a
 // thread mostly stand together.
-func (p *Policy) find(spans []replay.Span, i int) (at int, known bool) {
+func (p *Policy) find(spans []replay.ScopeInterval, i int) (at int, known bool) {
 	if i > 0 && spans[i].ThreadID == spans[i-1].ThreadID {
 		return p.ofSpan[i-1], true
 	}
@@ -158,9 +158,9 @@ func (p *Policy) find(spans []replay.Span, i int) (at int, known bool) {
 }
 
 // label is what the answers call the phase of a span.
-func (p *Policy) label(span *replay.Span) string { return span.Path.Cut(p.options.Depth).Label() }
+func (p *Policy) label(span *replay.ScopeInterval) string { return span.Path.Cut(p.options.Depth).Label() }
 
-func (p *Policy) unique(a *Attribution, span *replay.Span, source string) {
+func (p *Policy) unique(a *Attribution, span *replay.ScopeInterval, source string) {
 	label := p.label(span)
 	*a = Attribution{
 		Resolution: Unique, Source: source, Path: label, HasPath: true, Paths: append(a.Paths[:0], label),
@@ -169,9 +169,9 @@ func (p *Policy) unique(a *Attribution, span *replay.Span, source string) {
 	}
 }
 
-func rankOf(span *replay.Span) Rank { return Rank{Number: span.Group.Rank, Known: true} }
+func rankOf(span *replay.ScopeInterval) Rank { return Rank{Number: span.Rank.Rank, Known: true} }
 
-func (p *Policy) ambiguous(a *Attribution, spans []replay.Span) {
+func (p *Policy) ambiguous(a *Attribution, spans []replay.ScopeInterval) {
 	paths := a.Paths[:0]
 	latest := &spans[0]
 	for i := range spans {

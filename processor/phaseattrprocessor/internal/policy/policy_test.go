@@ -14,19 +14,19 @@ import (
 )
 
 // span is an active scope of a thread of rank 3; its ID is made of its sequence.
-func span(thread, sequence int64, path ...string) replay.Span {
-	return replay.Span{
-		Group: boundary.Group{Session: "run", Rank: 3}, ThreadID: thread, ThreadName: "thread-" + string(rune('0'+thread)),
+func span(thread, sequence int64, path ...string) replay.ScopeInterval {
+	return replay.ScopeInterval{
+		Rank: boundary.RankKey{Session: "run", Rank: 3}, ThreadID: thread, ThreadName: "thread-" + string(rune('0'+thread)),
 		ScopeID: "run:" + string(rune('0'+sequence)), Sequence: sequence, Path: boundary.NewPath(path...),
 	}
 }
 
-func unique(source string, s replay.Span) Attribution {
+func unique(source string, s replay.ScopeInterval) Attribution {
 	label := s.Path.Label()
 	return Attribution{
 		Resolution: Unique, Source: source, Path: label, HasPath: true, Paths: []string{label},
 		ScopeID: s.ScopeID, ThreadID: s.ThreadID, ThreadName: s.ThreadName, HasScope: true,
-		Rank: Rank{s.Group.Rank, true},
+		Rank: Rank{s.Rank.Rank, true},
 	}
 }
 
@@ -39,16 +39,16 @@ func TestAttributeDecidesWhatTheActiveSpansSay(t *testing.T) {
 
 	for _, tc := range []struct {
 		name   string
-		spans  []replay.Span
+		spans  []replay.ScopeInterval
 		origin boundary.Origin
 		want   Attribution
 	}{
 		{
-			name: "one thread, the deepest counts", spans: []replay.Span{train, forward, step},
+			name: "one thread, the deepest counts", spans: []replay.ScopeInterval{train, forward, step},
 			want: unique(SourceHeuristic, forward),
 		},
 		{
-			name: "one thread, two of the deepest differ", spans: []replay.Span{forward, backward, step},
+			name: "one thread, two of the deepest differ", spans: []replay.ScopeInterval{forward, backward, step},
 			want: Attribution{
 				Resolution: Ambiguous,
 				Paths:      []string{"train / step / backward", "train / step / forward"},
@@ -57,51 +57,51 @@ func TestAttributeDecidesWhatTheActiveSpansSay(t *testing.T) {
 			},
 		},
 		{
-			name: "one thread, the deepest agree, the latest answers", spans: []replay.Span{loadAgain, load},
+			name: "one thread, the deepest agree, the latest answers", spans: []replay.ScopeInterval{loadAgain, load},
 			want: unique(SourceHeuristic, loadAgain),
 		},
 		{
-			name: "two threads", spans: []replay.Span{load, forward, step},
+			name: "two threads", spans: []replay.ScopeInterval{load, forward, step},
 			want: Attribution{
 				Resolution: Ambiguous, Paths: []string{"load", "train / step / forward"},
 				Summary: Summary{"load", SourceHeuristic}, Rank: Rank{3, true},
 			},
 		},
 		{
-			name: "two threads in one label", spans: []replay.Span{load, otherLoad},
+			name: "two threads in one label", spans: []replay.ScopeInterval{load, otherLoad},
 			want: Attribution{Resolution: Ambiguous, Paths: []string{"load"}, Rank: Rank{3, true}},
 		},
 		{
-			name: "two paths in one label", spans: []replay.Span{step, joined},
+			name: "two paths in one label", spans: []replay.ScopeInterval{step, joined},
 			want: Attribution{Resolution: Ambiguous, Paths: []string{"train / step"}, Rank: Rank{3, true}},
 		},
 		{
-			name: "scope named", spans: []replay.Span{load, forward, step},
+			name: "scope named", spans: []replay.ScopeInterval{load, forward, step},
 			origin: boundary.Origin{ScopeID: step.ScopeID}, want: unique(SourceExact, step),
 		},
 		{
-			name: "scope named before thread", spans: []replay.Span{load, forward, step},
+			name: "scope named before thread", spans: []replay.ScopeInterval{load, forward, step},
 			origin: boundary.Origin{ScopeID: step.ScopeID, ThreadID: 2, HasThread: true}, want: unique(SourceExact, step),
 		},
 		{
-			name: "scope named that is not active", spans: []replay.Span{forward, step},
+			name: "scope named that is not active", spans: []replay.ScopeInterval{forward, step},
 			origin: boundary.Origin{ScopeID: "run:9"}, want: unique(SourceHeuristic, forward),
 		},
 		{
-			name: "scope named that is active twice", spans: []replay.Span{forward, step, forward},
+			name: "scope named that is active twice", spans: []replay.ScopeInterval{forward, step, forward},
 			origin: boundary.Origin{ScopeID: forward.ScopeID, ThreadID: 1, HasThread: true},
 			want:   unique(SourceThreadLocal, forward),
 		},
 		{
-			name: "thread named, its latest counts, not its deepest", spans: []replay.Span{forward, span(1, 9, "eval"), load},
+			name: "thread named, its latest counts, not its deepest", spans: []replay.ScopeInterval{forward, span(1, 9, "eval"), load},
 			origin: boundary.Origin{ThreadID: 1, HasThread: true}, want: unique(SourceThreadLocal, span(1, 9, "eval")),
 		},
 		{
-			name: "thread named that is in no phase", spans: []replay.Span{forward},
+			name: "thread named that is in no phase", spans: []replay.ScopeInterval{forward},
 			origin: boundary.Origin{ThreadID: 9, HasThread: true}, want: unique(SourceHeuristic, forward),
 		},
 		{
-			name: "thread zero not named", spans: []replay.Span{forward, load, span(0, 9, "idle")},
+			name: "thread zero not named", spans: []replay.ScopeInterval{forward, load, span(0, 9, "idle")},
 			want: Attribution{
 				Resolution: Ambiguous, Paths: []string{"idle", "load", "train / step / forward"},
 				Summary: Summary{"idle", SourceHeuristic}, Rank: Rank{3, true},
@@ -109,11 +109,11 @@ func TestAttributeDecidesWhatTheActiveSpansSay(t *testing.T) {
 		},
 		{
 			name: "the same sequence, the larger scope ID is later",
-			spans: []replay.Span{
+			spans: []replay.ScopeInterval{
 				{ThreadID: 1, Sequence: 1, ScopeID: "b", Path: boundary.NewPath("p")},
 				{ThreadID: 1, Sequence: 1, ScopeID: "a", Path: boundary.NewPath("p")},
 			},
-			want: unique(SourceHeuristic, replay.Span{ThreadID: 1, ScopeID: "b", Path: boundary.NewPath("p")}),
+			want: unique(SourceHeuristic, replay.ScopeInterval{ThreadID: 1, ScopeID: "b", Path: boundary.NewPath("p")}),
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -141,9 +141,9 @@ func TestCloneOutlivesTheNextAnswer(t *testing.T) {
 	p, err := New(DeepestPerThread, Options{})
 	require.NoError(t, err)
 	var answer Attribution
-	require.True(t, p.Attribute(&answer, []replay.Span{span(1, 1, "first")}, boundary.Origin{}))
+	require.True(t, p.Attribute(&answer, []replay.ScopeInterval{span(1, 1, "first")}, boundary.Origin{}))
 	clone := answer.Clone()
-	require.True(t, p.Attribute(&answer, []replay.Span{span(1, 2, "second")}, boundary.Origin{}))
+	require.True(t, p.Attribute(&answer, []replay.ScopeInterval{span(1, 2, "second")}, boundary.Origin{}))
 	assert.Equal(t, []string{"first"}, clone.Paths)
 	assert.Equal(t, Rank{3, true}, clone.Rank)
 	assert.Equal(t, []string{"second"}, answer.Paths)

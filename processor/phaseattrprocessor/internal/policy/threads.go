@@ -29,7 +29,7 @@ func CheckPattern(pattern string) error {
 
 // choose returns the spans of the threads that answer, and whether they are of a
 // preferred one. It keeps them in room, which it returns the spans in.
-func (t *Threads) choose(room, spans []replay.Span) (chosen []replay.Span, preferred bool) {
+func (t *Threads) choose(room, spans []replay.ScopeInterval) (chosen []replay.ScopeInterval, preferred bool) {
 	room = room[:0]
 	for _, pattern := range t.Prefer {
 		for i := range spans {

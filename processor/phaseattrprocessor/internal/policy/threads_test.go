@@ -14,65 +14,65 @@ import (
 )
 
 func TestThreadsThatAnswer(t *testing.T) {
-	on := func(id int64, name string, path ...string) replay.Span {
-		return replay.Span{ThreadID: id, ThreadName: name, ScopeID: name, Sequence: id, Path: boundary.NewPath(path...)}
+	on := func(id int64, name string, path ...string) replay.ScopeInterval {
+		return replay.ScopeInterval{ThreadID: id, ThreadName: name, ScopeID: name, Sequence: id, Path: boundary.NewPath(path...)}
 	}
 	main := on(1, "MainThread", "train", "step")
 	loader0, loader1 := on(2, "loader-0", "prefetch"), on(3, "loader-1", "prefetch")
 	for name, tc := range map[string]struct {
 		threads Threads
-		spans   []replay.Span
+		spans   []replay.ScopeInterval
 		origin  boundary.Origin
 		want    Attribution // what is compared: resolution, source, path
 	}{
 		"preferred among others": {
 			threads: Threads{Prefer: []string{"MainThread"}},
-			spans:   []replay.Span{loader0, main, loader1},
+			spans:   []replay.ScopeInterval{loader0, main, loader1},
 			want:    Attribution{Resolution: Unique, Source: SourceThreadLocal, Path: "train / step"},
 		},
 		"preferred and alone": {
 			threads: Threads{Prefer: []string{"MainThread"}},
-			spans:   []replay.Span{main},
+			spans:   []replay.ScopeInterval{main},
 			want:    Attribution{Resolution: Unique, Source: SourceThreadLocal, Path: "train / step"},
 		},
 		"preferred, but in no phase": {
 			threads: Threads{Prefer: []string{"MainThread"}},
-			spans:   []replay.Span{loader0, loader1},
+			spans:   []replay.ScopeInterval{loader0, loader1},
 			want:    Attribution{Resolution: Ambiguous},
 		},
 		"the first preference that is in a phase": {
 			threads: Threads{Prefer: []string{"trainer", "loader-1", "MainThread"}},
-			spans:   []replay.Span{main, loader0, loader1},
+			spans:   []replay.ScopeInterval{main, loader0, loader1},
 			want:    Attribution{Resolution: Unique, Source: SourceThreadLocal, Path: "prefetch"},
 		},
 		"a preference for several threads": {
 			threads: Threads{Prefer: []string{"loader-*"}},
-			spans:   []replay.Span{main, loader0, loader1},
+			spans:   []replay.ScopeInterval{main, loader0, loader1},
 			want:    Attribution{Resolution: Ambiguous},
 		},
 		"ignored": {
 			threads: Threads{Ignore: []string{"loader-?"}},
-			spans:   []replay.Span{loader0, main, loader1},
+			spans:   []replay.ScopeInterval{loader0, main, loader1},
 			want:    Attribution{Resolution: Unique, Source: SourceHeuristic, Path: "train / step"},
 		},
 		"all ignored": {
 			threads: Threads{Ignore: []string{"*"}},
-			spans:   []replay.Span{loader0, main},
+			spans:   []replay.ScopeInterval{loader0, main},
 		},
 		"preferred and ignored": {
 			threads: Threads{Prefer: []string{"loader-*"}, Ignore: []string{"loader-0"}},
-			spans:   []replay.Span{loader0, main, loader1},
+			spans:   []replay.ScopeInterval{loader0, main, loader1},
 			want:    Attribution{Resolution: Unique, Source: SourceThreadLocal, Path: "prefetch"},
 		},
 		"ignored, but named by the record": {
 			threads: Threads{Prefer: []string{"MainThread"}, Ignore: []string{"loader-*"}},
-			spans:   []replay.Span{loader0, main},
+			spans:   []replay.ScopeInterval{loader0, main},
 			origin:  boundary.Origin{ThreadID: 2, HasThread: true},
 			want:    Attribution{Resolution: Unique, Source: SourceThreadLocal, Path: "prefetch"},
 		},
 		"ignored, but its scope is named by the record": {
 			threads: Threads{Prefer: []string{"MainThread"}, Ignore: []string{"loader-*"}},
-			spans:   []replay.Span{loader0, main},
+			spans:   []replay.ScopeInterval{loader0, main},
 			origin:  boundary.Origin{ScopeID: "loader-0"},
 			want:    Attribution{Resolution: Unique, Source: SourceExact, Path: "prefetch"},
 		},

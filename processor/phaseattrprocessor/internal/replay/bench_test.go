@@ -14,7 +14,7 @@ import (
 )
 
 // loop emits train and then steps with a phase in them, 25 ms between boundaries.
-func loop(group boundary.Group, boundaries int) []*boundary.Boundary {
+func loop(group boundary.RankKey, boundaries int) []*boundary.Boundary {
 	e := newEmitter(group)
 	e.enter(1, "train")
 	for len(e.out) < boundaries {
@@ -40,7 +40,7 @@ func BenchmarkAdd(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				x := New(Options{Repair: true, Window: 10 * time.Minute})
-				arrival := x.Arrival()
+				arrival := x.Ingest()
 				for _, boundary := range arrivals {
 					arrival.Add(key, boundary)
 				}

@@ -15,17 +15,17 @@ import (
 )
 
 func TestNewGroupIsRefusedAtTheBound(t *testing.T) {
-	x := New(Options{MaxGroups: 2})
+	x := New(Options{MaxRanks: 2})
 	for rank := range int64(3) {
 		want := Accepted
 		if rank == 2 {
-			want = TooManyGroups
+			want = TooManyRanks
 		}
-		group := boundary.Group{Session: "s", Rank: rank}
-		assert.Equal(t, want, x.Arrival().Observe(group, 1, false))
-		assert.Equal(t, want, x.Arrival().Add(group, &boundary.Boundary{Time: 1, Path: boundary.NewPath("train")}).Outcome)
+		group := boundary.RankKey{Session: "s", Rank: rank}
+		assert.Equal(t, want, x.Ingest().Observe(group, 1, false))
+		assert.Equal(t, want, x.Ingest().Add(group, &boundary.Boundary{Time: 1, Path: boundary.NewPath("train")}).Outcome)
 	}
-	assert.Equal(t, 2, x.Stats().Groups)
+	assert.Equal(t, 2, x.Stats().Ranks)
 }
 
 func TestNewThreadIsRefusedAtTheBound(t *testing.T) {
@@ -34,14 +34,14 @@ func TestNewThreadIsRefusedAtTheBound(t *testing.T) {
 		e.enter(thread, "train")
 	}
 	e.exit(0)
-	assert.Equal(t, Accepted, x.Arrival().Add(key, e.out[0]).Outcome)
-	assert.Equal(t, Accepted, x.Arrival().Add(key, e.out[1]).Outcome)
-	assert.Equal(t, TooManyThreads, x.Arrival().Add(key, e.out[2]).Outcome)
-	assert.Equal(t, Accepted, x.Arrival().Add(key, e.out[3]).Outcome)
+	assert.Equal(t, Accepted, x.Ingest().Add(key, e.out[0]).Outcome)
+	assert.Equal(t, Accepted, x.Ingest().Add(key, e.out[1]).Outcome)
+	assert.Equal(t, TooManyThreads, x.Ingest().Add(key, e.out[2]).Outcome)
+	assert.Equal(t, Accepted, x.Ingest().Add(key, e.out[3]).Outcome)
 	for at := range int64(4) {
-		x.Arrival().Observe(key, int64(2*time.Second)+at, false)
+		x.Ingest().Observe(key, int64(2*time.Second)+at, false)
 	}
-	assert.Equal(t, Accepted, x.Arrival().Add(key, &boundary.Boundary{
+	assert.Equal(t, Accepted, x.Ingest().Add(key, &boundary.Boundary{
 		Time: int64(2 * time.Second), ThreadID: 3, Path: boundary.NewPath("train"),
 	}).Outcome, "thread 0 has nothing open and nothing in the window any more")
 }
@@ -54,7 +54,7 @@ func TestOpenScopesAreBounded(t *testing.T) {
 	}
 	var outcomes []Outcome
 	for _, b := range e.out {
-		outcomes = append(outcomes, x.Arrival().Add(key, b).Outcome)
+		outcomes = append(outcomes, x.Ingest().Add(key, b).Outcome)
 	}
 	assert.Equal(t, []Outcome{Accepted, Accepted, Accepted, TooManyOpen, TooManyOpen}, outcomes)
 	e.out = nil
@@ -63,7 +63,7 @@ func TestOpenScopesAreBounded(t *testing.T) {
 		e.exit(1)
 	}
 	for _, b := range e.out {
-		require.Equal(t, Accepted, x.Arrival().Add(key, b).Outcome)
+		require.Equal(t, Accepted, x.Ingest().Add(key, b).Outcome)
 	}
 	assert.Zero(t, x.Stats().OpenScopes)
 }
@@ -78,7 +78,7 @@ func TestOldestBoundariesGoAtTheBound(t *testing.T) {
 			e.enter(1, "train")
 			steps(e, 100)
 			for _, b := range e.out {
-				require.Equal(t, Accepted, x.Arrival().Add(key, b).Outcome)
+				require.Equal(t, Accepted, x.Ingest().Add(key, b).Outcome)
 				require.LessOrEqual(t, x.Stats().Boundaries, int64(51))
 			}
 			assert.Equal(t, "train / step / forward", deepest(x, e.now-1))
@@ -93,12 +93,12 @@ func TestGroupWithNothingToGiveUpIsRefusedWhenTheIndexIsFull(t *testing.T) {
 	e.enter(1, "train")
 	steps(e, 3)
 	for _, b := range e.out {
-		x.Arrival().Add(key, b)
+		x.Ingest().Add(key, b)
 	}
 	refused := 0
 	for rank := range int64(20) {
-		other := boundary.Group{Session: "other", Rank: rank}
-		if x.Arrival().Add(other, &boundary.Boundary{Time: 1, Path: boundary.NewPath("train")}).Outcome == TooManyBoundaries {
+		other := boundary.RankKey{Session: "other", Rank: rank}
+		if x.Ingest().Add(other, &boundary.Boundary{Time: 1, Path: boundary.NewPath("train")}).Outcome == TooManyBoundaries {
 			refused++
 		}
 	}
@@ -112,10 +112,10 @@ func TestBoundaryFromFarAheadGoesFirst(t *testing.T) {
 	e.enter(1, "train")
 	steps(e, 4)
 	for _, b := range e.out {
-		x.Arrival().Add(key, b)
+		x.Ingest().Add(key, b)
 	}
 	for i := range int64(5) {
-		x.Arrival().Add(key, &boundary.Boundary{Time: i * int64(1000*time.Hour), Sequence: i, ThreadID: i, ScopeID: strconv.FormatInt(i, 10), Path: boundary.NewPath("wild")})
+		x.Ingest().Add(key, &boundary.Boundary{Time: i * int64(1000*time.Hour), Sequence: i, ThreadID: i, ScopeID: strconv.FormatInt(i, 10), Path: boundary.NewPath("wild")})
 	}
 	assert.Equal(t, "train / step / forward", deepest(x, int64(time.Second)), "the oldest real one is still there")
 }
@@ -125,7 +125,7 @@ func TestCountersFollowWhatIsHeld(t *testing.T) {
 	e.enter(1, "train")
 	steps(e, 100)
 	for _, b := range e.out {
-		x.Arrival().Add(key, b)
+		x.Ingest().Add(key, b)
 	}
 	held := int64(0)
 	for _, g := range x.all() {
@@ -139,14 +139,14 @@ func TestCountersFollowWhatIsHeld(t *testing.T) {
 func TestLateBoundaryCountsTheAnswersItChanges(t *testing.T) {
 	x, run := New(Options{Repair: true}), trainingRun()
 	for _, b := range without(run, 3) {
-		x.Arrival().Add(key, b)
+		x.Ingest().Add(key, b)
 	}
 	x.Handle(key).Answered(25, 2) // taken for forward, whose exit shows that its enter was lost
 	x.Handle(key).Answered(35, 4) // forward, as it is
 	x.Handle(key).Answered(55, 8)
-	receipt := x.Arrival().Add(key, run[2])
+	receipt := x.Ingest().Add(key, run[2])
 	assert.Equal(t, Accepted, receipt.Outcome)
 	assert.Equal(t, time.Duration(110), receipt.Late)
 	assert.Equal(t, int64(2), receipt.Outdated)
-	assert.Zero(t, x.Arrival().Add(key, run[2]).Outdated, "a duplicate changes nothing")
+	assert.Zero(t, x.Ingest().Add(key, run[2]).Outdated, "a duplicate changes nothing")
 }

@@ -69,9 +69,9 @@ func (t *thread) nameIn(f *frame) string {
 }
 
 // span describes the scope of a frame, but for its end.
-func (t *thread) span(g boundary.Group, f *frame) Span {
-	return Span{
-		Group: g, ThreadID: t.id, ThreadName: t.nameIn(f),
+func (t *thread) span(g boundary.RankKey, f *frame) ScopeInterval {
+	return ScopeInterval{
+		Rank: g, ThreadID: t.id, ThreadName: t.nameIn(f),
 		ScopeID: f.scopeID, Path: f.path, Start: f.time, Sequence: f.seq,
 		Attributes: f.attributes(),
 	}

@@ -13,14 +13,14 @@ import (
 
 // emitter numbers and names boundaries as a program's recorder does.
 type emitter struct {
-	group    boundary.Group
+	group    boundary.RankKey
 	now      int64
 	sequence int64
 	stacks   map[int64][]*boundary.Boundary
 	out      []*boundary.Boundary
 }
 
-func newEmitter(group boundary.Group) *emitter {
+func newEmitter(group boundary.RankKey) *emitter {
 	return &emitter{group: group, stacks: map[int64][]*boundary.Boundary{}}
 }
 
@@ -53,7 +53,7 @@ func (e *emitter) exit(thread int64) {
 
 // drawRun draws the boundaries of a program with several threads, in the order in
 // which it wrote them. Times may repeat.
-func drawRun(t *rapid.T, group boundary.Group) []*boundary.Boundary {
+func drawRun(t *rapid.T, group boundary.RankKey) []*boundary.Boundary {
 	e := newEmitter(group)
 	e.now = rapid.Int64Range(0, 1000).Draw(t, "start")
 	names := []string{"train", "step", "forward", "backward", "a / b"}

@@ -29,13 +29,13 @@ func FuzzIndex(f *testing.F) {
 	f.Fuzz(func(t *testing.T, repair bool, operations []byte) {
 		options := Options{
 			Repair: repair, Window: 100, SessionTimeout: time.Nanosecond,
-			MaxGroups: 3, MaxThreads: 3, MaxOpen: 4, MaxBoundaries: 20, MaxTotal: 40,
+			MaxRanks: 3, MaxThreads: 3, MaxOpen: 4, MaxBoundaries: 20, MaxTotal: 40,
 		}
 		x := New(options)
 		in, out := 0, 0
 		for ; len(operations) >= 6; operations = operations[6:] {
 			op := operations[:6]
-			group := boundary.Group{Session: "s", Rank: int64(op[5] % 4)}
+			group := boundary.RankKey{Session: "s", Rank: int64(op[5] % 4)}
 			at := int64(op[2])
 			switch op[5] / 64 { // a wild time now and then
 			case 1:
@@ -46,15 +46,15 @@ func FuzzIndex(f *testing.F) {
 			switch op[0] % 6 {
 			case 0, 1:
 				in++
-				if x.Arrival().Add(group, fuzzBoundary(op, at)).Outcome < outcomes {
+				if x.Ingest().Add(group, fuzzBoundary(op, at)).Outcome < outcomes {
 					out++
 				}
 			case 2:
-				x.Arrival().Observe(group, at, false)
+				x.Ingest().Observe(group, at, false)
 			case 3:
-				x.Arrival().Observe(group, at, true)
+				x.Ingest().Observe(group, at, true)
 			case 4:
-				x.Begin(group, []string{strconv.Itoa(int(op[1] % 2))}, at)
+				x.Register(group, []string{strconv.Itoa(int(op[1] % 2))}, at)
 			case 5:
 				x.Sweep()
 			}
@@ -109,7 +109,7 @@ func holdsTogether(t require.TestingT, x *Index) {
 	}
 	require.Equal(t, int64(held), x.Stats().Boundaries)
 	require.Equal(t, open, x.Stats().OpenScopes)
-	require.LessOrEqual(t, len(x.groups), x.options.MaxGroups)
+	require.LessOrEqual(t, len(x.groups), x.options.MaxRanks)
 	require.LessOrEqual(t, len(x.seats), len(x.groups))
 }
 

@@ -24,8 +24,8 @@ type Options struct {
 	// SessionTimeout is how long after its last event's arrival a session counts as
 	// ended.
 	SessionTimeout time.Duration
-	// MaxGroups bounds the groups.
-	MaxGroups int
+	// MaxRanks bounds the groups.
+	MaxRanks int
 	// MaxThreads bounds the threads of a group.
 	MaxThreads int
 	// MaxOpen bounds the open scopes of a thread.
@@ -46,7 +46,7 @@ type Index struct {
 
 	// mu guards what follows.
 	mu     sync.RWMutex
-	groups map[boundary.Group]*group
+	groups map[boundary.RankKey]*stream
 	// seats names the newest session in each seat.
 	seats map[string]tenant
 }
@@ -56,22 +56,22 @@ func New(options Options) *Index {
 	return &Index{
 		options: options,
 		started: time.Now(),
-		groups:  map[boundary.Group]*group{},
+		groups:  map[boundary.RankKey]*stream{},
 		seats:   map[string]tenant{},
 	}
 }
 
 // Has tells whether an event of the group has come.
-func (x *Index) Has(key boundary.Group) bool { return x.group(key) != nil }
+func (x *Index) Has(key boundary.RankKey) bool { return x.group(key) != nil }
 
-// Begin introduces a group whose first event comes at a moment, with its seats: what
+// Register introduces a group whose first event comes at a moment, with its seats: what
 // one session has at a time, a process or a device. An earlier session in one of
 // them is over from then on, whether it said so or not: who comes after it inherits
-// no phase. Begin returns false when there is no room for the group, or it has been
+// no phase. Register returns false when there is no room for the group, or it has been
 // introduced.
-func (x *Index) Begin(key boundary.Group, seats []string, at int64) bool {
+func (x *Index) Register(key boundary.RankKey, seats []string, at int64) bool {
 	introduced := false
-	if !x.Arrival().update(key, func(g *group) { introduced = g.introduce(seats, at) }) || !introduced {
+	if !x.Ingest().update(key, func(g *stream) { introduced = g.introduce(seats, at) }) || !introduced {
 		return false
 	}
 	for _, seat := range seats {
@@ -86,13 +86,13 @@ func (x *Index) Begin(key boundary.Group, seats []string, at int64) bool {
 
 // tenant is a session in a seat, and when it began.
 type tenant struct {
-	key   boundary.Group
+	key   boundary.RankKey
 	began int64
 }
 
 // sit gives a session its seat. It returns the session that had it before, and when
 // its successor began.
-func (x *Index) sit(seat string, key boundary.Group, at int64) (tenant, bool) {
+func (x *Index) sit(seat string, key boundary.RankKey, at int64) (tenant, bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	newest, taken := x.seats[seat]
@@ -108,14 +108,14 @@ func (x *Index) sit(seat string, key boundary.Group, at int64) (tenant, bool) {
 	}
 }
 
-func (x *Index) group(key boundary.Group) *group {
+func (x *Index) group(key boundary.RankKey) *stream {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	return x.groups[key]
 }
 
 // groupFor returns the group, made if need be, or nil when there is no room for it.
-func (x *Index) groupFor(key boundary.Group) *group {
+func (x *Index) groupFor(key boundary.RankKey) *stream {
 	if g := x.group(key); g != nil {
 		return g
 	}
@@ -124,7 +124,7 @@ func (x *Index) groupFor(key boundary.Group) *group {
 	if g := x.groups[key]; g != nil {
 		return g
 	}
-	if full(len(x.groups), x.options.MaxGroups) {
+	if full(len(x.groups), x.options.MaxRanks) {
 		return nil
 	}
 	key.Session = unique.Make(key.Session).Value() // one text for all ranks, part of no larger one
@@ -136,7 +136,7 @@ func (x *Index) groupFor(key boundary.Group) *group {
 // Sweep ends the sessions that have been silent for the session timeout and forgets
 // the groups that ended a window ago, which it returns. It is to be called now and
 // then.
-func (x *Index) Sweep() (forgotten []boundary.Group) {
+func (x *Index) Sweep() (forgotten []boundary.RankKey) {
 	now := time.Since(x.started)
 	for _, g := range x.all() {
 		expired := false
@@ -156,14 +156,14 @@ func (x *Index) EndAll() {
 	}
 }
 
-func (x *Index) all() []*group {
+func (x *Index) all() []*stream {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	return slices.Collect(maps.Values(x.groups))
 }
 
 // Forget lets go of a group, whatever is known of it.
-func (x *Index) Forget(key boundary.Group) {
+func (x *Index) Forget(key boundary.RankKey) {
 	if g := x.group(key); g != nil {
 		g.update(func() { g.threads, g.silent = nil, true })
 		x.forget(g)
@@ -171,7 +171,7 @@ func (x *Index) Forget(key boundary.Group) {
 }
 
 // forget lets go of a group, unless an event has come in the meantime.
-func (x *Index) forget(g *group) bool {
+func (x *Index) forget(g *stream) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	g.mu.Lock()
@@ -191,11 +191,11 @@ func (x *Index) forget(g *group) bool {
 
 // Stats is what the index holds.
 type Stats struct {
-	Groups     int
+	Ranks     int
 	OpenScopes int64
 	Boundaries int64
-	// Repaired counts the boundaries that showed that another one was lost.
-	Repaired int64
+	// Repairs counts the boundaries that showed that another one was lost.
+	Repairs int64
 }
 
 // Stats returns what the index holds now.
@@ -203,10 +203,10 @@ func (x *Index) Stats() Stats {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	return Stats{
-		Groups:     len(x.groups),
+		Ranks:     len(x.groups),
 		OpenScopes: x.stats.open.Load(),
 		Boundaries: x.stats.boundaries.Load(),
-		Repaired:   x.stats.mends.Load(),
+		Repairs:   x.stats.mends.Load(),
 	}
 }
 

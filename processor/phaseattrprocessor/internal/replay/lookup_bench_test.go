@@ -72,7 +72,7 @@ const interval = int64(25 * time.Millisecond)
 type crowd struct {
 	population
 	index *Index
-	keys  []boundary.Group
+	keys  []boundary.RankKey
 	// paths are those of the scopes that are open, by depth.
 	paths []boundary.Path
 	// tick is how many boundaries each thread has had.
@@ -88,7 +88,7 @@ func (p population) start() *crowd {
 		paths:      []boundary.Path{{}},
 	}
 	for i := range p.groups {
-		c.keys = append(c.keys, boundary.Group{Session: "5923ed05-815c-4937-af70-387c61debe92", Rank: int64(i)})
+		c.keys = append(c.keys, boundary.RankKey{Session: "5923ed05-815c-4937-af70-387c61debe92", Rank: int64(i)})
 	}
 	var names []string
 	for i := range p.depth {
@@ -137,7 +137,7 @@ func (c *crowd) step(may func() bool) {
 		if !may() {
 			return
 		}
-		arrival := c.index.Arrival()
+		arrival := c.index.Ingest()
 		for thread := range c.threads {
 			b.ThreadID = int64(thread)
 			arrival.Add(key, &b)
@@ -171,7 +171,7 @@ func (p population) benchmark(b *testing.B) {
 	c := p.start()
 	random := rand.New(rand.NewPCG(1, 2))
 	asked := make([]struct {
-		key boundary.Group
+		key boundary.RankKey
 		ago int64
 	}, 1<<16)
 	for i := range asked {
@@ -184,7 +184,7 @@ func (p population) benchmark(b *testing.B) {
 			asked[i].ago = asked[i-rowMoments].ago
 		}
 	}
-	spans := make([]Span, 0, 128)
+	spans := make([]ScopeInterval, 0, 128)
 	i, late := 0, 0
 	ask := func() {
 		q := &asked[i%len(asked)]

@@ -14,8 +14,8 @@ const (
 	Duplicate
 	// TooOld: the boundary is older than the window and closes nothing.
 	TooOld
-	// TooManyGroups: the group is new and the index is full.
-	TooManyGroups
+	// TooManyRanks: the group is new and the index is full.
+	TooManyRanks
 	// TooManyThreads: the thread is new and its group is full.
 	TooManyThreads
 	// TooManyOpen: the thread has as many open scopes as it may have.
@@ -30,8 +30,8 @@ var outcomeTexts = [outcomes]string{
 	Accepted:       "accepted",
 	Duplicate:      "duplicate",
 	TooOld:         "too_old",
-	TooManyGroups:  "max_groups",
-	TooManyThreads: "max_threads_per_group",
+	TooManyRanks:  "max_ranks",
+	TooManyThreads: "max_threads_per_rank",
 	TooManyOpen:    "max_open_scopes_per_thread",
 
 	TooManyBoundaries: "max_boundaries",
@@ -43,5 +43,5 @@ func (o Outcome) String() string { return outcomeTexts[o] }
 
 // Refusals lists the outcomes by which a boundary is not kept.
 func Refusals() []Outcome {
-	return []Outcome{TooOld, TooManyGroups, TooManyThreads, TooManyOpen, TooManyBoundaries}
+	return []Outcome{TooOld, TooManyRanks, TooManyThreads, TooManyOpen, TooManyBoundaries}
 }

@@ -15,24 +15,24 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
-var groups = []boundary.Group{{Session: "a", Rank: 0}, {Session: "a", Rank: 1}}
+var groups = []boundary.RankKey{{Session: "a", Rank: 0}, {Session: "a", Rank: 1}}
 
 // naiveSpans is the strict replay as the library does it, over the
 // complete run: sort, push, pop, close what is open at the end.
-func naiveSpans(group boundary.Group, run []*boundary.Boundary) []Span {
+func naiveSpans(group boundary.RankKey, run []*boundary.Boundary) []ScopeInterval {
 	sorted := slices.Clone(run)
 	slices.SortStableFunc(sorted, func(a, b *boundary.Boundary) int {
 		return cmp.Or(cmp.Compare(a.Time, b.Time), cmp.Compare(a.Sequence, b.Sequence), cmp.Compare(a.ScopeID, b.ScopeID))
 	})
-	var spans []Span
-	stacks := map[int64][]Span{}
+	var spans []ScopeInterval
+	stacks := map[int64][]ScopeInterval{}
 	end := int64(0)
 	for _, b := range sorted {
 		end = max(end, b.Time)
 		stack := stacks[b.ThreadID]
 		if b.Action == boundary.Enter {
-			stacks[b.ThreadID] = append(stack, Span{
-				Group: group, ThreadID: b.ThreadID, ThreadName: b.ThreadName, ScopeID: b.ScopeID,
+			stacks[b.ThreadID] = append(stack, ScopeInterval{
+				Rank: group, ThreadID: b.ThreadID, ThreadName: b.ThreadName, ScopeID: b.ScopeID,
 				Path: b.Path, Start: b.Time, Sequence: b.Sequence,
 			})
 		} else if len(stack) > 0 && stack[len(stack)-1].ScopeID == b.ScopeID {
@@ -48,20 +48,20 @@ func naiveSpans(group boundary.Group, run []*boundary.Boundary) []Span {
 			spans = append(spans, span)
 		}
 	}
-	SortSpans(spans)
+	SortScopeIntervals(spans)
 	return spans
 }
 
-func spansOf(x *Index, group boundary.Group) []Span {
-	spans := x.Spans(nil, group)
-	SortSpans(spans)
+func spansOf(x *Index, group boundary.RankKey) []ScopeInterval {
+	spans := x.ScopeIntervals(nil, group)
+	SortScopeIntervals(spans)
 	return spans
 }
 
 // activeOf returns the whole stacks at a moment, in an order of its own.
-func activeOf(x *Index, group boundary.Group, at int64, whole bool) []Span {
+func activeOf(x *Index, group boundary.RankKey, at int64, whole bool) []ScopeInterval {
 	spans, _ := x.Handle(group).Active(nil, at, whole)
-	SortSpans(spans)
+	SortScopeIntervals(spans)
 	return spans
 }
 
@@ -73,20 +73,20 @@ func TestStrictReplayIsTheNaiveOne(t *testing.T) {
 		for _, group := range groups {
 			run := drawLoss(t, drawRun(t, group))
 			for _, b := range drawArrival(t, run) {
-				x.Arrival().Add(group, b)
+				x.Ingest().Add(group, b)
 			}
 			x.EndAll()
 			want := naiveSpans(group, run)
 			require.Equal(t, want, spansOf(x, group))
 			for at := range moments(run) {
-				var active []Span
+				var active []ScopeInterval
 				for _, span := range want {
 					if span.Start <= at && at <= span.End {
 						span.End, span.SyntheticEnd = 0, false
 						active = append(active, span)
 					}
 				}
-				SortSpans(active)
+				SortScopeIntervals(active)
 				require.Equal(t, active, activeOf(x, group, at, true), "at %d", at)
 			}
 		}
@@ -103,11 +103,11 @@ func TestAnyOrderGivesTheSameAnswers(t *testing.T) {
 				for _, group := range groups {
 					run := drawLoss(t, drawRun(t, group))
 					for _, b := range run {
-						require.Equal(t, Accepted, sorted.Arrival().Add(group, b).Outcome)
+						require.Equal(t, Accepted, sorted.Ingest().Add(group, b).Outcome)
 					}
 					accepted := 0
 					for _, b := range drawArrival(t, run) {
-						if shuffled.Arrival().Add(group, b).Outcome == Accepted {
+						if shuffled.Ingest().Add(group, b).Outcome == Accepted {
 							accepted++
 						}
 					}
@@ -118,8 +118,8 @@ func TestAnyOrderGivesTheSameAnswers(t *testing.T) {
 						require.Equal(t, activeOf(sorted, group, at, false), activeOf(shuffled, group, at, false), "at %d", at)
 						from, _ := sorted.Handle(group).Throughout(nil, at, at+7, true)
 						same, _ := shuffled.Handle(group).Throughout(nil, at, at+7, true)
-						SortSpans(from)
-						SortSpans(same)
+						SortScopeIntervals(from)
+						SortScopeIntervals(same)
 						require.Equal(t, from, same, "from %d to %d", at, at+7)
 					}
 				}
@@ -139,25 +139,25 @@ func TestSpansAndAnswersAgree(t *testing.T) {
 				x, group := New(Options{Repair: repair}), groups[0]
 				run := drawLoss(t, drawRun(t, group))
 				for _, b := range drawArrival(t, run) {
-					x.Arrival().Add(group, b)
+					x.Ingest().Add(group, b)
 				}
 				x.EndAll()
 				spans := spansOf(x, group)
 				for at := range moments(run) {
 					for _, to := range []int64{at + 1, at + 7} {
-						var throughout []Span
+						var throughout []ScopeInterval
 						for _, span := range spans {
 							if span.Start <= at && to <= span.End {
 								span.End, span.SyntheticEnd = 0, false
 								throughout = append(throughout, span)
 							}
 						}
-						SortSpans(throughout)
+						SortScopeIntervals(throughout)
 						got, _ := x.Handle(group).Throughout(nil, at, to, true)
-						SortSpans(got)
+						SortScopeIntervals(got)
 						require.Equal(t, throughout, got, "from %d to %d", at, to)
 						got, _ = x.Handle(group).Throughout(nil, at, to, false)
-						SortSpans(got)
+						SortScopeIntervals(got)
 						require.Subset(t, throughout, got)
 						require.Equal(t, decisive(throughout), decisive(got), "from %d to %d", at, to)
 					}
@@ -169,8 +169,8 @@ func TestSpansAndAnswersAgree(t *testing.T) {
 
 // decisive returns the spans that decide an attribution: of each thread those of the
 // largest depth and the latest one.
-func decisive(spans []Span) []Span {
-	return slices.DeleteFunc(slices.Clone(spans), func(span Span) bool {
+func decisive(spans []ScopeInterval) []ScopeInterval {
+	return slices.DeleteFunc(slices.Clone(spans), func(span ScopeInterval) bool {
 		deeper, later := false, false
 		for _, other := range spans {
 			if other.ThreadID == span.ThreadID {
@@ -188,10 +188,10 @@ func TestCompleteRunsNeedNoRepair(t *testing.T) {
 		strict, repaired, group := New(Options{}), New(Options{Repair: true}), groups[0]
 		run := drawRun(t, group)
 		for _, b := range run {
-			strict.Arrival().Add(group, b)
+			strict.Ingest().Add(group, b)
 		}
 		for _, b := range drawArrival(t, run) {
-			repaired.Arrival().Add(group, b)
+			repaired.Ingest().Add(group, b)
 		}
 		require.Equal(t, spansOf(strict, group), spansOf(repaired, group))
 	})

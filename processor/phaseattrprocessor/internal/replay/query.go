@@ -31,15 +31,15 @@ const (
 // Handle leads to a group without looking for it again. It is meant for questions that
 // follow each other: a group that is forgotten and comes back is another one. The zero
 // Handle is that of a group of which no event has come.
-type Handle struct{ g *group }
+type Handle struct{ g *stream }
 
 // Handle returns the handle of a group.
-func (x *Index) Handle(key boundary.Group) Handle { return Handle{x.group(key)} }
+func (x *Index) Handle(key boundary.RankKey) Handle { return Handle{x.group(key)} }
 
 // Active appends the spans that decide the attribution at a moment: per thread the
 // whole stack, or only its top when that is the deepest and the latest of it. An
 // origin scope may name any span, so whole makes it the whole stack always.
-func (h Handle) Active(dst []Span, at int64, whole bool) ([]Span, Status) {
+func (h Handle) Active(dst []ScopeInterval, at int64, whole bool) ([]ScopeInterval, Status) {
 	g := h.g
 	if g == nil {
 		return dst, Unknown
@@ -63,7 +63,7 @@ func (h Handle) Answered(at, records int64) {
 // answers tells whether there can be active spans.
 func (s Status) answers() bool { return s == Known || s == Behind }
 
-func (g *group) active(dst []Span, at int64, whole bool) []Span {
+func (g *stream) active(dst []ScopeInterval, at int64, whole bool) []ScopeInterval {
 	for i := range g.threads {
 		t := &g.threads[i]
 		stack, from, standing := t.at(at)
@@ -80,7 +80,7 @@ func (g *group) active(dst []Span, at int64, whole bool) []Span {
 
 // stack appends the spans of a thread's stack, down to the frame that answers for
 // all below it, or whole.
-func (g *group) stack(dst []Span, t *thread, top *frame, whole bool) []Span {
+func (g *stream) stack(dst []ScopeInterval, t *thread, top *frame, whole bool) []ScopeInterval {
 	for frame := top; frame != nil; frame = frame.below {
 		dst = append(dst, t.span(g.key, frame))
 		if frame.is(plain) && !whole {
@@ -111,7 +111,7 @@ func (t *thread) union(stack *frame, time int64, from position) []*frame {
 // to a later one: those that were active without a break, so at the end, and began by
 // the start. Of each thread these are all, or, unless whole, only the top one when it is
 // the deepest and the latest. The status is that of the end.
-func (h Handle) Throughout(dst []Span, from, to int64, whole bool) ([]Span, Status) {
+func (h Handle) Throughout(dst []ScopeInterval, from, to int64, whole bool) ([]ScopeInterval, Status) {
 	g := h.g
 	if g == nil {
 		return dst, Unknown
@@ -152,7 +152,7 @@ func (h Handle) Live(from, to int64) bool {
 
 // Reached tells whether there is nothing to wait for before a question about a
 // moment is answered: the group's events have come that far, or no more will come.
-func (x *Index) Reached(key boundary.Group, at int64) bool {
+func (x *Index) Reached(key boundary.RankKey, at int64) bool {
 	g := x.group(key)
 	if g == nil {
 		return true
@@ -164,24 +164,24 @@ func (x *Index) Reached(key boundary.Group, at int64) bool {
 
 // Groups lists the groups of a session in the order of the arrival of their first
 // boundaries. Groups without one are left out.
-func (x *Index) Groups(session string) []boundary.Group {
-	var found []*group
+func (x *Index) Groups(session string) []boundary.RankKey {
+	var found []*stream
 	for _, g := range x.all() {
 		if g.key.Session == session && g.order.Load() > 0 {
 			found = append(found, g)
 		}
 	}
-	slices.SortFunc(found, func(a, b *group) int { return cmp.Compare(a.order.Load(), b.order.Load()) })
-	keys := make([]boundary.Group, len(found))
+	slices.SortFunc(found, func(a, b *stream) int { return cmp.Compare(a.order.Load(), b.order.Load()) })
+	keys := make([]boundary.RankKey, len(found))
 	for i, g := range found {
 		keys[i] = g.key
 	}
 	return keys
 }
 
-// Spans appends every span of a group, unordered. What is open ends at the group's
+// ScopeIntervals appends every span of a group, unordered. What is open ends at the group's
 // newest event.
-func (x *Index) Spans(dst []Span, key boundary.Group) []Span {
+func (x *Index) ScopeIntervals(dst []ScopeInterval, key boundary.RankKey) []ScopeInterval {
 	g := x.group(key)
 	if g == nil {
 		return dst

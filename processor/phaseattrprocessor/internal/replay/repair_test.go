@@ -15,7 +15,7 @@ import (
 // trainingRun is one thread: train, two steps in it, and in each step forward and
 // backward. Every boundary is 10 after the one before it; sequence n is at time 10n.
 func trainingRun() []*boundary.Boundary {
-	e := newEmitter(boundary.Group{Session: "s"})
+	e := newEmitter(boundary.RankKey{Session: "s"})
 	enter := func(name string) { e.now += 10; e.enter(1, name) }
 	exit := func() { e.now += 10; e.exit(1) }
 	enter("train") // 1
@@ -41,14 +41,14 @@ func without(run []*boundary.Boundary, lost ...int64) []*boundary.Boundary {
 func indexOf(options Options, run []*boundary.Boundary) *Index {
 	x := New(options)
 	for _, b := range run {
-		x.Arrival().Add(boundary.Group{Session: "s"}, b)
+		x.Ingest().Add(boundary.RankKey{Session: "s"}, b)
 	}
 	return x
 }
 
 // deepest is the label of the deepest scope at a moment.
 func deepest(x *Index, at int64) string {
-	spans, _ := x.Handle(boundary.Group{Session: "s"}).Active(nil, at, true)
+	spans, _ := x.Handle(boundary.RankKey{Session: "s"}).Active(nil, at, true)
 	path := boundary.Path{}
 	for _, span := range spans {
 		if span.Path.Depth() > path.Depth() {
@@ -97,7 +97,7 @@ func TestLostBoundarySpoilsAtMostItsOwnScope(t *testing.T) {
 			for at, want := range tc.want {
 				assert.Equal(t, want, deepest(x, at), "at %d", at)
 			}
-			assert.Positive(t, x.Stats().Repaired)
+			assert.Positive(t, x.Stats().Repairs)
 			assert.Zero(t, x.Stats().OpenScopes, "the last exit closes all")
 		})
 	}
@@ -108,12 +108,12 @@ func TestStrictReplayStaysWrongAfterALostExit(t *testing.T) {
 	assert.Equal(t, "train / step / backward", deepest(x, 55), "the enter is pushed on the open scope")
 	assert.Equal(t, "train / step / forward", deepest(x, 75), "the exit of step is not that of the top")
 	assert.Equal(t, "train / step / forward", deepest(x, 135))
-	assert.Zero(t, x.Stats().Repaired)
+	assert.Zero(t, x.Stats().Repairs)
 }
 
 func TestRepairedScopesAreMarked(t *testing.T) {
 	x := indexOf(Options{Repair: true}, without(trainingRun(), 4))
-	for _, span := range spansOf(x, boundary.Group{Session: "s"}) {
+	for _, span := range spansOf(x, boundary.RankKey{Session: "s"}) {
 		mended := span.ScopeID == "s:3"
 		assert.Equal(t, mended, span.SyntheticEnd, span.ScopeID)
 		if mended {
@@ -126,9 +126,9 @@ func TestRepairIsTakenBackWhenTheLostBoundaryComes(t *testing.T) {
 	run := trainingRun()
 	x := indexOf(Options{Repair: true}, without(run, 4, 8))
 	for _, late := range []int{7, 3} {
-		x.Arrival().Add(boundary.Group{Session: "s"}, run[late])
+		x.Ingest().Add(boundary.RankKey{Session: "s"}, run[late])
 	}
-	assert.Equal(t, spansOf(indexOf(Options{}, run), boundary.Group{Session: "s"}), spansOf(x, boundary.Group{Session: "s"}))
+	assert.Equal(t, spansOf(indexOf(Options{}, run), boundary.RankKey{Session: "s"}), spansOf(x, boundary.RankKey{Session: "s"}))
 }
 
 func TestMalformedRunsAreMended(t *testing.T) {

@@ -20,7 +20,7 @@ func openSession(options Options) (*Index, int64) {
 	e.enter(1, "train")
 	steps(e, 3)
 	for _, b := range e.out {
-		x.Arrival().Add(key, b)
+		x.Ingest().Add(key, b)
 	}
 	return x, e.now
 }
@@ -31,20 +31,20 @@ func TestStopEventEndsTheSession(t *testing.T) {
 	x, now := openSession(sessions)
 	assert.Equal(t, Behind, statusAt(x, now+1), "train is still open")
 	assert.Equal(t, "train", deepest(x, now+1))
-	x.Arrival().Observe(key, now+10, true)
+	x.Ingest().Observe(key, now+10, true)
 	assert.Equal(t, "train", deepest(x, now+10))
 	assert.Equal(t, Ended, statusAt(x, now+11))
 	assert.Empty(t, deepest(x, now+11))
 
-	x.Arrival().Observe(key, now+20, false)
+	x.Ingest().Observe(key, now+20, false)
 	assert.Equal(t, "train", deepest(x, now+20), "the session's end is its last event of any type")
 	assert.Equal(t, Ended, statusAt(x, now+21))
 }
 
 func TestSessionThatEntersAScopeAfterItsStopIsAlive(t *testing.T) {
 	x, now := openSession(sessions)
-	x.Arrival().Observe(key, now+10, true)
-	x.Arrival().Add(key, &boundary.Boundary{Time: now + 20, Sequence: 100, ThreadID: 1, ScopeID: "e", Path: boundary.NewPath("evaluate")})
+	x.Ingest().Observe(key, now+10, true)
+	x.Ingest().Add(key, &boundary.Boundary{Time: now + 20, Sequence: 100, ThreadID: 1, ScopeID: "e", Path: boundary.NewPath("evaluate")})
 	assert.Equal(t, "evaluate", deepest(x, now+30))
 }
 
@@ -52,9 +52,9 @@ func TestStopThatComesBeforeLateBoundaries(t *testing.T) {
 	x, e := New(sessions), newEmitter(key)
 	e.enter(1, "train")
 	steps(e, 3)
-	x.Arrival().Observe(key, e.now, true)
+	x.Ingest().Observe(key, e.now, true)
 	for _, b := range e.out {
-		x.Arrival().Add(key, b)
+		x.Ingest().Add(key, b)
 	}
 	assert.Equal(t, Ended, statusAt(x, e.now+1))
 	assert.Equal(t, "train / step / forward", deepest(x, e.now-1))
@@ -69,7 +69,7 @@ func TestSilentSessionEndsAndIsForgotten(t *testing.T) {
 		time.Sleep(time.Nanosecond)
 		x.Sweep()
 		assert.Equal(t, Unknown, statusAt(x, now+1), "its window has passed as well")
-		assert.Equal(t, Stats{Repaired: 0}, x.Stats())
+		assert.Equal(t, Stats{Repairs: 0}, x.Stats())
 	})
 }
 
@@ -78,7 +78,7 @@ func TestTimeoutIsMeasuredByArrival(t *testing.T) {
 		x, now := openSession(sessions) // event times of 1970
 		for range 10 {
 			time.Sleep(10 * time.Minute)
-			x.Arrival().Observe(key, now, false)
+			x.Ingest().Observe(key, now, false)
 			x.Sweep()
 		}
 		assert.Equal(t, "train", deepest(x, now+1))
@@ -88,7 +88,7 @@ func TestTimeoutIsMeasuredByArrival(t *testing.T) {
 func TestEndedSessionAnswersForItsWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x, now := openSession(sessions)
-		x.Arrival().Observe(key, now, true)
+		x.Ingest().Observe(key, now, true)
 		time.Sleep(10*time.Minute - time.Nanosecond)
 		x.Sweep()
 		assert.Equal(t, "train / step / forward", deepest(x, now-1))
@@ -104,7 +104,7 @@ func TestSessionThatSpeaksAgainIsAlive(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		x.Sweep()
 		assert.Equal(t, Ended, statusAt(x, now+1))
-		x.Arrival().Observe(key, now+1, false)
+		x.Ingest().Observe(key, now+1, false)
 		assert.Equal(t, Behind, statusAt(x, now+2))
 		assert.Equal(t, "train", deepest(x, now+2))
 	})
@@ -112,7 +112,7 @@ func TestSessionThatSpeaksAgainIsAlive(t *testing.T) {
 
 func TestNewSessionOfAProcessEndsTheOneBefore(t *testing.T) {
 	process := boundary.Process{Host: "node", PID: 1, Rank: 0}
-	newer := boundary.Group{Session: "newer"}
+	newer := boundary.RankKey{Session: "newer"}
 	for name, tc := range map[string]struct {
 		process boundary.Process
 		ended   bool
@@ -126,9 +126,9 @@ func TestNewSessionOfAProcessEndsTheOneBefore(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			x, now := openSession(sessions)
-			x.Begin(key, seats(process), 0)
-			x.Begin(newer, seats(tc.process), now+100)
-			x.Arrival().Observe(newer, now+100, false)
+			x.Register(key, seats(process), 0)
+			x.Register(newer, seats(tc.process), now+100)
+			x.Ingest().Observe(newer, now+100, false)
 			assert.Equal(t, tc.ended, statusAt(x, now+200) == Ended)
 			assert.Equal(t, "train / step / forward", deepest(x, now-1), "it keeps its past")
 		})
@@ -137,30 +137,30 @@ func TestNewSessionOfAProcessEndsTheOneBefore(t *testing.T) {
 
 func TestSessionThatOutlivesItsSuccessorsBeginIsAlive(t *testing.T) {
 	process := boundary.Process{Host: "node", PID: 1}
-	newer := boundary.Group{Session: "newer"}
+	newer := boundary.RankKey{Session: "newer"}
 	x, now := openSession(sessions)
-	x.Begin(key, seats(process), 0)
-	x.Begin(newer, seats(process), now-10)
+	x.Register(key, seats(process), 0)
+	x.Register(newer, seats(process), now-10)
 	assert.Equal(t, Behind, statusAt(x, now+1), "both run in one process")
-	x.Begin(boundary.Group{Session: "newest"}, seats(process), now+10)
+	x.Register(boundary.RankKey{Session: "newest"}, seats(process), now+10)
 	assert.Equal(t, Behind, statusAt(x, now+1), "the newest follows the newer")
 }
 
 func TestSessionsWhoseFirstEventsComeInTheWrongOrder(t *testing.T) {
 	process := boundary.Process{Host: "node", PID: 1}
-	older := boundary.Group{Session: "older"}
+	older := boundary.RankKey{Session: "older"}
 	x, now := openSession(sessions)
-	x.Begin(key, seats(process), 100)
-	x.Begin(older, seats(process), 0)
-	x.Arrival().Observe(older, 0, false)
+	x.Register(key, seats(process), 100)
+	x.Register(older, seats(process), 0)
+	x.Ingest().Observe(older, 0, false)
 	assert.Equal(t, Behind, statusAt(x, now+1), "the newer one stays")
 	_, status := x.Handle(older).Active(nil, 101, false)
 	assert.Equal(t, Ended, status)
 }
 
 func seats(process boundary.Process) []string {
-	if process.Seat() == "" {
+	if process.Claim() == "" {
 		return nil
 	}
-	return []string{process.Seat()}
+	return []string{process.Claim()}
 }

@@ -13,9 +13,9 @@ import (
 // Snapshot is all that the index knows of a group, so that it can be restored into
 // another index. Its seats are not part of it: Begin says them.
 type Snapshot struct {
-	Group boundary.Group
-	// Heard is when the last event arrived.
-	Heard time.Time
+	Rank boundary.RankKey
+	// LastArrival is when the last event arrived.
+	LastArrival time.Time
 	// Clock is where the group's event time has come.
 	Clock   Clock
 	Threads []Thread
@@ -71,7 +71,7 @@ type Frame struct {
 }
 
 // Snapshot returns what the index knows of a group, and false when it is nothing.
-func (x *Index) Snapshot(key boundary.Group) (Snapshot, bool) {
+func (x *Index) Snapshot(key boundary.RankKey) (Snapshot, bool) {
 	g := x.group(key)
 	if g == nil {
 		return Snapshot{}, false
@@ -82,8 +82,8 @@ func (x *Index) Snapshot(key boundary.Group) (Snapshot, bool) {
 		return Snapshot{}, false
 	}
 	s := Snapshot{
-		Group: g.key,
-		Heard: x.started.Add(g.arrived),
+		Rank: g.key,
+		LastArrival: x.started.Add(g.arrived),
 		Clock: Clock{
 			Began: g.began, Now: g.clock.now, Votes: g.clock.votes, Rival: g.clock.rival, RivalVotes: g.clock.rivalVotes,
 			Evicted: g.evicted, LastEnter: g.lastEnter, MaxSequence: g.maxSequence, Stopped: g.stopped, Succeeded: g.succeeded,
@@ -108,8 +108,8 @@ func (x *Index) Snapshot(key boundary.Group) (Snapshot, bool) {
 // left out; so is all of a group that the index knows already.
 func (x *Index) Restore(s *Snapshot) bool {
 	fresh := false
-	a := x.Arrival()
-	room := a.update(s.Group, func(g *group) {
+	a := x.Ingest()
+	room := a.update(s.Rank, func(g *stream) {
 		if fresh = g.clock.votes == 0; fresh {
 			g.restore(s)
 		}
@@ -119,28 +119,28 @@ func (x *Index) Restore(s *Snapshot) bool {
 	}
 	for i := range s.Threads {
 		for j := range s.Threads[i].Boundaries {
-			a.update(s.Group, func(g *group) {
+			a.update(s.Rank, func(g *stream) {
 				g.place(&s.Threads[i].Boundaries[j])
 				g.forgive()
 			})
 		}
 	}
-	x.Heard(s.Group, s.Heard)
+	x.SetLastArrival(s.Rank, s.LastArrival)
 	return true
 }
 
 // Repeat takes in a boundary that was taken in before, in another index. What it mends
 // has been counted.
-func (x *Index) Repeat(key boundary.Group, b *boundary.Boundary) {
-	a := x.Arrival()
-	a.update(key, func(g *group) {
+func (x *Index) Repeat(key boundary.RankKey, b *boundary.Boundary) {
+	a := x.Ingest()
+	a.update(key, func(g *stream) {
 		g.add(b, a.at)
 		g.forgive()
 	})
 }
 
-// Heard sets when the last event of a group arrived. A time to come is now.
-func (x *Index) Heard(key boundary.Group, at time.Time) {
+// SetLastArrival sets when the last event of a group arrived. A time to come is now.
+func (x *Index) SetLastArrival(key boundary.RankKey, at time.Time) {
 	if g := x.group(key); g != nil {
 		now := time.Since(x.started)
 		// By the wall clock, which goes on while no program runs.
@@ -149,7 +149,7 @@ func (x *Index) Heard(key boundary.Group, at time.Time) {
 }
 
 // restore puts back what is not on the timelines.
-func (g *group) restore(s *Snapshot) {
+func (g *stream) restore(s *Snapshot) {
 	c := s.Clock
 	g.clock = clock{now: c.Now, votes: min(c.Votes, quorum), rival: c.Rival, rivalVotes: min(c.RivalVotes, quorum)}
 	g.began, g.succeeded = c.Began, c.Succeeded
@@ -177,7 +177,7 @@ func (g *group) restore(s *Snapshot) {
 }
 
 // forgive takes the mending that was needed as counted before.
-func (g *group) forgive() {
+func (g *stream) forgive() {
 	for i := range g.threads {
 		g.threads[i].mends = 0
 	}

@@ -25,7 +25,7 @@ func TestARestoredGroupGoesOnAsTheOneItWas(t *testing.T) {
 		arrival := drawArrival(t, run)
 		half := rapid.IntRange(0, len(arrival)).Draw(t, "half")
 		for _, b := range arrival[:half] {
-			original.Arrival().Add(group, b)
+			original.Ingest().Add(group, b)
 		}
 		snapshot, known := original.Snapshot(group)
 		require.Equal(t, half > 0, known)
@@ -42,16 +42,16 @@ func TestARestoredGroupGoesOnAsTheOneItWas(t *testing.T) {
 			for at := range moments(run) {
 				want, status := original.Handle(group).Active(nil, at, true)
 				got, same := restored.Handle(group).Active(nil, at, true)
-				SortSpans(want)
-				SortSpans(got)
+				SortScopeIntervals(want)
+				SortScopeIntervals(got)
 				require.Equal(t, status, same, "at %d", at)
 				require.Equal(t, want, got, "at %d", at)
 			}
 		}
 		same()
-		require.Zero(t, restored.Stats().Repaired, "what was mended before is not counted again")
+		require.Zero(t, restored.Stats().Repairs, "what was mended before is not counted again")
 		for _, b := range arrival[half:] {
-			require.Equal(t, original.Arrival().Add(group, b).Outcome, restored.Arrival().Add(group, b).Outcome)
+			require.Equal(t, original.Ingest().Add(group, b).Outcome, restored.Ingest().Add(group, b).Outcome)
 			same()
 		}
 	})
@@ -65,7 +65,7 @@ func TestWhatIsRestoredStaysInTheBoundsOfToday(t *testing.T) {
 		e.enter(i%4, "train")
 	}
 	for _, b := range e.out {
-		before.Arrival().Add(groups[0], b)
+		before.Ingest().Add(groups[0], b)
 	}
 	// 10 scopes in each of 4 threads, the older half of them below the window.
 	before.group(groups[0]).update(func() {
@@ -83,7 +83,7 @@ func TestWhatIsRestoredStaysInTheBoundsOfToday(t *testing.T) {
 		"boundaries":            {Options{MaxTotal: 7}, 7},
 		"threads":               {Options{MaxThreads: 1}, 10},
 		"open scopes":           {Options{MaxOpen: 2}, 8},
-		"groups":                {Options{MaxGroups: 1}, 40},
+		"groups":                {Options{MaxRanks: 1}, 40},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tc.options.Repair = true
@@ -93,8 +93,8 @@ func TestWhatIsRestoredStaysInTheBoundsOfToday(t *testing.T) {
 			assert.LessOrEqual(t, after.Stats().Boundaries, tc.most)
 
 			other := snapshot
-			other.Group = groups[1]
-			assert.Equal(t, tc.options.MaxGroups == 0, after.Restore(&other))
+			other.Rank = groups[1]
+			assert.Equal(t, tc.options.MaxRanks == 0, after.Restore(&other))
 		})
 	}
 }
@@ -102,7 +102,7 @@ func TestWhatIsRestoredStaysInTheBoundsOfToday(t *testing.T) {
 func TestTimeThatPassedWhileNobodyListenedCounts(t *testing.T) {
 	options := Options{SessionTimeout: time.Hour, Window: time.Hour}
 	before := New(options)
-	before.Arrival().Observe(groups[0], 1, false)
+	before.Ingest().Observe(groups[0], 1, false)
 	snapshot, _ := before.Snapshot(groups[0])
 	for name, tc := range map[string]struct {
 		away  time.Duration
@@ -117,7 +117,7 @@ func TestTimeThatPassedWhileNobodyListenedCounts(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			snapshot := snapshot
-			snapshot.Heard = time.Now().Add(-tc.away)
+			snapshot.LastArrival = time.Now().Add(-tc.away)
 			after := New(options)
 			require.True(t, after.Restore(&snapshot))
 			assert.Equal(t, tc.gone, len(after.Sweep()) == 1)

@@ -193,7 +193,7 @@ func (t *thread) rebase(time int64) {
 }
 
 // spans appends every span of the thread; what is open ends at end.
-func (t *thread) spans(dst []Span, g boundary.Group, end int64) []Span {
+func (t *thread) spans(dst []ScopeInterval, g boundary.RankKey, end int64) []ScopeInterval {
 	emit := func(f *frame, end int64, synthetic bool) {
 		span := t.span(g, f)
 		span.End, span.SyntheticEnd = max(end, f.time), synthetic

@@ -14,7 +14,7 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
-var key = boundary.Group{Session: "s"}
+var key = boundary.RankKey{Session: "s"}
 
 // steps emits train and then steps of a minute each with a phase in it.
 func steps(e *emitter, n int) {
@@ -37,7 +37,7 @@ func TestWindowSlidesOverTheGroupsOwnTime(t *testing.T) {
 	e.enter(1, "train")
 	steps(e, 600) // ten hours
 	for _, b := range e.out {
-		require.Equal(t, Accepted, x.Arrival().Add(key, b).Outcome)
+		require.Equal(t, Accepted, x.Ingest().Add(key, b).Outcome)
 	}
 	assert.Equal(t, "train", deepest(x, e.now+1), "an open scope outlives the window")
 	assert.Equal(t, "train / step / forward", deepest(x, e.now-int64(9*time.Minute)-1))
@@ -59,17 +59,17 @@ func TestBoundaryOlderThanTheWindow(t *testing.T) {
 			e.out = nil
 			e.enter(1, "train")
 			steps(e, 60)
-			require.Equal(t, Accepted, x.Arrival().Add(key, enter).Outcome)
+			require.Equal(t, Accepted, x.Ingest().Add(key, enter).Outcome)
 			for _, b := range e.out {
-				require.Equal(t, Accepted, x.Arrival().Add(key, b).Outcome)
+				require.Equal(t, Accepted, x.Ingest().Add(key, b).Outcome)
 			}
 			require.Equal(t, int64(2), x.Stats().OpenScopes)
 
-			assert.Equal(t, Accepted, x.Arrival().Add(key, exit).Outcome, "still closes its scope")
+			assert.Equal(t, Accepted, x.Ingest().Add(key, exit).Outcome, "still closes its scope")
 			assert.Equal(t, int64(1), x.Stats().OpenScopes)
-			assert.Equal(t, TooOld, x.Arrival().Add(key, exit).Outcome, "nothing is left to close")
-			assert.Equal(t, TooOld, x.Arrival().Add(key, early).Outcome, "an enter may be a duplicate that would never end")
-			assert.Equal(t, TooOld, x.Arrival().Add(key, enter).Outcome)
+			assert.Equal(t, TooOld, x.Ingest().Add(key, exit).Outcome, "nothing is left to close")
+			assert.Equal(t, TooOld, x.Ingest().Add(key, early).Outcome, "an enter may be a duplicate that would never end")
+			assert.Equal(t, TooOld, x.Ingest().Add(key, enter).Outcome)
 		})
 	}
 }
@@ -87,13 +87,13 @@ func TestWildTimestampDoesNotPushTheWindow(t *testing.T) {
 				for i, b := range e.out {
 					if i == before {
 						for range 5 { // and it comes again and again
-							x.Arrival().Observe(key, wild, false)
+							x.Ingest().Observe(key, wild, false)
 						}
-						x.Arrival().Add(key, &boundary.Boundary{
+						x.Ingest().Add(key, &boundary.Boundary{
 							Time: wild, ThreadID: 7, ScopeID: "wild", Name: "wild", Path: boundary.NewPath("wild"), Action: boundary.Exit,
 						})
 					}
-					require.Equal(t, Accepted, x.Arrival().Add(key, b).Outcome, "boundary %d", i)
+					require.Equal(t, Accepted, x.Ingest().Add(key, b).Outcome, "boundary %d", i)
 				}
 				assert.Equal(t, "train", deepest(x, e.now+1))
 				assert.Equal(t, "train / step / forward", deepest(x, e.now-int64(90*time.Second)))
@@ -110,7 +110,7 @@ func TestWindowFollowsAJumpForward(t *testing.T) {
 	e.now += int64(10 * time.Hour) // a pause without events
 	steps(e, 20)
 	for _, b := range e.out {
-		require.Equal(t, Accepted, x.Arrival().Add(key, b).Outcome)
+		require.Equal(t, Accepted, x.Ingest().Add(key, b).Outcome)
 	}
 	assert.Equal(t, "train / step / forward", deepest(x, e.now-int64(90*time.Second)))
 	assert.Equal(t, BeforeWindow, statusAt(x, e.now-int64(5*time.Hour)))
@@ -126,7 +126,7 @@ func TestClockThatIsSetBackIsFollowed(t *testing.T) {
 	e.now -= int64(5 * time.Hour)
 	steps(e, 60)
 	for _, b := range e.out {
-		x.Arrival().Add(key, b)
+		x.Ingest().Add(key, b)
 	}
 	assert.Equal(t, "train / step / forward", deepest(x, e.now-int64(90*time.Second)))
 	assert.Equal(t, "train", deepest(x, e.now+1), "what was open stays open")
@@ -138,12 +138,12 @@ func TestLateEventsDoNotSetTheClockBack(t *testing.T) {
 	e.enter(1, "train")
 	steps(e, 120)
 	for _, b := range e.out {
-		x.Arrival().Add(key, b)
+		x.Ingest().Add(key, b)
 	}
 	before := spansOf(x, key)
 	for _, b := range e.out[:100] { // an old batch comes again
-		assert.Equal(t, TooOld, x.Arrival().Add(key, b).Outcome)
-		x.Arrival().Observe(key, b.Time, false)
+		assert.Equal(t, TooOld, x.Ingest().Add(key, b).Outcome)
+		x.Ingest().Observe(key, b.Time, false)
 	}
 	assert.Equal(t, before, spansOf(x, key))
 	assert.Equal(t, "train / step / forward", deepest(x, e.now-int64(90*time.Second)))

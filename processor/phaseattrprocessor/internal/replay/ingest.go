@@ -9,21 +9,21 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
-// Arrival takes in events that come together, of which most are of the same group as
+// Ingest takes in events that come together, of which most are of the same group as
 // the one before. It is not to be kept, nor to be used by several goroutines.
-type Arrival struct {
+type Ingest struct {
 	index *Index
 	at    time.Duration
 	// group is that of the last event, begun what is known of it.
-	group *group
+	group *stream
 	begun bool
 }
 
-// Arrival is that of events which have come now.
-func (x *Index) Arrival() *Arrival { return &Arrival{index: x, at: time.Since(x.started)} }
+// Ingest is that of events which have come now.
+func (x *Index) Ingest() *Ingest { return &Ingest{index: x, at: time.Since(x.started)} }
 
-// Receipt is what became of a boundary.
-type Receipt struct {
+// AddResult is what became of a boundary.
+type AddResult struct {
 	Outcome Outcome
 	// Late is how far the boundary's time was behind that of the group's newest event.
 	Late time.Duration
@@ -33,25 +33,25 @@ type Receipt struct {
 }
 
 // Add takes in a boundary, in any order.
-func (a *Arrival) Add(key boundary.Group, b *boundary.Boundary) Receipt {
-	var receipt Receipt
-	if !a.update(key, func(g *group) { receipt = g.add(b, a.at) }) {
-		receipt.Outcome = TooManyGroups
+func (a *Ingest) Add(key boundary.RankKey, b *boundary.Boundary) AddResult {
+	var receipt AddResult
+	if !a.update(key, func(g *stream) { receipt = g.add(b, a.at) }) {
+		receipt.Outcome = TooManyRanks
 	}
 	return receipt
 }
 
 // Observe takes note of an event of a group that is no boundary: the group is
 // alive, and its event time has come this far. A stop event ends its session.
-func (a *Arrival) Observe(key boundary.Group, at int64, stop bool) Outcome {
-	if !a.update(key, func(g *group) { g.observe(at, stop, a.at) }) {
-		return TooManyGroups
+func (a *Ingest) Observe(key boundary.RankKey, at int64, stop bool) Outcome {
+	if !a.update(key, func(g *stream) { g.observe(at, stop, a.at) }) {
+		return TooManyRanks
 	}
 	return Accepted
 }
 
-// Begun tells whether a group has been introduced.
-func (a *Arrival) Begun(key boundary.Group) bool {
+// Registered tells whether a group has been introduced.
+func (a *Ingest) Registered(key boundary.RankKey) bool {
 	if a.group == nil || a.group.key != key {
 		a.group, a.begun = a.index.group(key), false
 	}
@@ -65,7 +65,7 @@ func (a *Arrival) Begun(key boundary.Group) bool {
 
 // update lets f change a group, made if need be. It returns false when there is no
 // room for the group.
-func (a *Arrival) update(key boundary.Group, f func(*group)) bool {
+func (a *Ingest) update(key boundary.RankKey, f func(*stream)) bool {
 	for {
 		if a.group == nil || a.group.key != key {
 			a.group, a.begun = a.index.groupFor(key), false

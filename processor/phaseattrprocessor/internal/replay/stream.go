@@ -13,10 +13,10 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
-// group is the replay of one process. What a question needs comes first, and is of few
+// stream is the replay of one process. What a question needs comes first, and is of few
 // cache lines: with many groups each of them is read from memory.
-type group struct {
-	key     boundary.Group
+type stream struct {
+	key     boundary.RankKey
 	options *Options
 
 	// mu guards what follows, up to stats.
@@ -53,8 +53,8 @@ type group struct {
 // never is before all times.
 const never = math.MinInt64
 
-func newGroup(key boundary.Group, options *Options, stats *counters) *group {
-	g := &group{
+func newGroup(key boundary.RankKey, options *Options, stats *counters) *stream {
+	g := &stream{
 		key: key, options: options, stats: stats,
 		evicted: never, lastEnter: never, maxSequence: never, stopped: never, succeeded: never,
 	}
@@ -64,7 +64,7 @@ func newGroup(key boundary.Group, options *Options, stats *counters) *group {
 
 // update lets f change the group, and brings the index's counters up to date. It
 // returns false when the group is no longer part of the index.
-func (g *group) update(f func()) bool {
+func (g *stream) update(f func()) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.forgotten {
@@ -88,7 +88,7 @@ func (g *group) update(f func()) bool {
 }
 
 // observe takes note of an event that is no boundary.
-func (g *group) observe(at int64, stop bool, arrived time.Duration) {
+func (g *stream) observe(at int64, stop bool, arrived time.Duration) {
 	g.seen(at, arrived, false)
 	if stop {
 		g.stopped = max(g.stopped, at)
@@ -97,8 +97,8 @@ func (g *group) observe(at int64, stop bool, arrived time.Duration) {
 }
 
 // add takes in a boundary.
-func (g *group) add(b *boundary.Boundary, arrived time.Duration) Receipt {
-	var receipt Receipt
+func (g *stream) add(b *boundary.Boundary, arrived time.Duration) AddResult {
+	var receipt AddResult
 	if g.clock.votes > 0 && b.Time < g.clock.now {
 		receipt.Late = max(time.Duration(uint64(g.clock.now)-uint64(b.Time)), 0) //nolint:gosec // what does not fit is no lateness
 	}
@@ -113,7 +113,7 @@ func (g *group) add(b *boundary.Boundary, arrived time.Duration) Receipt {
 }
 
 // seen takes note of any event's time and arrival.
-func (g *group) seen(at int64, arrived time.Duration, fresh bool) {
+func (g *stream) seen(at int64, arrived time.Duration, fresh bool) {
 	g.arrived, g.silent = arrived, false
 	g.began = min(g.began, at)
 	if at >= g.succeeded {
@@ -129,7 +129,7 @@ func (g *group) seen(at int64, arrived time.Duration, fresh bool) {
 
 // place puts a boundary on its thread's timeline. It returns how many of the answers
 // given would have been others with it.
-func (g *group) place(b *boundary.Boundary) (Outcome, int64) {
+func (g *stream) place(b *boundary.Boundary) (Outcome, int64) {
 	t := g.thread(b.ThreadID)
 	asked := g.answers.touchedBy(b.Time)
 	if b.Time < g.floor() {
@@ -172,7 +172,7 @@ func full(n, bound int) bool { return bound > 0 && n >= bound }
 
 // makeRoom lets the oldest boundaries of the group go until there is room for one
 // more. A boundary from far ahead of the group's time goes before them.
-func (g *group) makeRoom() bool {
+func (g *stream) makeRoom() bool {
 	held, rest := g.held, int(g.stats.boundaries.Load())-g.held
 	for full(held, g.options.MaxBoundaries) || full(held+rest, g.options.MaxTotal) {
 		var oldest *thread
@@ -202,7 +202,7 @@ func (g *group) makeRoom() bool {
 }
 
 // floor is the oldest time that the group can still answer for.
-func (g *group) floor() int64 {
+func (g *stream) floor() int64 {
 	floor := g.clock.floor(g.options.Window)
 	if g.evicted >= floor && g.evicted != never {
 		return g.evicted + 1
@@ -211,7 +211,7 @@ func (g *group) floor() int64 {
 }
 
 // trim forgets what has left the window, and threads that have nothing left.
-func (g *group) trim() {
+func (g *stream) trim() {
 	floor := g.floor()
 	idle := false
 	for i := range g.threads {
@@ -224,7 +224,7 @@ func (g *group) trim() {
 	}
 }
 
-func (g *group) thread(id int64) *thread {
+func (g *stream) thread(id int64) *thread {
 	for i := range g.threads {
 		if g.threads[i].id == id {
 			return &g.threads[i]
@@ -234,20 +234,20 @@ func (g *group) thread(id int64) *thread {
 }
 
 // newThread returns a new thread. Threads that were returned before are no longer good.
-func (g *group) newThread(id int64) *thread {
+func (g *stream) newThread(id int64) *thread {
 	g.threads = append(g.threads, thread{id: id, repair: g.options.Repair})
 	return &g.threads[len(g.threads)-1]
 }
 
 // ended tells whether the session is over: it said so and opened nothing since, it
 // fell silent, or its process began another one.
-func (g *group) ended() bool {
+func (g *stream) ended() bool {
 	return g.silent || g.succeeded != never || g.stopped != never && g.stopped >= g.lastEnter
 }
 
 // introduce says which seats the group has, and when it began. Only the first time
 // counts.
-func (g *group) introduce(seats []string, at int64) bool {
+func (g *stream) introduce(seats []string, at int64) bool {
 	if g.begun {
 		return false
 	}
@@ -259,7 +259,7 @@ func (g *group) introduce(seats []string, at int64) bool {
 }
 
 // succeed ends the session, unless it is still alive when its successor begins.
-func (g *group) succeed(began int64) {
+func (g *stream) succeed(began int64) {
 	if began > g.clock.now {
 		g.succeeded = began
 	}
@@ -267,7 +267,7 @@ func (g *group) succeed(began int64) {
 
 // expire ends a session that has been silent for the session timeout. It returns
 // true when the session ended a window ago: the group is then to be forgotten.
-func (g *group) expire(now time.Duration) bool {
+func (g *stream) expire(now time.Duration) bool {
 	quiet := now - g.arrived
 	if g.options.SessionTimeout > 0 && quiet >= g.options.SessionTimeout {
 		g.silent = true
@@ -280,7 +280,7 @@ func (g *group) expire(now time.Duration) bool {
 }
 
 // status tells whether the group can answer for a moment.
-func (g *group) status(at int64) Status {
+func (g *stream) status(at int64) Status {
 	switch {
 	case at < g.floor():
 		return BeforeWindow

@@ -3,7 +3,7 @@
 
 // Package share divides numbers by weights so that the shares add up to the whole,
 // to the last digit.
-package share
+package apportion
 
 import (
 	"cmp"

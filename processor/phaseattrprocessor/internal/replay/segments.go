@@ -9,15 +9,15 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
-// Stretch is a stretch of time in which no scope begins or ends, but at its edges.
-type Stretch struct {
+// Segment is a stretch of time in which no scope begins or ends, but at its edges.
+type Segment struct {
 	From, To int64
 	// Active are the spans that decide its attribution, as Handle.Active gives them.
 	// They are good until the next stretch.
-	Active []Span
+	Active []ScopeInterval
 }
 
-// Stretches calls f for each stretch of the time from one moment to a later one, in
+// Segments calls f for each stretch of the time from one moment to a later one, in
 // order and without gaps, and returns the status of its beginning. What is active in
 // a stretch is what is active between its edges: both ends of a span count, but a
 // span that only touches an edge takes no time.
@@ -29,7 +29,7 @@ type Stretch struct {
 //
 // f is called under the group's lock, so that all stretches are of one state: it must
 // not call the index.
-func (x *Index) Stretches(key boundary.Group, from, to int64, whole bool, most int, f func(Stretch) bool) (Status, bool) {
+func (x *Index) Segments(key boundary.RankKey, from, to int64, whole bool, most int, f func(Segment) bool) (Status, bool) {
 	g := x.group(key)
 	if g == nil {
 		return Unknown, true
@@ -44,7 +44,7 @@ func (x *Index) Stretches(key boundary.Group, from, to int64, whole bool, most i
 	if !ok {
 		return status, false
 	}
-	s := Stretch{To: from}
+	s := Segment{To: from}
 	for _, change := range append(changes, to) {
 		s.From, s.To, s.Active = s.To, change, s.Active[:0]
 		if !g.ended() || s.From < g.clock.now {
@@ -62,7 +62,7 @@ func (x *Index) Stretches(key boundary.Group, from, to int64, whole bool, most i
 
 // changes lists the moments between two others at which the answer may change, in
 // order. It returns false when more than most boundaries stand there.
-func (g *group) changes(from, to int64, most int) ([]int64, bool) {
+func (g *stream) changes(from, to int64, most int) ([]int64, bool) {
 	var times []int64
 	standing := 0
 	for i := range g.threads {

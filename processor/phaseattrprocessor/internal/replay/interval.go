@@ -14,9 +14,9 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
-// Span is one scope and the time in which it was active, both ends included.
-type Span struct {
-	Group      boundary.Group
+// ScopeInterval is one scope and the time in which it was active, both ends included.
+type ScopeInterval struct {
+	Rank      boundary.RankKey
 	ThreadID   int64
 	ThreadName string
 	ScopeID    string
@@ -36,19 +36,19 @@ type Span struct {
 
 // Later orders spans by (sequence, scope ID): the order in which a recorder
 // opened them.
-func (s *Span) Later(than *Span) bool {
+func (s *ScopeInterval) Later(than *ScopeInterval) bool {
 	if s.Sequence != than.Sequence {
 		return s.Sequence > than.Sequence
 	}
 	return s.ScopeID > than.ScopeID
 }
 
-// SortSpans orders spans by session, rank, start, end, sequence, scope ID and thread.
-func SortSpans(spans []Span) {
-	slices.SortStableFunc(spans, func(a, b Span) int {
+// SortScopeIntervals orders spans by session, rank, start, end, sequence, scope ID and thread.
+func SortScopeIntervals(spans []ScopeInterval) {
+	slices.SortStableFunc(spans, func(a, b ScopeInterval) int {
 		return cmp.Or(
-			strings.Compare(a.Group.Session, b.Group.Session),
-			cmp.Compare(a.Group.Rank, b.Group.Rank),
+			strings.Compare(a.Rank.Session, b.Rank.Session),
+			cmp.Compare(a.Rank.Rank, b.Rank.Rank),
 			cmp.Compare(a.Start, b.Start),
 			cmp.Compare(a.End, b.End),
 			cmp.Compare(a.Sequence, b.Sequence),

@@ -1,7 +1,7 @@
 // Copyright The phaseattr Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package share
+package apportion
 
 import (
 	"math"

@@ -16,11 +16,11 @@ import (
 )
 
 // stretchesOf lists the stretches of an interval, their spans in an order of its own.
-func stretchesOf(x *Index, key boundary.Group, from, to int64, whole bool) []Stretch {
-	var all []Stretch
-	x.Stretches(key, from, to, whole, math.MaxInt, func(s Stretch) bool {
+func stretchesOf(x *Index, key boundary.RankKey, from, to int64, whole bool) []Segment {
+	var all []Segment
+	x.Segments(key, from, to, whole, math.MaxInt, func(s Segment) bool {
 		s.Active = slices.Clone(s.Active)
-		SortSpans(s.Active)
+		SortScopeIntervals(s.Active)
 		all = append(all, s)
 		return true
 	})
@@ -40,7 +40,7 @@ func TestStretchesTileTheIntervalAndAgreeWithTheMomentsInThem(t *testing.T) {
 				}
 				for _, b := range drawArrival(t, run) {
 					b.Time *= 3 // there are moments between two boundaries
-					x.Arrival().Add(group, b)
+					x.Ingest().Add(group, b)
 				}
 				if rapid.Bool().Draw(t, "ended") {
 					x.EndAll()
@@ -66,14 +66,14 @@ func TestStretchesTileTheIntervalAndAgreeWithTheMomentsInThem(t *testing.T) {
 
 func TestStretchesAreNotKnownBeforeTheWindowNorOfUnknownGroups(t *testing.T) {
 	x := New(Options{Window: 10})
-	never := func(Stretch) bool { t.Fatal("called"); return false }
-	status, all := x.Stretches(groups[0], 1, 2, false, 1, never)
+	never := func(Segment) bool { t.Fatal("called"); return false }
+	status, all := x.Segments(groups[0], 1, 2, false, 1, never)
 	assert.Equal(t, Unknown, status)
 	assert.True(t, all)
 	for at := range int64(5) {
-		x.Arrival().Observe(groups[0], 100+at, false)
+		x.Ingest().Observe(groups[0], 100+at, false)
 	}
-	status, all = x.Stretches(groups[0], 1, 103, false, 1, never)
+	status, all = x.Segments(groups[0], 1, 103, false, 1, never)
 	assert.Equal(t, BeforeWindow, status)
 	assert.True(t, all)
 }
@@ -87,17 +87,17 @@ func TestStretchesAreBounded(t *testing.T) {
 		e.exit(1)
 	}
 	for _, b := range e.out {
-		x.Arrival().Add(groups[0], b)
+		x.Ingest().Add(groups[0], b)
 	}
 	first, last := e.out[0].Time, e.out[len(e.out)-1].Time
 	for most, want := range map[int]int{17: 0, 18: 19, 100: 19} {
 		calls := 0
-		_, all := x.Stretches(groups[0], first, last, false, most, func(Stretch) bool { calls++; return true })
+		_, all := x.Segments(groups[0], first, last, false, most, func(Segment) bool { calls++; return true })
 		assert.Equal(t, want, calls)
 		assert.Equal(t, want > 0, all)
 	}
 	calls := 0
-	_, all := x.Stretches(groups[0], first, last, false, 100, func(Stretch) bool { calls++; return calls < 3 })
+	_, all := x.Segments(groups[0], first, last, false, 100, func(Segment) bool { calls++; return calls < 3 })
 	assert.Equal(t, 3, calls)
 	assert.False(t, all)
 }
