@@ -16,9 +16,9 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/policy"
 )
 
-// Config is what a user can set.
+// Config is the configuration of the processor.
 type Config struct {
-	// Attributes lists what is written to a record that has an answer.
+	// Attributes lists the attributes that are written to telemetry that was in a phase.
 	// Default: [phase_resolution, phase_path].
 	Attributes []Attribute `mapstructure:"attributes"`
 
@@ -27,65 +27,48 @@ type Config struct {
 	// nearest ancestor that has them. Default: none.
 	ScopeAttributes []string `mapstructure:"scope_attributes"`
 
-	// Boundaries says whether boundary records go on (keep) or end here once they
-	// have been read (drop). Default: keep.
+	// Boundaries says whether boundary records are forwarded (keep) or removed once
+	// they have been read (drop). Default: keep.
 	Boundaries BoundaryMode `mapstructure:"boundaries"`
 
 	// Cumulative says whether cumulative sums, histograms and summaries keep their
-	// attributes (skip) or are answered at their time (annotate). A counter whose
-	// attributes change at every phase is several broken counters. Default: skip.
+	// attributes (skip) or are annotated as of their time (annotate). A counter whose
+	// attributes change with every phase becomes several broken counters. Default: skip.
 	Cumulative CumulativeMode `mapstructure:"cumulative"`
 
-	// Split makes a data point of a delta sum or a delta histogram several: one for
-	// each stretch of its interval that has an answer of its own, with its share of the
-	// value by time. Default: false.
-	Split bool `mapstructure:"split"`
-
-	// MaxParts bounds the data points that one is split into. One that would be more
-	// stays whole. Default: 1000.
-	MaxParts int `mapstructure:"max_parts"`
+	// Split divides delta points by phase.
+	Split SplitConfig `mapstructure:"split"`
 
 	// Repair mends the replay when boundaries were lost, by the parent and the path
 	// that every boundary names. Without it, one lost exit leaves a thread wrong until
 	// its session ends. Default: true.
 	Repair bool `mapstructure:"repair"`
 
-	// Threads says which threads answer where several are in phases. Default: all, so
-	// that the answer is ambiguous.
+	// Threads chooses the threads whose phases count where several are in phases.
+	// Default: all, so that the answer is ambiguous.
 	Threads ThreadsConfig `mapstructure:"threads"`
 
-	// Metrics chooses the metrics whose data points are answered. Default: all.
+	// Metrics chooses the metrics whose data points are annotated. Default: all.
 	Metrics MetricsConfig `mapstructure:"metrics"`
-
-	// MaxPathDepth cuts the paths on data points to so many parts, so that fewer series
-	// are stored. Logs and spans keep them whole. 0 cuts nothing. Default: 0.
-	MaxPathDepth int `mapstructure:"max_path_depth"`
-
-	// MaxPaths bounds the different paths that are written on data points. Past it a
-	// data point gets the path "other". Default: 1000.
-	MaxPaths int `mapstructure:"max_paths"`
 
 	// SessionAttribute is the attribute that holds the session ID, in boundary records
 	// and in telemetry. Default: session_id.
 	SessionAttribute string `mapstructure:"session_attribute"`
 
-	// RankAttribute is the attribute that holds the rank; a record without it is of
-	// rank 0. Default: rank.
+	// RankAttribute is the attribute that holds the rank; a boundary record without it
+	// is of rank 0. Default: rank.
 	RankAttribute string `mapstructure:"rank_attribute"`
 
-	// Association lists the rules by which telemetry finds its group; the first one that
-	// names a live group counts. Default: session and rank, then host and pid, then
-	// host and device.
+	// Association lists the rules by which telemetry finds its rank; the first one that
+	// names a live rank counts. Default: session and rank, then host and pid, then host
+	// and device.
 	Association []AssociationRule `mapstructure:"association"`
 
-	// DeviceMap says whose devices are whose, on hosts where CUDA_VISIBLE_DEVICES or MIG
+	// DeviceMap maps devices to local ranks, on hosts where CUDA_VISIBLE_DEVICES or MIG
 	// renumbers them. Default: none.
 	DeviceMap []DeviceMapping `mapstructure:"device_map"`
 
-	// DeviceMapFile is a YAML file with more entries of the device map. Default: none.
-	DeviceMapFile string `mapstructure:"device_map_file"`
-
-	// Window is how much event time is kept behind the newest event of each group.
+	// Window is how much event time is kept behind the newest event of each rank.
 	// Scopes that are still open stay, however old. Default: 10m.
 	Window time.Duration `mapstructure:"window"`
 
@@ -93,53 +76,95 @@ type Config struct {
 	// as ended, if no stop event came. Default: 15m.
 	SessionTimeout time.Duration `mapstructure:"session_timeout"`
 
-	// GracePeriod is how long telemetry of a live group is held, at most, until the
-	// group's events have come as far as the telemetry's time. 0 answers at once.
-	// Default: 3s.
-	GracePeriod time.Duration `mapstructure:"grace_period"`
+	// Grace holds back telemetry whose boundaries may still be on their way.
+	Grace GraceConfig `mapstructure:"grace"`
 
-	// MaxHeldBytes bounds the telemetry that is held at a time. Past it callers wait.
-	// Default: 67108864 (64 MiB).
-	MaxHeldBytes int `mapstructure:"max_held_bytes"`
+	// Limits bounds what is kept.
+	Limits LimitsConfig `mapstructure:"limits"`
 
-	// MaxHeldBatches bounds the batches that are held at a time. Past it callers wait.
-	// Default: 10000.
-	MaxHeldBatches int `mapstructure:"max_held_batches"`
+	// Storage is the storage extension that the index is kept in, so that it survives a
+	// restart. Default: none.
+	Storage *component.ID `mapstructure:"storage"`
 
-	// MaxGroups bounds the groups (session and rank). A new group past it is refused.
+	// prevent unkeyed literal initialization
+	_ struct{}
+}
+
+// SplitConfig says whether, and how far, delta points are divided by phase.
+type SplitConfig struct {
+	// Enabled replaces a data point of a delta sum or a delta histogram by several: one
+	// for each part of its interval with an answer of its own, with its share of the
+	// value by time. Default: false.
+	Enabled bool `mapstructure:"enabled"`
+
+	// MaxParts bounds the data points that replace one. A point that needs more stays
+	// whole. Default: 1000.
+	MaxParts int `mapstructure:"max_parts"`
+
+	// MaxPointsPerBatch bounds the data points that splitting adds to one batch. Points
+	// that come after it is reached stay whole. Default: 10000.
+	MaxPointsPerBatch int `mapstructure:"max_points_per_batch"`
+
+	// prevent unkeyed literal initialization
+	_ struct{}
+}
+
+// GraceConfig says how long, and how much, telemetry waits for its boundaries.
+type GraceConfig struct {
+	// Period is how long telemetry of a live rank waits, at most, for the rank's events
+	// to reach its time. Metrics of a session, process or device that is not known yet
+	// wait once, for this long but no more than 5s. 0 annotates at once. Default: 5s.
+	Period time.Duration `mapstructure:"period"`
+
+	// MaxBytes bounds the memory, in bytes of the heap, that waiting telemetry takes.
+	// At the bound a pipeline's oldest waiting telemetry is forwarded first.
+	// Default: 268435456 (256 MiB).
+	MaxBytes int `mapstructure:"max_bytes"`
+
+	// MaxBatches bounds the batches, or parts of batches, that wait. Default: 10000.
+	MaxBatches int `mapstructure:"max_batches"`
+
+	// prevent unkeyed literal initialization
+	_ struct{}
+}
+
+// LimitsConfig bounds what is kept, and what is written.
+type LimitsConfig struct {
+	// MaxRanks bounds the ranks of all sessions. A new rank beyond it is refused.
 	// Default: 20000.
-	MaxGroups int `mapstructure:"max_groups"`
+	MaxRanks int `mapstructure:"max_ranks"`
 
-	// MaxThreadsPerGroup bounds the threads of a group that have open scopes or
-	// boundaries in the window. A new thread past it is refused. Default: 256.
-	MaxThreadsPerGroup int `mapstructure:"max_threads_per_group"`
+	// MaxThreadsPerRank bounds the threads of a rank that have open scopes or boundaries
+	// in the window. A new thread beyond it is refused. Default: 256.
+	MaxThreadsPerRank int `mapstructure:"max_threads_per_rank"`
 
-	// MaxOpenScopesPerThread bounds the open scopes of a thread. An enter past it is
+	// MaxOpenScopesPerThread bounds the open scopes of a thread. An enter beyond it is
 	// refused. Default: 1024.
 	MaxOpenScopesPerThread int `mapstructure:"max_open_scopes_per_thread"`
 
-	// MaxBoundariesPerGroup bounds the boundaries kept of one group. Past it the oldest
-	// of the group's window go. Default: 100000.
-	MaxBoundariesPerGroup int `mapstructure:"max_boundaries_per_group"`
+	// MaxBoundariesPerRank bounds the boundaries in the window of one rank. Beyond it the
+	// rank's oldest are evicted. Default: 100000.
+	MaxBoundariesPerRank int `mapstructure:"max_boundaries_per_rank"`
 
-	// MaxBoundaries bounds the boundaries kept of all groups together. Past it the
-	// oldest of the window of the group that wants more go. Default: 6000000.
+	// MaxBoundaries bounds the boundaries in the windows of all ranks together. Beyond it
+	// the oldest of the rank that adds one are evicted. Default: 6000000.
 	MaxBoundaries int `mapstructure:"max_boundaries"`
 
-	// MaxDepth bounds the parts of a path. A boundary past it is refused. Default: 64.
-	MaxDepth int `mapstructure:"max_depth"`
+	// MaxScopeDepth bounds the elements of a boundary's path. A boundary beyond it is
+	// refused. Default: 64.
+	MaxScopeDepth int `mapstructure:"max_scope_depth"`
 
-	// MaxLabelBytes bounds the length of a path's label. A boundary past it is refused.
+	// MaxLabelBytes bounds the length of a path's label. A boundary beyond it is refused.
 	// Default: 1024.
 	MaxLabelBytes int `mapstructure:"max_label_bytes"`
 
 	// MaxTextBytes bounds the length of a session ID, a scope ID, a thread name and a
-	// phase name. A boundary past it is refused. Default: 256.
+	// phase name. A boundary beyond it is refused. Default: 256.
 	MaxTextBytes int `mapstructure:"max_text_bytes"`
 
-	// Storage is the storage extension that the index is kept in, so that it outlives the
-	// process. Default: none.
-	Storage *component.ID `mapstructure:"storage"`
+	// MaxPaths bounds the different paths that are written to data points within a
+	// window. Beyond it data points get the path "other". Default: 1000.
+	MaxPaths int `mapstructure:"max_paths"`
 
 	// prevent unkeyed literal initialization
 	_ struct{}
@@ -161,76 +186,124 @@ type ThreadsConfig struct {
 
 // MetricsConfig chooses metrics by patterns of their names, like those of threads.
 type MetricsConfig struct {
-	// Include lists the metrics that are answered. Default: all.
+	// Include lists the metrics that are annotated. Default: all.
 	Include []string `mapstructure:"include"`
 
 	// Exclude lists the metrics that are not, even if included. Default: none.
 	Exclude []string `mapstructure:"exclude"`
 
+	// TruncatePaths truncates the paths on data points to at most this many elements, so
+	// that fewer series are stored. Logs and spans keep them whole. 0 truncates nothing.
+	// Default: 0.
+	TruncatePaths int `mapstructure:"truncate_paths"`
+
 	// prevent unkeyed literal initialization
 	_ struct{}
 }
 
-// includes tells whether a metric's data points are answered.
+// includes reports whether a metric's data points are annotated.
 func (cfg *MetricsConfig) includes(name string) bool {
 	matches := func(pattern string) bool { return policy.Matches(pattern, name) }
 	return (len(cfg.Include) == 0 || slices.ContainsFunc(cfg.Include, matches)) &&
 		!slices.ContainsFunc(cfg.Exclude, matches)
 }
 
+// The defaults of a Config.
 const (
 	defaultSessionAttribute       = "session_id"
 	defaultRankAttribute          = "rank"
 	defaultWindow                 = 10 * time.Minute
 	defaultSessionTimeout         = 15 * time.Minute
-	defaultGracePeriod            = 3 * time.Second
-	defaultMaxHeldBytes           = 64 << 20
-	defaultMaxHeldBatches         = 10_000
-	defaultMaxPaths               = 1000
-	defaultMaxParts               = 1000
-	defaultMaxGroups              = 20_000
-	defaultMaxThreadsPerGroup     = 256
+	defaultSplitMaxParts          = 1000
+	defaultSplitMaxPoints         = 10_000
+	defaultGracePeriod            = 5 * time.Second
+	defaultGraceMaxBytes          = 256 << 20
+	defaultGraceMaxBatches        = 10_000
+	defaultMaxRanks               = 20_000
+	defaultMaxThreadsPerRank      = 256
 	defaultMaxOpenScopesPerThread = 1024
-	defaultMaxBoundariesPerGroup  = 100_000
+	defaultMaxBoundariesPerRank   = 100_000
 	defaultMaxBoundaries          = 6_000_000
-	defaultMaxDepth               = 64
+	defaultMaxScopeDepth          = 64
 	defaultMaxLabelBytes          = 1024
 	defaultMaxTextBytes           = 256
+	defaultMaxPaths               = 1000
 )
 
 func createDefaultConfig() component.Config {
 	return &Config{
-		Attributes:             []Attribute{AttributeResolution, AttributePath},
-		Boundaries:             BoundariesKeep,
-		Cumulative:             CumulativeSkip,
-		Repair:                 true,
-		SessionAttribute:       defaultSessionAttribute,
-		RankAttribute:          defaultRankAttribute,
-		Window:                 defaultWindow,
-		SessionTimeout:         defaultSessionTimeout,
-		GracePeriod:            defaultGracePeriod,
-		MaxHeldBytes:           defaultMaxHeldBytes,
-		MaxHeldBatches:         defaultMaxHeldBatches,
-		MaxPaths:               defaultMaxPaths,
-		MaxParts:               defaultMaxParts,
-		MaxGroups:              defaultMaxGroups,
-		MaxThreadsPerGroup:     defaultMaxThreadsPerGroup,
-		MaxOpenScopesPerThread: defaultMaxOpenScopesPerThread,
-		MaxBoundariesPerGroup:  defaultMaxBoundariesPerGroup,
-		MaxBoundaries:          defaultMaxBoundaries,
-		MaxDepth:               defaultMaxDepth,
-		MaxLabelBytes:          defaultMaxLabelBytes,
-		MaxTextBytes:           defaultMaxTextBytes,
+		Attributes:       []Attribute{AttributeResolution, AttributePath},
+		Boundaries:       BoundariesKeep,
+		Cumulative:       CumulativeSkip,
+		Split:            SplitConfig{MaxParts: defaultSplitMaxParts, MaxPointsPerBatch: defaultSplitMaxPoints},
+		Repair:           true,
+		SessionAttribute: defaultSessionAttribute,
+		RankAttribute:    defaultRankAttribute,
+		Window:           defaultWindow,
+		SessionTimeout:   defaultSessionTimeout,
+		Grace: GraceConfig{
+			Period:     defaultGracePeriod,
+			MaxBytes:   defaultGraceMaxBytes,
+			MaxBatches: defaultGraceMaxBatches,
+		},
+		Limits: LimitsConfig{
+			MaxRanks:               defaultMaxRanks,
+			MaxThreadsPerRank:      defaultMaxThreadsPerRank,
+			MaxOpenScopesPerThread: defaultMaxOpenScopesPerThread,
+			MaxBoundariesPerRank:   defaultMaxBoundariesPerRank,
+			MaxBoundaries:          defaultMaxBoundaries,
+			MaxScopeDepth:          defaultMaxScopeDepth,
+			MaxLabelBytes:          defaultMaxLabelBytes,
+			MaxTextBytes:           defaultMaxTextBytes,
+			MaxPaths:               defaultMaxPaths,
+		},
 	}
+}
+
+var (
+	_ confmap.Unmarshaler = (*Config)(nil)
+	_ confmap.Validator   = (*Config)(nil)
+)
+
+// Unmarshal rejects durations without a unit: the Collector reads window: 10 as ten
+// nanoseconds.
+func (cfg *Config) Unmarshal(conf *confmap.Conf) error {
+	var errs []error
+	for _, key := range []string{"window", "session_timeout", "grace::period"} {
+		switch value := conf.Get(key).(type) {
+		case int, int64, uint64, float64:
+			if value != 0 {
+				errs = append(errs, fmt.Errorf("%s must have a unit, such as %vs (got %v)", key, value, value))
+			}
+		}
+	}
+	return errors.Join(append(errs, conf.Unmarshal(cfg))...)
 }
 
 var _ confmap.Validator = (*Config)(nil)
 
-// Validate returns all that is wrong, each with the YAML key and the value.
+// Validate returns every problem, each with the YAML key and the value, in the order of
+// the configuration.
 func (cfg *Config) Validate() error {
+	return errors.Join(
+		cfg.validateAttributes(),
+		oneOf("boundaries", cfg.Boundaries, boundaryModes()),
+		oneOf("cumulative", cfg.Cumulative, cumulativeModes()),
+		checkPatterns("threads::prefer", cfg.Threads.Prefer),
+		checkPatterns("threads::ignore", cfg.Threads.Ignore),
+		checkPatterns("metrics::include", cfg.Metrics.Include),
+		checkPatterns("metrics::exclude", cfg.Metrics.Exclude),
+		notNegative("metrics::truncate_paths", cfg.Metrics.TruncatePaths),
+		cfg.validateIdentity(),
+		cfg.validateAssociation(),
+		cfg.validateTimes(),
+		cfg.validateBounds(),
+	)
+}
+
+func (cfg *Config) validateAttributes() error {
 	var errs []error
 	reject := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-
 	if len(cfg.Attributes) == 0 && len(cfg.ScopeAttributes) == 0 {
 		reject("attributes must name at least one attribute (got [])")
 	}
@@ -238,9 +311,7 @@ func (cfg *Config) Validate() error {
 		if slices.Contains(cfg.Attributes[:i], a) {
 			reject("attributes must name each attribute once (got %q twice)", a)
 		}
-		if err := oneOf(a, attributeNames()); err != nil {
-			reject("attributes %w", err)
-		}
+		errs = append(errs, oneOf("attributes", a, attributeNames()))
 	}
 	for i, key := range cfg.ScopeAttributes {
 		switch {
@@ -254,88 +325,107 @@ func (cfg *Config) Validate() error {
 			reject("scope_attributes must not name the attribute of the session or of the rank (got %q)", key)
 		}
 	}
-	for key, patterns := range map[string][]string{
-		"threads::prefer":  cfg.Threads.Prefer,
-		"threads::ignore":  cfg.Threads.Ignore,
-		"metrics::include": cfg.Metrics.Include,
-		"metrics::exclude": cfg.Metrics.Exclude,
-	} {
-		for _, pattern := range patterns {
-			if err := policy.CheckPattern(pattern); err != nil {
-				reject("%s must list patterns of names (%w)", key, err)
-			}
-		}
-	}
+	return errors.Join(errs...)
+}
+
+func (cfg *Config) validateIdentity() error {
+	var errs []error
 	for _, text := range []struct{ key, value string }{
 		{"session_attribute", cfg.SessionAttribute},
 		{"rank_attribute", cfg.RankAttribute},
 	} {
 		if strings.TrimSpace(text.value) == "" {
-			reject("%s must not be blank (got %q)", text.key, text.value)
+			errs = append(errs, fmt.Errorf("%s must not be blank (got %q)", text.key, text.value))
 		}
 	}
 	if cfg.SessionAttribute == cfg.RankAttribute {
-		reject("rank_attribute must not be the session_attribute (got %q)", cfg.RankAttribute)
+		errs = append(errs, fmt.Errorf("rank_attribute must not be the session_attribute (got %q)", cfg.RankAttribute))
 	}
-	if err := oneOf(cfg.Boundaries, boundaryModes()); err != nil {
-		reject("boundaries %w", err)
-	}
-	if err := oneOf(cfg.Cumulative, cumulativeModes()); err != nil {
-		reject("cumulative %w", err)
-	}
-	for _, span := range []struct {
-		key   string
-		value time.Duration
-	}{
-		{"window", cfg.Window},
-		{"session_timeout", cfg.SessionTimeout},
-	} {
-		if span.value <= 0 {
-			reject("%s must be positive (got %s)", span.key, span.value)
-		}
-	}
-	if cfg.GracePeriod < 0 {
-		reject("grace_period must not be negative (got %s)", cfg.GracePeriod)
-	}
-	if cfg.MaxPathDepth < 0 {
-		reject("max_path_depth must not be negative (got %d)", cfg.MaxPathDepth)
-	}
-	for _, bound := range []struct {
-		key   string
-		value int
-	}{
-		{"max_paths", cfg.MaxPaths},
-		{"max_parts", cfg.MaxParts},
-		{"max_held_bytes", cfg.MaxHeldBytes},
-		{"max_held_batches", cfg.MaxHeldBatches},
-		{"max_groups", cfg.MaxGroups},
-		{"max_threads_per_group", cfg.MaxThreadsPerGroup},
-		{"max_open_scopes_per_thread", cfg.MaxOpenScopesPerThread},
-		{"max_boundaries_per_group", cfg.MaxBoundariesPerGroup},
-		{"max_boundaries", cfg.MaxBoundaries},
-		{"max_depth", cfg.MaxDepth},
-		{"max_label_bytes", cfg.MaxLabelBytes},
-		{"max_text_bytes", cfg.MaxTextBytes},
-	} {
-		if bound.value <= 0 {
-			reject("%s must be positive (got %d)", bound.key, bound.value)
-		}
-	}
-	return errors.Join(append(errs, cfg.validateAssociation())...)
+	return errors.Join(errs...)
 }
 
-// Attribute is the name of an attribute that an answer can be written to.
+func (cfg *Config) validateTimes() error {
+	errs := []error{
+		positive("window", cfg.Window),
+		positive("session_timeout", cfg.SessionTimeout),
+		notNegative("grace::period", cfg.Grace.Period),
+	}
+	if cfg.Window > 0 && cfg.Grace.Period >= cfg.Window {
+		errs = append(errs, fmt.Errorf("grace::period must be shorter than window, %s (got %s)", cfg.Window, cfg.Grace.Period))
+	}
+	return errors.Join(errs...)
+}
+
+func (cfg *Config) validateBounds() error {
+	limits := &cfg.Limits
+	errs := []error{
+		positive("split::max_parts", cfg.Split.MaxParts),
+		positive("split::max_points_per_batch", cfg.Split.MaxPointsPerBatch),
+		positive("grace::max_bytes", cfg.Grace.MaxBytes),
+		positive("grace::max_batches", cfg.Grace.MaxBatches),
+		positive("limits::max_ranks", limits.MaxRanks),
+		positive("limits::max_threads_per_rank", limits.MaxThreadsPerRank),
+		positive("limits::max_open_scopes_per_thread", limits.MaxOpenScopesPerThread),
+		positive("limits::max_boundaries_per_rank", limits.MaxBoundariesPerRank),
+		positive("limits::max_boundaries", limits.MaxBoundaries),
+		positive("limits::max_scope_depth", limits.MaxScopeDepth),
+		positive("limits::max_label_bytes", limits.MaxLabelBytes),
+		positive("limits::max_text_bytes", limits.MaxTextBytes),
+		positive("limits::max_paths", limits.MaxPaths),
+	}
+	for _, part := range []struct {
+		key, total        string
+		value, totalValue int
+	}{
+		{"split::max_parts", "split::max_points_per_batch", cfg.Split.MaxParts, cfg.Split.MaxPointsPerBatch},
+		{"limits::max_boundaries_per_rank", "limits::max_boundaries", limits.MaxBoundariesPerRank, limits.MaxBoundaries},
+		{"limits::max_open_scopes_per_thread", "limits::max_boundaries_per_rank", limits.MaxOpenScopesPerThread, limits.MaxBoundariesPerRank},
+	} {
+		if part.totalValue > 0 && part.value > part.totalValue {
+			errs = append(errs, fmt.Errorf("%s must not exceed %s, %d (got %d)", part.key, part.total, part.totalValue, part.value))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// checkPatterns returns an error for each text that is not a pattern.
+func checkPatterns(key string, patterns []string) error {
+	var errs []error
+	for _, pattern := range patterns {
+		if err := policy.CheckPattern(pattern); err != nil {
+			errs = append(errs, fmt.Errorf("%s must list patterns of names (%w)", key, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func positive[T int | time.Duration](key string, value T) error {
+	if value <= 0 {
+		return fmt.Errorf("%s must be positive (got %v)", key, value)
+	}
+	return nil
+}
+
+func notNegative[T int | time.Duration](key string, value T) error {
+	if value < 0 {
+		return fmt.Errorf("%s must not be negative (got %v)", key, value)
+	}
+	return nil
+}
+
+// Attribute is the name of an attribute that is written to annotated telemetry.
 type Attribute string
 
-// The attributes that an answer can be written to.
+// The attributes that can be written.
 const (
 	// AttributeResolution is "unique" or "ambiguous".
 	AttributeResolution Attribute = "phase_resolution"
 	// AttributePath is the path of a unique phase: "train / step / forward".
 	AttributePath Attribute = "phase_path"
-	// AttributeSource says what the answer rests on: exact, thread_local or heuristic.
+	// AttributeSource says what the answer rests on: exact, thread_local, representative
+	// or heuristic.
 	AttributeSource Attribute = "phase_source"
-	// AttributePaths lists the paths that may be meant.
+	// AttributePaths lists the candidate paths.
 	AttributePaths Attribute = "phase_paths"
 	// AttributeSummary is the likely path of an ambiguous answer.
 	AttributeSummary Attribute = "phase_summary"
@@ -347,30 +437,23 @@ const (
 	AttributeThreadID Attribute = "phase_thread_id"
 	// AttributeThreadName is the name of the thread that was in the phase.
 	AttributeThreadName Attribute = "phase_thread_name"
-	// AttributeRank is the rank of the group that answered. It is not written when groups
-	// of several ranks answered, or one for others.
+	// AttributeRank is the rank that answered. It is not written when several ranks
+	// answered, or one for others.
 	AttributeRank Attribute = "phase_rank"
 )
 
-func attributeNames() []Attribute {
-	return []Attribute{
-		AttributeResolution, AttributePath, AttributeSource, AttributePaths, AttributeSummary,
-		AttributeLabel, AttributeScopeID, AttributeThreadID, AttributeThreadName, AttributeRank,
-	}
-}
-
-// UnmarshalText accepts the names of the attributes of an answer.
+// UnmarshalText accepts the names of the attributes that can be written.
 func (a *Attribute) UnmarshalText(text []byte) error {
 	return unmarshalOneOf(a, text, attributeNames())
 }
 
-// BoundaryMode says what becomes of boundary records.
+// BoundaryMode says what happens to boundary records once they have been read.
 type BoundaryMode string
 
 const (
-	// BoundariesKeep lets boundary records go on.
+	// BoundariesKeep forwards boundary records.
 	BoundariesKeep BoundaryMode = "keep"
-	// BoundariesDrop takes boundary records out once they have been read.
+	// BoundariesDrop removes boundary records.
 	BoundariesDrop BoundaryMode = "drop"
 )
 
@@ -381,13 +464,13 @@ func (m *BoundaryMode) UnmarshalText(text []byte) error {
 	return unmarshalOneOf(m, text, boundaryModes())
 }
 
-// CumulativeMode says what becomes of cumulative data points.
+// CumulativeMode says what happens to cumulative data points.
 type CumulativeMode string
 
 const (
-	// CumulativeSkip leaves cumulative data points as they are.
+	// CumulativeSkip leaves cumulative data points unchanged.
 	CumulativeSkip CumulativeMode = "skip"
-	// CumulativeAnnotate answers cumulative data points at their time.
+	// CumulativeAnnotate annotates cumulative data points as of their time.
 	CumulativeAnnotate CumulativeMode = "annotate"
 )
 
@@ -398,20 +481,24 @@ func (m *CumulativeMode) UnmarshalText(text []byte) error {
 	return unmarshalOneOf(m, text, cumulativeModes())
 }
 
-// unmarshalOneOf sets a field to one of the values allowed. The caller of an
-// UnmarshalText names the key.
+// unmarshalOneOf sets a field to one of the allowed values. The caller of UnmarshalText
+// adds the key to the error.
 func unmarshalOneOf[T ~string](field *T, text []byte, allowed []T) error {
-	if err := oneOf(T(text), allowed); err != nil {
-		return err
+	if !slices.Contains(allowed, T(text)) {
+		return notAllowed(T(text), allowed)
 	}
 	*field = T(text)
 	return nil
 }
 
-func oneOf[T ~string](value T, allowed []T) error {
+func oneOf[T ~string](key string, value T, allowed []T) error {
 	if slices.Contains(allowed, value) {
 		return nil
 	}
+	return fmt.Errorf("%s %w", key, notAllowed(value, allowed))
+}
+
+func notAllowed[T ~string](value T, allowed []T) error {
 	names := make([]string, len(allowed))
 	for i, name := range allowed {
 		names[i] = string(name)

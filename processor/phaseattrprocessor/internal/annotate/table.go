@@ -1,0 +1,139 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package annotate writes attributions to the attributes of telemetry.
+package annotate
+
+import (
+	"slices"
+
+	"go.opentelemetry.io/collector/pdata/pcommon"
+
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/policy"
+)
+
+// attribute is an attribute that can be written: its name, how it is written, and when
+// two attributions have the same value of it.
+type attribute struct {
+	name  string
+	write func(attrs pcommon.Map, name string, a *policy.Attribution)
+	equal func(x, y *policy.Attribution) bool
+}
+
+// attributes lists the attributes that can be written.
+func attributes() []attribute {
+	return []attribute{
+		// unique or ambiguous
+		text("phase_resolution", func(a *policy.Attribution) string { return a.Resolution }),
+		// the path of a unique phase: train / step / forward
+		text("phase_path", func(a *policy.Attribution) string { return a.Path }),
+		// what the answer rests on: exact, thread_local, representative or heuristic
+		text("phase_source", func(a *policy.Attribution) string { return a.Source }),
+		// the candidate paths
+		{
+			"phase_paths",
+			func(attrs pcommon.Map, name string, a *policy.Attribution) {
+				paths := attrs.PutEmptySlice(name)
+				paths.EnsureCapacity(len(a.Paths))
+				for _, path := range a.Paths {
+					paths.AppendEmpty().SetStr(path)
+				}
+			},
+			func(x, y *policy.Attribution) bool { return slices.Equal(x.Paths, y.Paths) },
+		},
+		// the likely path of an ambiguous answer
+		text("phase_summary", func(a *policy.Attribution) string { return a.Summary.Path }),
+		// the answer in one line
+		text("phase_label", func(a *policy.Attribution) string { return a.Label() }),
+		// the answering scope, and its thread
+		text("phase_scope_id", func(a *policy.Attribution) string { return a.ScopeID }),
+		number("phase_thread_id", func(a *policy.Attribution) (int64, bool) { return a.ThreadID, a.HasScope }),
+		text("phase_thread_name", func(a *policy.Attribution) string { return a.ThreadName }),
+		// the rank that answered, unless several did, or one for others
+		number("phase_rank", func(a *policy.Attribution) (int64, bool) { return a.Rank.Number, a.Rank.Known }),
+	}
+}
+
+// text is an attribute that is not there when it is empty.
+func text(name string, value func(*policy.Attribution) string) attribute {
+	return attribute{
+		name,
+		func(attrs pcommon.Map, name string, a *policy.Attribution) {
+			if v := value(a); v != "" {
+				attrs.PutStr(name, v)
+			} else {
+				attrs.Remove(name)
+			}
+		},
+		func(x, y *policy.Attribution) bool { return value(x) == value(y) },
+	}
+}
+
+// number is an attribute that is there when the value has one.
+func number(name string, value func(*policy.Attribution) (int64, bool)) attribute {
+	return attribute{
+		name,
+		func(attrs pcommon.Map, name string, a *policy.Attribution) {
+			if v, ok := value(a); ok {
+				attrs.PutInt(name, v)
+			} else {
+				attrs.Remove(name)
+			}
+		},
+		func(x, y *policy.Attribution) bool {
+			v, ok := value(x)
+			w, known := value(y)
+			return v == w && ok == known
+		},
+	}
+}
+
+// Names lists the attributes that can be written.
+func Names() []string {
+	names := make([]string, 0, len(attributes()))
+	for _, a := range attributes() {
+		names = append(names, a.name)
+	}
+	return names
+}
+
+// Table writes some attributes.
+type Table struct{ attributes []attribute }
+
+// New returns a table of the attributes of some names, in their order. Other names are
+// left out.
+func New(names []string) *Table {
+	t := &Table{}
+	all := attributes()
+	for _, name := range names {
+		if i := slices.IndexFunc(all, func(a attribute) bool { return a.name == name }); i >= 0 {
+			t.attributes = append(t.attributes, all[i])
+		}
+	}
+	return t
+}
+
+// Write puts an attribution, and the attributes of its scope, on telemetry. It removes
+// what an earlier one said beyond it. present says whether any of the table's attributes
+// may be there already.
+func (t *Table) Write(attrs pcommon.Map, a *policy.Attribution, present bool) {
+	if !present {
+		attrs.EnsureCapacity(attrs.Len() + len(t.attributes) + len(a.Attributes))
+	}
+	for i := range t.attributes {
+		t.attributes[i].write(attrs, t.attributes[i].name, a)
+	}
+	for _, attribute := range a.Attributes {
+		_ = attrs.PutEmpty(attribute.Key).FromRaw(attribute.Value) // a string, an int64, a float64 or a bool
+	}
+}
+
+// Equal reports whether two attributions are written alike.
+func (t *Table) Equal(x, y *policy.Attribution) bool {
+	for i := range t.attributes {
+		if !t.attributes[i].equal(x, y) {
+			return false
+		}
+	}
+	return slices.Equal(x.Attributes, y.Attributes)
+}

@@ -1,0 +1,450 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package hold
+
+import (
+	"cmp"
+	"container/heap"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+)
+
+// owner decides what is let go. Only its goroutine touches it.
+type owner struct {
+	*Buffer
+	queues []*queue
+	lanes  map[laneKey]*lane
+	// deadlines are the committed parts that wait, the next deadline first.
+	deadlines deadlines
+	timer     *time.Timer
+}
+
+// laneKey names the line of the parts of a pipeline that wait for a key.
+type laneKey struct {
+	queue *queue
+	key   Key
+}
+
+// lane is what waits for a key, in order, and what of it has been let go but not
+// forwarded.
+type lane struct {
+	waiting    []*part
+	forwarding int
+}
+
+func newOwner(b *Buffer) *owner {
+	timer := time.NewTimer(math.MaxInt64)
+	return &owner{Buffer: b, lanes: map[laneKey]*lane{}, timer: timer}
+}
+
+func (o *owner) run() {
+	defer close(o.stopped)
+	defer o.timer.Stop()
+	for {
+		select {
+		case <-o.stop:
+			return
+		case event := <-o.events:
+			event(o)
+		case <-o.timer.C:
+			o.expire()
+		}
+		if len(o.deadlines) > 0 {
+			o.timer.Reset(time.Until(o.deadlines[0].Deadline))
+		}
+	}
+}
+
+func (o *owner) open(q *queue) { o.queues = append(o.queues, q) }
+
+// close lets go of all that waits in a queue; what is committed later goes at once.
+func (o *owner) close(q *queue) {
+	q.closing = true
+	for _, r := range q.pending {
+		r.refused = true
+		close(r.granted)
+	}
+	q.pending = nil
+	for _, p := range slices.Clone(q.parts) {
+		o.force(p, Shutdown)
+	}
+	o.drain(q)
+}
+
+// drain closes a queue that is closing once nothing is left in it.
+func (o *owner) drain(q *queue) {
+	if q.closing && q.held == 0 && slices.Contains(o.queues, q) {
+		o.queues = slices.DeleteFunc(o.queues, func(other *queue) bool { return other == q })
+		close(q.drained)
+		for _, other := range o.queues { // the shares have grown
+			o.grant(other)
+		}
+	}
+}
+
+// reserve puts a reservation in line behind those that its pipeline has made before,
+// and lets go of the pipeline's oldest parts if there is no room.
+func (o *owner) reserve(r *Reservation) {
+	q := r.pipeline
+	if q.closing {
+		r.refused = true
+		close(r.granted)
+		return
+	}
+	q.pending = append(q.pending, r)
+	o.grant(q)
+	if len(q.pending) > 0 {
+		o.evict(q, r)
+	}
+}
+
+// evict lets go of the oldest parts of a queue until, once they are forwarded, there is
+// room for a reservation.
+func (o *owner) evict(q *queue, r *Reservation) {
+	bytes, parts := r.charge()
+	for i := 0; i < len(q.parts) && (bytes > 0 || parts > 0); {
+		p := q.parts[i]
+		if p.committed {
+			bytes -= p.Bytes
+			parts--
+			o.force(p, Evicted)
+		}
+		if !p.released {
+			i++
+		}
+	}
+}
+
+func (r *Reservation) charge() (bytes, parts int64) {
+	for _, p := range r.parts {
+		bytes += p.Bytes
+	}
+	return bytes, int64(len(r.parts))
+}
+
+// grant takes room for the pending reservations of a queue, in order, as far as there
+// is any.
+func (o *owner) grant(q *queue) {
+	for len(q.pending) > 0 {
+		r := q.pending[0]
+		bytes, parts := r.charge()
+		if q.held > 0 && !o.fits(q, bytes, parts) {
+			return
+		}
+		q.pending = q.pending[1:]
+		q.held += parts
+		q.charged += bytes
+		o.parts.Add(parts)
+		o.bytes.Add(bytes)
+		for _, p := range r.parts {
+			p.order = q.next
+			q.next++
+			q.parts = append(q.parts, p)
+			for i := range p.Waits {
+				o.enter(p, p.Waits[i].Key)
+			}
+		}
+		close(r.granted)
+	}
+}
+
+// fits reports whether a queue has room for more: its share, and what the others have
+// left of the half that all share.
+func (o *owner) fits(q *queue, bytes, parts int64) bool {
+	n := int64(len(o.queues))
+	shareBytes, shareParts := o.options.MaxBytes/2/n, o.options.MaxParts/2/n
+	var overBytes, overParts int64
+	for _, other := range o.queues {
+		charged, held := other.charged, other.held
+		if other == q {
+			charged, held = charged+bytes, held+parts
+		}
+		overBytes += max(charged-shareBytes, 0)
+		overParts += max(held-shareParts, 0)
+	}
+	return overBytes <= o.options.MaxBytes-n*shareBytes && overParts <= o.options.MaxParts-n*shareParts
+}
+
+// enter puts a part in the lane of a key, behind those that came before it.
+func (o *owner) enter(p *part, key Key) {
+	at := laneKey{p.pipeline, key}
+	l, ok := o.lanes[at]
+	if !ok {
+		l = &lane{}
+		o.lanes[at] = l
+		p.pipeline.waiting.Store(key, nil)
+	}
+	i := len(l.waiting)
+	if i > 0 && l.waiting[i-1].order > p.order {
+		i, _ = slices.BinarySearchFunc(l.waiting, p.order, func(other *part, order uint64) int { return cmp.Compare(other.order, order) })
+	}
+	l.waiting = slices.Insert(l.waiting, i, p)
+}
+
+// cancel gives up a reservation whose caller's context was done.
+func (o *owner) cancel(r *Reservation) {
+	q := r.pipeline
+	if i := slices.Index(q.pending, r); i >= 0 {
+		q.pending = slices.Delete(q.pending, i, i+1)
+		o.freeUnknown(r.parts)
+		o.grant(q)
+		return
+	}
+	if !r.refused {
+		o.abort(r)
+	}
+}
+
+// commit lets the parts of a reservation wait.
+func (o *owner) commit(r *Reservation) {
+	for _, p := range r.parts {
+		p.committed = true
+		if p.pipeline.closing {
+			p.forced, p.outcome = true, Shutdown
+		} else {
+			heap.Push(&o.deadlines, p)
+		}
+	}
+	for _, p := range r.parts {
+		o.settle(p)
+	}
+}
+
+// abort takes the parts of a reservation out again.
+func (o *owner) abort(r *Reservation) {
+	q := r.pipeline
+	for _, p := range r.parts {
+		p.released = true
+		q.remove(p)
+		for i := range p.Waits {
+			at := laneKey{q, p.Waits[i].Key}
+			l := o.lanes[at]
+			l.waiting = slices.DeleteFunc(l.waiting, func(other *part) bool { return other == p })
+		}
+	}
+	o.free(q, r.parts)
+	for _, p := range r.parts {
+		for i := range p.Waits {
+			o.leave(q, p.Waits[i].Key)
+		}
+	}
+}
+
+// remove takes a part off the list of what is not let go. Most are near its front.
+func (q *queue) remove(p *part) {
+	if i := slices.Index(q.parts, p); i >= 0 {
+		q.parts = slices.Delete(q.parts, i, i+1)
+	}
+}
+
+// expire lets go of what has waited until its deadline.
+func (o *owner) expire() {
+	now := time.Now()
+	for len(o.deadlines) > 0 && !o.deadlines[0].Deadline.After(now) {
+		o.force(o.deadlines[0], Expired)
+	}
+}
+
+// force ends the waiting of a part, whatever its keys have reached. It still follows
+// those that came before it.
+func (o *owner) force(p *part, outcome Outcome) {
+	if !p.forced {
+		p.forced, p.outcome = true, outcome
+	}
+	o.forgetDeadline(p)
+	o.settle(p)
+}
+
+func (o *owner) forgetDeadline(p *part) {
+	if p.heapIndex >= 0 {
+		heap.Remove(&o.deadlines, p.heapIndex)
+	}
+}
+
+// advance lets go what is in line for a key that has come further.
+func (o *owner) advance(key Key) {
+	for _, q := range o.queues {
+		if l, ok := o.lanes[laneKey{q, key}]; ok && len(l.waiting) > 0 {
+			o.settle(l.waiting[0])
+		}
+	}
+}
+
+// resolve has what waits for a location wait for the ranks that are known there now.
+func (o *owner) resolve(location string) {
+	key := Key{Location: location}
+	for _, q := range o.queues {
+		l, ok := o.lanes[laneKey{q, key}]
+		if !ok {
+			continue
+		}
+		ranks := o.progress.At(location)
+		if len(ranks) == 0 {
+			return
+		}
+		moved := l.waiting
+		l.waiting = nil
+		for _, p := range moved {
+			o.unlocate(p, key, ranks)
+		}
+		for _, p := range moved {
+			o.settle(p)
+		}
+		o.leave(q, key)
+	}
+}
+
+func (o *owner) unlocate(p *part, location Key, ranks []boundary.RankKey) {
+	i := slices.IndexFunc(p.Waits, func(w Wait) bool { return w.Key == location })
+	until := p.Waits[i].Until
+	if p.Waits[i].Unknown {
+		o.freeUnknown([]*part{p})
+	}
+	p.Waits = slices.Delete(slices.Clone(p.Waits), i, i+1)
+	for _, rank := range ranks {
+		key := Key{Rank: rank}
+		if !slices.ContainsFunc(p.Waits, func(w Wait) bool { return w.Key == key }) {
+			p.Waits = append(p.Waits, Wait{Key: key, Until: until})
+			o.enter(p, key)
+		}
+	}
+}
+
+// settle lets go of a part that has nothing left to wait for, and then of what follows
+// it.
+func (o *owner) settle(p *part) {
+	for todo := []*part{p}; len(todo) > 0; {
+		p, todo = todo[0], todo[1:]
+		if p.released || !o.due(p) {
+			continue
+		}
+		o.release(p)
+		for i := range p.Waits {
+			if l := o.lanes[laneKey{p.pipeline, p.Waits[i].Key}]; len(l.waiting) > 0 {
+				todo = append(todo, l.waiting[0])
+			}
+		}
+	}
+}
+
+// due reports whether a part is first in all its lanes and has nothing left to wait
+// for.
+func (o *owner) due(p *part) bool {
+	if !p.committed {
+		return false
+	}
+	for i := range p.Waits {
+		if l := o.lanes[laneKey{p.pipeline, p.Waits[i].Key}]; l.waiting[0] != p {
+			return false
+		}
+	}
+	return p.forced || !slices.ContainsFunc(p.Waits, func(w Wait) bool { return !o.progress.Reached(w) })
+}
+
+// release hands a part to its pipeline's forwarder.
+func (o *owner) release(p *part) {
+	p.released = true
+	o.forgetDeadline(p)
+	for i := range p.Waits {
+		l := o.lanes[laneKey{p.pipeline, p.Waits[i].Key}]
+		l.waiting[0] = nil
+		l.waiting = l.waiting[1:]
+		l.forwarding++
+	}
+	q := p.pipeline
+	if q.parts[0] == p {
+		q.parts[0] = nil
+		q.parts = q.parts[1:]
+	} else {
+		q.remove(p)
+	}
+	o.progress.Released(p.outcome, time.Since(p.since))
+	q.push(p)
+}
+
+// forwarded frees the room of parts that the forwarder is done with.
+func (o *owner) forwarded(q *queue, parts []*part) {
+	for _, p := range parts {
+		for i := range p.Waits {
+			o.lanes[laneKey{q, p.Waits[i].Key}].forwarding--
+		}
+	}
+	for _, p := range parts {
+		for i := range p.Waits {
+			o.leave(q, p.Waits[i].Key)
+		}
+	}
+	o.free(q, parts)
+}
+
+// leave forgets the lane of a key once nothing is in it.
+func (o *owner) leave(q *queue, key Key) {
+	at := laneKey{q, key}
+	l, ok := o.lanes[at]
+	switch {
+	case !ok:
+	case len(l.waiting) > 0:
+		o.settle(l.waiting[0])
+	case l.forwarding == 0:
+		delete(o.lanes, at)
+		q.waiting.Delete(key)
+	}
+}
+
+// free gives back the room of parts, and grants it to who waits for it.
+func (o *owner) free(q *queue, parts []*part) {
+	o.freeUnknown(parts)
+	for _, p := range parts {
+		q.held--
+		q.charged -= p.Bytes
+		o.parts.Add(-1)
+		o.bytes.Add(-p.Bytes)
+	}
+	for _, other := range o.queues {
+		o.grant(other)
+	}
+	o.drain(q)
+}
+
+// freeUnknown gives back what parts have reserved of the room for unknown keys.
+func (o *owner) freeUnknown(parts []*part) {
+	for _, p := range parts {
+		if p.waitsForUnknown() {
+			o.unknown.Add(-p.Bytes)
+			for i := range p.Waits {
+				p.Waits[i].Unknown = false
+			}
+		}
+	}
+}
+
+// deadlines is a heap of parts.
+type deadlines []*part
+
+func (d deadlines) Len() int           { return len(d) }
+func (d deadlines) Less(i, j int) bool { return d[i].Deadline.Before(d[j].Deadline) }
+func (d deadlines) Swap(i, j int) {
+	d[i], d[j] = d[j], d[i]
+	d[i].heapIndex, d[j].heapIndex = i, j
+}
+
+// Push implements heap.Interface.
+func (d *deadlines) Push(x any) {
+	p := x.(*part)
+	p.heapIndex = len(*d)
+	*d = append(*d, p)
+}
+
+// Pop implements heap.Interface.
+func (d *deadlines) Pop() any {
+	last := len(*d) - 1
+	p := (*d)[last]
+	(*d)[last] = nil
+	*d = (*d)[:last]
+	p.heapIndex = -1
+	return p
+}

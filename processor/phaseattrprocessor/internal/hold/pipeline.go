@@ -1,0 +1,188 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package hold
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"go.opentelemetry.io/collector/client"
+	"go.opentelemetry.io/collector/consumer/consumererror"
+)
+
+// Destination is where a pipeline forwards what waited. Its methods are called by the
+// pipeline's forwarder, one at a time.
+type Destination[T any] interface {
+	// Join makes one batch of the payloads that are forwarded together, in order, and
+	// annotates it.
+	Join(ctx context.Context, payloads []T) T
+	// Send passes a batch to the next component.
+	Send(ctx context.Context, batch T) error
+	// Sent records that a batch was passed on.
+	Sent(ctx context.Context, batch T)
+	// Retry records that a batch is going to be sent again.
+	Retry(ctx context.Context, batch T, err error)
+	// Lost records that a batch could not be passed on, and is given up.
+	Lost(ctx context.Context, batch T, err error)
+}
+
+// Pipeline is the side of the buffer that one pipeline sees. It must be closed.
+type Pipeline[T any] struct {
+	buffer      *Buffer
+	queue       *queue
+	destination Destination[T]
+	// closing is closed when what fails is no longer sent again.
+	closing chan struct{}
+	// ended is closed when the forwarder has returned.
+	ended chan struct{}
+	// cancel ends the calls of the next component.
+	cancel context.CancelCauseFunc
+}
+
+// NewPipeline adds a pipeline to the buffer, and starts its forwarder.
+func NewPipeline[T any](b *Buffer, destination Destination[T]) *Pipeline[T] {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	p := &Pipeline[T]{
+		buffer: b, queue: newQueue(), destination: destination,
+		closing: make(chan struct{}), ended: make(chan struct{}), cancel: cancel,
+	}
+	b.do(func(o *owner) { o.open(p.queue) })
+	go p.forward(ctx)
+	return p
+}
+
+// Waiting reports whether telemetry that names a key has not been forwarded yet: what
+// follows must line up behind it. It takes no lock.
+func (p *Pipeline[T]) Waiting(key *Key) bool {
+	if p.buffer.parts.Load() == 0 {
+		return false
+	}
+	_, waiting := p.queue.waiting.Load(*key)
+	return waiting
+}
+
+// Reserve takes room for the held parts of a batch, and puts them in line. When the
+// buffer is full, the pipeline's oldest parts are let go, and Reserve waits until they
+// have been forwarded or ctx is done.
+func (p *Pipeline[T]) Reserve(ctx context.Context, parts []Part) (*Reservation, error) {
+	return p.buffer.reserve(ctx, p.queue, parts)
+}
+
+// Commit lets the parts of a reservation wait, each with its payload. The buffer owns the
+// payloads from then on, and forwards them with the client metadata of ctx.
+func (p *Pipeline[T]) Commit(ctx context.Context, r *Reservation, payloads []T) {
+	from := client.FromContext(ctx)
+	for i, payload := range payloads {
+		r.parts[i].payload, r.parts[i].client = payload, from
+	}
+	p.buffer.do(func(o *owner) { o.commit(r) })
+}
+
+// Cancel gives a reservation back.
+func (p *Pipeline[T]) Cancel(r *Reservation) {
+	p.buffer.do(func(o *owner) { o.abort(r) })
+}
+
+// Close forwards all that waits, and ends the forwarder. What fails is not sent again.
+// When ctx is done before, the rest is lost, and Close returns without waiting for a next
+// component that does not heed its context.
+func (p *Pipeline[T]) Close(ctx context.Context) error {
+	close(p.closing)
+	p.buffer.do(func(o *owner) { o.close(p.queue) })
+	select {
+	case <-p.ended:
+		p.cancel(ErrClosed)
+		return nil
+	case <-ctx.Done():
+	}
+	p.cancel(context.Cause(ctx))
+	return fmt.Errorf("telemetry that waited for its boundaries could not be forwarded: %w", context.Cause(ctx))
+}
+
+// forward sends what is let go, until the pipeline is closed and nothing is left.
+func (p *Pipeline[T]) forward(ctx context.Context) {
+	defer close(p.ended)
+	for {
+		select {
+		case <-p.queue.more:
+			p.sendAll(ctx, p.queue.take())
+		case <-p.queue.drained:
+			return
+		case <-ctx.Done():
+			p.sendAll(ctx, p.queue.take())
+			return
+		}
+	}
+}
+
+// sendAll sends parts that were let go together as one batch for each client in a row.
+func (p *Pipeline[T]) sendAll(ctx context.Context, parts []*part) {
+	for len(parts) > 0 {
+		n := 1
+		for n < len(parts) && sameClient(&parts[n].client, &parts[0].client) {
+			n++
+		}
+		p.send(client.NewContext(ctx, parts[0].client), parts[:n])
+		parts = parts[n:]
+	}
+}
+
+// sameClient reports whether the next components are told the same about two senders,
+// whatever connection they use.
+func sameClient(a, b *client.Info) bool {
+	return reflect.DeepEqual(a.Auth, b.Auth) && reflect.DeepEqual(a.Metadata, b.Metadata)
+}
+
+// send passes on parts as one batch.
+func (p *Pipeline[T]) send(ctx context.Context, parts []*part) {
+	payloads := make([]T, len(parts))
+	for i, part := range parts {
+		payloads[i] = part.payload.(T)
+		part.payload = nil
+	}
+	batch := p.destination.Join(ctx, payloads)
+	if err := p.attempt(ctx, batch); err != nil {
+		p.destination.Lost(ctx, batch, err)
+	} else {
+		p.destination.Sent(ctx, batch)
+	}
+	p.buffer.do(func(o *owner) { o.forwarded(p.queue, parts) })
+}
+
+// attempt sends a batch until it is taken, refused for good, or the pipeline is closing.
+// The batch keeps its room in the meantime, so callers are held up before memory is.
+func (p *Pipeline[T]) attempt(ctx context.Context, batch T) error {
+	delays := backoff.NewExponentialBackOff()
+	for {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		closing := p.isClosing()
+		err := p.destination.Send(ctx, batch)
+		if err == nil || closing || consumererror.IsPermanent(err) || errors.Is(err, context.Cause(ctx)) {
+			return err
+		}
+		p.destination.Retry(ctx, batch, err)
+		delay := time.NewTimer(delays.NextBackOff())
+		select {
+		case <-delay.C:
+		case <-p.closing:
+		case <-ctx.Done():
+		}
+		delay.Stop()
+	}
+}
+
+func (p *Pipeline[T]) isClosing() bool {
+	select {
+	case <-p.closing:
+		return true
+	default:
+		return false
+	}
+}

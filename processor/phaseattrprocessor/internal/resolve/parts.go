@@ -1,0 +1,76 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package resolve
+
+import (
+	"math"
+
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/policy"
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/replay"
+)
+
+// boundariesPerPart bounds the boundaries that are visited for an interval, as a multiple
+// of its parts: those of ignored threads, and of a loop that repeats one phase, make no
+// parts but take time.
+const boundariesPerPart = 16
+
+// Part is a part of an interval with one answer.
+type Part struct {
+	// From and To are in nanoseconds since the Unix epoch.
+	From, To    int64
+	Attribution policy.Attribution
+	Found       bool
+	// Limited is true when a path was replaced by OtherPath.
+	Limited bool
+}
+
+// Equal reports whether two attributions are written alike.
+type Equal interface {
+	Equal(x, y *policy.Attribution) bool
+}
+
+// Parts divides the interval of a lookup by its answers. Neighbors that are written
+// alike are one part. They are valid until the next call for another lookup.
+//
+//   - none, false: how the interval divides is not known.
+//   - none, true: there would be more than most parts.
+func (r *Resolver) Parts(lookup Lookup, most int, equal Equal) (parts []Part, tooMany bool) {
+	result := r.result(lookup)
+	if r.parted != result || !result.parted {
+		r.parted, result.parted = result, true
+		if !r.divide(result, most, equal) {
+			r.parts = r.parts[:0]
+			return nil, true
+		}
+	}
+	return r.parts, false
+}
+
+// Annotate counts an item that was annotated from the parts of the latest lookup.
+func (r *Resolver) Annotate() { r.parted.Annotated++ }
+
+func (r *Resolver) divide(result *Result, most int, equal Equal) bool {
+	r.parts = r.parts[:0]
+	lookup, origin := result.lookup, r.origins[result.lookup.Origin]
+	boundaries := boundariesPerPart * min(most, math.MaxInt/boundariesPerPart)
+	_, complete := r.index.Segments(r.ranks[lookup.Rank].key, lookup.From, lookup.To, r.allScopes(result), boundaries,
+		func(s replay.Segment) bool {
+			part := Part{From: s.From, To: s.To}
+			part.Found = r.policy.Attribute(&part.Attribution, s.Active, origin)
+			part.Limited = part.Found && r.limit(&part.Attribution)
+			if n := len(r.parts); n > 0 {
+				last := &r.parts[n-1]
+				if last.Found == part.Found && (!part.Found || equal.Equal(&last.Attribution, &part.Attribution)) {
+					last.To = s.To
+					return true
+				}
+			}
+			if len(r.parts) == most {
+				return false
+			}
+			r.parts = append(r.parts, part)
+			return true
+		})
+	return complete
+}

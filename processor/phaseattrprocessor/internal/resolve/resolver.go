@@ -1,0 +1,246 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package resolve looks up what ranks were doing, once for all items of a batch that
+// need the same answer. It knows nothing of telemetry.
+package resolve
+
+import (
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/policy"
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/replay"
+)
+
+// Lookup asks what a rank was doing from one moment to another, or at one moment if
+// they are the same. Lookups of one Resolver compare with ==.
+type Lookup struct {
+	// Rank and Origin are what Resolver.Rank and Resolver.Origin returned.
+	Rank, Origin int32
+	// From and To are in nanoseconds since the Unix epoch.
+	From, To int64
+}
+
+// Result is the result of a lookup.
+type Result struct {
+	Attribution policy.Attribution
+	// Found is false when no phase was active, or nothing is known.
+	Found bool
+	// Status says how far the index could answer.
+	Status replay.Status
+	// Limited is true when a path was replaced by OtherPath.
+	Limited bool
+	// Annotated is the number of items that the caller has annotated from the result.
+	Annotated int64
+
+	lookup Lookup
+	handle replay.Handle
+	// done is true when the result is set, parted when the resolver's parts are those of
+	// this lookup.
+	done, parted bool
+}
+
+const (
+	// cacheBits is the number of bits of a position in the cache of results.
+	cacheBits = 7
+	cacheSize = 1 << cacheBits
+)
+
+// Resolver resolves the lookups of one batch at a time. It is for one goroutine, and
+// reuses its memory for the next batch.
+type Resolver struct {
+	index *replay.Index
+	// whole is the policy of logs and spans, truncated that of data points.
+	whole, truncated, policy *policy.Policy
+	// paths limits the paths of data points.
+	paths *PathLimiter
+
+	ranks []rank
+	// recent has the positions in ranks, plus one, of ranks that were seen last, by number.
+	recent  [cacheSize]int32
+	origins []boundary.Origin
+	// results has a place for each lookup, which another one may take. The results of a
+	// scrape are few: all gauges are read at the same time.
+	results   [cacheSize]Result
+	used      []*Result
+	intervals []replay.ScopeInterval
+
+	parts  []Part
+	parted *Result
+}
+
+// rank is a rank that the batch names.
+type rank struct {
+	key    boundary.RankKey
+	handle replay.Handle
+	// state is that of the interval from one moment to another, once asked.
+	state    replay.State
+	from, to int64
+	asked    bool
+}
+
+// New returns a resolver on an index. truncatePaths is the number of elements that the
+// paths of data points have at most, 0 for all.
+func New(index *replay.Index, threads policy.Threads, truncatePaths int, paths *PathLimiter) *Resolver {
+	return &Resolver{
+		index:     index,
+		whole:     policy.New(policy.Options{Threads: threads}),
+		truncated: policy.New(policy.Options{Threads: threads, Depth: truncatePaths}),
+		paths:     paths,
+		origins:   make([]boundary.Origin, 1),
+	}
+}
+
+// Begin begins a batch: of data points, whose paths become labels of series, or of
+// other telemetry.
+func (r *Resolver) Begin(dataPoints bool) {
+	r.policy = r.whole
+	if dataPoints {
+		r.policy = r.truncated
+	}
+}
+
+// End records what was annotated, and forgets the batch.
+func (r *Resolver) End() {
+	for _, result := range r.used {
+		result.settle()
+		paths := result.Attribution.Paths
+		clear(paths[:cap(paths)])
+		*result = Result{Attribution: policy.Attribution{Paths: paths[:0]}}
+	}
+	r.used = r.used[:0]
+	clear(r.intervals[:cap(r.intervals)])
+	clear(r.parts[:cap(r.parts)])
+	clear(r.ranks)
+	clear(r.origins)
+	clear(r.recent[:])
+	r.ranks, r.origins, r.parted = r.ranks[:0], r.origins[:1], nil
+}
+
+// settle lets the index know what was annotated, so that it can tell how much a late
+// boundary would have changed.
+func (res *Result) settle() {
+	if res.Annotated > 0 {
+		res.handle.Answered(res.lookup.To, res.Annotated)
+	}
+}
+
+// Rank returns the batch's number of a rank.
+func (r *Resolver) Rank(key *boundary.RankKey) int32 {
+	recent := &r.recent[uint64(key.Rank)%cacheSize] //nolint:gosec // any bits will do
+	if *recent > 0 && r.ranks[*recent-1].key == *key {
+		return *recent - 1
+	}
+	for i := range r.ranks { // another rank of this number has taken the place
+		if r.ranks[i].key == *key {
+			*recent = int32(i) + 1 //nolint:gosec // a batch has fewer ranks
+			return int32(i)        //nolint:gosec // as above
+		}
+	}
+	r.ranks = append(r.ranks, rank{key: *key, handle: r.index.Handle(*key)})
+	*recent = int32(len(r.ranks)) //nolint:gosec // as above
+	return *recent - 1
+}
+
+// Key returns the rank of a number.
+func (r *Resolver) Key(number int32) boundary.RankKey { return r.ranks[number].key }
+
+// Ranks returns how many ranks the batch has named.
+func (r *Resolver) Ranks() int { return len(r.ranks) }
+
+// State returns what the index knows of a rank in an interval.
+func (r *Resolver) State(number int32, from, to int64) replay.State {
+	k := &r.ranks[number]
+	if !k.asked || k.from != from || k.to != to {
+		k.state, k.from, k.to, k.asked = k.handle.At(from, to), from, to, true
+	}
+	return k.state
+}
+
+// Origin returns the batch's number of an item's hints; 0 is that of none.
+func (r *Resolver) Origin(origin boundary.Origin) int32 {
+	if origin == (boundary.Origin{}) {
+		return 0
+	}
+	if last := len(r.origins) - 1; r.origins[last] != origin {
+		r.origins = append(r.origins, origin)
+	}
+	return int32(len(r.origins) - 1) //nolint:gosec // a batch has fewer items
+}
+
+// Resolve returns the result of a lookup. It is valid until another one.
+func (r *Resolver) Resolve(lookup Lookup) *Result {
+	result := r.result(lookup)
+	if !result.done {
+		r.resolve(result)
+		result.done = true
+		result.Limited = result.Found && r.limit(&result.Attribution)
+	}
+	return result
+}
+
+// result returns the place of a lookup in the cache.
+func (r *Resolver) result(lookup Lookup) *Result {
+	sum := (uint64(lookup.From)*31+uint64(lookup.To))*31 + uint64(lookup.Rank) //nolint:gosec // any bits will do
+	result := &r.results[sum*0x9e3779b97f4a7c15>>(64-cacheBits)]
+	switch {
+	case result.handle == replay.Handle{} && result.lookup == Lookup{}:
+		r.used = append(r.used, result)
+	case result.lookup == lookup:
+		return result
+	default:
+		result.settle()
+	}
+	result.lookup, result.handle = lookup, r.ranks[lookup.Rank].handle
+	result.done, result.parted, result.Annotated = false, false, 0
+	return result
+}
+
+// limit replaces the paths of data points beyond the limit. It returns true when it did.
+func (r *Resolver) limit(answer *policy.Attribution) bool {
+	return r.policy == r.truncated && r.paths.Limit(answer)
+}
+
+func (r *Resolver) resolve(result *Result) {
+	from, to := result.lookup.From, result.lookup.To
+	if from == to {
+		r.at(result, to)
+		return
+	}
+	r.intervals, result.Status = result.handle.Throughout(r.intervals[:0], from, to, r.allScopes(result))
+	r.attribute(result)
+	if result.Found {
+		return
+	}
+	// No scope spans the interval: what was active at its two ends.
+	r.at(result, from)
+	if result.Status == replay.BeforeWindow {
+		return
+	}
+	var first *policy.Attribution
+	if result.Found {
+		first = result.Attribution.Clone()
+	}
+	r.at(result, to)
+	var last *policy.Attribution
+	if result.Found {
+		last = &result.Attribution
+	}
+	if merged := policy.Merge(first, last); merged != nil {
+		result.Attribution, result.Found = *merged, true
+	}
+}
+
+// at resolves a lookup as of one moment.
+func (r *Resolver) at(result *Result, moment int64) {
+	r.intervals, result.Status = result.handle.Active(r.intervals[:0], moment, r.allScopes(result))
+	r.attribute(result)
+}
+
+// allScopes reports whether a lookup needs all scopes of the stacks: its origin may name any.
+func (r *Resolver) allScopes(result *Result) bool {
+	return r.origins[result.lookup.Origin].ScopeID != ""
+}
+
+func (r *Resolver) attribute(result *Result) {
+	result.Found = r.policy.Attribute(&result.Attribution, r.intervals, r.origins[result.lookup.Origin])
+}
