@@ -13,6 +13,7 @@ import (
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/confmap"
 
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/annotate"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/policy"
 )
 
@@ -232,7 +233,7 @@ const (
 
 func createDefaultConfig() component.Config {
 	return &Config{
-		Attributes:       []Attribute{AttributeResolution, AttributePath},
+		Attributes:       []Attribute{"phase_resolution", "phase_path"},
 		Boundaries:       BoundariesKeep,
 		Cumulative:       CumulativeSkip,
 		Split:            SplitConfig{MaxParts: defaultSplitMaxParts, MaxPointsPerBatch: defaultSplitMaxPoints},
@@ -413,34 +414,18 @@ func notNegative[T int | time.Duration](key string, value T) error {
 	return nil
 }
 
-// Attribute is the name of an attribute that is written to annotated telemetry.
+// Attribute is the name of an attribute that is written to annotated telemetry: one of
+// phase_resolution, phase_path, phase_source, phase_paths, phase_summary, phase_label,
+// phase_scope_id, phase_thread_id, phase_thread_name and phase_rank.
 type Attribute string
 
-// The attributes that can be written.
-const (
-	// AttributeResolution is "unique" or "ambiguous".
-	AttributeResolution Attribute = "phase_resolution"
-	// AttributePath is the path of a unique phase: "train / step / forward".
-	AttributePath Attribute = "phase_path"
-	// AttributeSource says what the answer rests on: exact, thread_local, representative
-	// or heuristic.
-	AttributeSource Attribute = "phase_source"
-	// AttributePaths lists the candidate paths.
-	AttributePaths Attribute = "phase_paths"
-	// AttributeSummary is the likely path of an ambiguous answer.
-	AttributeSummary Attribute = "phase_summary"
-	// AttributeLabel is the answer in one line, whether unique or not.
-	AttributeLabel Attribute = "phase_label"
-	// AttributeScopeID is the ID of the answering scope.
-	AttributeScopeID Attribute = "phase_scope_id"
-	// AttributeThreadID is the ID of the thread that was in the phase.
-	AttributeThreadID Attribute = "phase_thread_id"
-	// AttributeThreadName is the name of the thread that was in the phase.
-	AttributeThreadName Attribute = "phase_thread_name"
-	// AttributeRank is the rank that answered. It is not written when several ranks
-	// answered, or one for others.
-	AttributeRank Attribute = "phase_rank"
-)
+func attributeNames() []Attribute {
+	var names []Attribute
+	for _, name := range annotate.Names() {
+		names = append(names, Attribute(name))
+	}
+	return names
+}
 
 // UnmarshalText accepts the names of the attributes that can be written.
 func (a *Attribute) UnmarshalText(text []byte) error {

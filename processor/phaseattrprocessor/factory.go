@@ -18,11 +18,10 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/metadata"
 )
 
-// NewFactory returns the factory of the phase_attr processor. The instances that one
-// factory makes for one component ID share their index; those of two factories
-// share nothing.
+// NewFactory returns the factory of the phase_attr processor. The pipelines of one
+// component ID share an index; those of two factories share nothing.
 func NewFactory() processor.Factory {
-	f := &factory{states: map[*Config]*state{}}
+	f := &factory{shared: map[*Config]*shared{}}
 	return processor.NewFactory(
 		metadata.Type,
 		createDefaultConfig,
@@ -32,93 +31,129 @@ func NewFactory() processor.Factory {
 	)
 }
 
-// factory knows the states of the component IDs that are in use.
+// factory knows what the component IDs that are in use share.
 type factory struct {
-	// mu guards states.
+	// mu guards shared.
 	mu sync.Mutex
-	// states is keyed by the configuration: the Collector hands all pipelines of a
-	// component ID the same one.
-	states map[*Config]*state
+	// shared is keyed by the configuration: the Collector hands all pipelines of a component
+	// ID the same one.
+	shared map[*Config]*shared
 }
 
-// instance makes the instance of one pipeline, and the state if it is the first.
-func (f *factory) instance(set processor.Settings, cfg component.Config) (*instance, error) {
+// acquire returns what a component ID shares. Each call is for one pipeline, which must be
+// released.
+func (f *factory) acquire(set processor.Settings, cfg component.Config) (*shared, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	config := cfg.(*Config)
-	s, ok := f.states[config]
+	s, ok := f.shared[config]
 	if !ok {
 		var err error
-		if s, err = newState(set, config); err != nil {
+		if s, err = newShared(set, config); err != nil {
 			return nil, err
 		}
+		f.shared[config] = s
 	}
-	p, err := newInstance(set, s, func() { f.release(s) })
+	s.pipelines++
+	return s, nil
+}
+
+// release forgets what a component ID shares with its last pipeline.
+func (f *factory) release(s *shared) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s.pipelines--
+	if s.pipelines == 0 {
+		delete(f.shared, s.config)
+	}
+}
+
+func newPipeline[T any](
+	f *factory, set processor.Settings, cfg component.Config, signal signal, telemetry telemetry[T], send func(context.Context, T) error,
+) (*pipeline[T], error) {
+	s, err := f.acquire(set, cfg)
 	if err != nil {
 		return nil, err
 	}
-	s.instances++
-	f.states[config] = s
-	return p, nil
+	return &pipeline[T]{shared: s, signal: signal, telemetry: telemetry, send: send, release: func() { f.release(s) }}, nil
 }
 
-// release counts an instance of a state less, and lets go of the state with the last.
-func (f *factory) release(s *state) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	s.instances--
-	if s.instances == 0 {
-		delete(f.states, s.config)
-	}
+// logsProcessor is the processor of a logs pipeline: the helper, and what is before it.
+type logsProcessor struct {
+	processor.Logs
+	pipeline *pipeline[plog.Logs]
+}
+
+// ConsumeLogs ingests and annotates a batch.
+func (p *logsProcessor) ConsumeLogs(ctx context.Context, ld plog.Logs) error {
+	return p.pipeline.consume(ctx, ld, p.Logs.ConsumeLogs)
 }
 
 func (f *factory) createLogs(
 	ctx context.Context, set processor.Settings, cfg component.Config, next consumer.Logs,
 ) (processor.Logs, error) {
-	p, err := f.instance(set, cfg)
+	p, err := newPipeline(f, set, cfg, signalLogs, telemetry[plog.Logs](logs{}), next.ConsumeLogs)
 	if err != nil {
 		return nil, err
 	}
-	// The helper counts what goes in and out; all work is done before it, since what is
-	// held goes on later.
-	pass := func(_ context.Context, batch plog.Logs) (plog.Logs, error) { return batch, nil }
-	helper, err := processorhelper.NewLogs(ctx, set, cfg, next, pass, p.options()...)
+	helper, err := processorhelper.NewLogs(ctx, set, cfg, next, p.process, p.options()...)
 	if err != nil {
+		p.release()
 		return nil, err
 	}
-	return newLogsProcessor(p, helper), nil
+	return &logsProcessor{helper, p}, nil
+}
+
+// metricsProcessor is the processor of a metrics pipeline: the helper, and what is before
+// it.
+type metricsProcessor struct {
+	processor.Metrics
+	pipeline *pipeline[pmetric.Metrics]
+}
+
+// ConsumeMetrics annotates a batch.
+func (p *metricsProcessor) ConsumeMetrics(ctx context.Context, md pmetric.Metrics) error {
+	return p.pipeline.consume(ctx, md, p.Metrics.ConsumeMetrics)
 }
 
 func (f *factory) createMetrics(
 	ctx context.Context, set processor.Settings, cfg component.Config, next consumer.Metrics,
 ) (processor.Metrics, error) {
-	p, err := f.instance(set, cfg)
+	p, err := newPipeline(f, set, cfg, signalMetrics, telemetry[pmetric.Metrics](metrics{cfg.(*Config)}), next.ConsumeMetrics)
 	if err != nil {
 		return nil, err
 	}
-	// The helper counts what goes in and out; all work is done before it, since what is
-	// held goes on later.
-	pass := func(_ context.Context, batch pmetric.Metrics) (pmetric.Metrics, error) { return batch, nil }
-	helper, err := processorhelper.NewMetrics(ctx, set, cfg, next, pass, p.options()...)
+	helper, err := processorhelper.NewMetrics(ctx, set, cfg, next, p.process, p.options()...)
 	if err != nil {
+		p.release()
 		return nil, err
 	}
-	return newMetricsProcessor(p, helper), nil
+	return &metricsProcessor{helper, p}, nil
+}
+
+// tracesProcessor is the processor of a traces pipeline: the helper, and what is before
+// it.
+type tracesProcessor struct {
+	processor.Traces
+	pipeline *pipeline[ptrace.Traces]
+}
+
+// ConsumeTraces annotates a batch.
+func (p *tracesProcessor) ConsumeTraces(ctx context.Context, td ptrace.Traces) error {
+	return p.pipeline.consume(ctx, td, p.Traces.ConsumeTraces)
 }
 
 func (f *factory) createTraces(
 	ctx context.Context, set processor.Settings, cfg component.Config, next consumer.Traces,
 ) (processor.Traces, error) {
-	p, err := f.instance(set, cfg)
+	p, err := newPipeline(f, set, cfg, signalTraces, telemetry[ptrace.Traces](traces{}), next.ConsumeTraces)
 	if err != nil {
 		return nil, err
 	}
-	// The helper counts what goes in and out; all work is done before it, since what is
-	// held goes on later.
-	pass := func(_ context.Context, batch ptrace.Traces) (ptrace.Traces, error) { return batch, nil }
-	helper, err := processorhelper.NewTraces(ctx, set, cfg, next, pass, p.options()...)
+	helper, err := processorhelper.NewTraces(ctx, set, cfg, next, p.process, p.options()...)
 	if err != nil {
+		p.release()
 		return nil, err
 	}
-	return newTracesProcessor(p, helper), nil
+	return &tracesProcessor{helper, p}, nil
 }

@@ -4,144 +4,232 @@
 package phaseattrprocessor
 
 import (
-	"context"
-	"math"
+	"iter"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/pmetric"
-	"go.opentelemetry.io/collector/processor"
 )
 
-// metricsProcessor is the processor of a metrics pipeline. The embedded one passes on
-// what has been answered.
-type metricsProcessor struct {
-	processor.Metrics
-	pipeline[pmetric.Metrics]
-}
+// metrics walks data points: those of gauges are annotated as of their time, delta points
+// over their interval.
+type metrics struct{ config *Config }
 
-func newMetricsProcessor(p *instance, next processor.Metrics) processor.Metrics {
-	return &metricsProcessor{next, pipeline[pmetric.Metrics]{
-		instance:  p,
-		signal:    signalMetrics,
-		resources: func(batch pmetric.Metrics) int { return batch.ResourceMetrics().Len() },
-		records:   pmetric.Metrics.DataPointCount,
-		join:      func(from, to pmetric.Metrics) { from.ResourceMetrics().MoveAndAppendTo(to.ResourceMetrics()) },
-		bytes:     new(pmetric.ProtoMarshaler).MetricsSize,
-		answer:    (*asker).metrics,
-		next:      next.ConsumeMetrics,
-	}}
-}
-
-// ConsumeMetrics answers the data points of a batch.
-func (p *metricsProcessor) ConsumeMetrics(ctx context.Context, md pmetric.Metrics) error {
-	return p.consume(ctx, md)
-}
-
-// metrics answers the data points of a batch: those of a gauge at their time, delta
-// points over their interval. It returns the resources that are held, a zero batch when
-// there are none.
-func (a *asker) metrics(md pmetric.Metrics) (held pmetric.Metrics) {
-	md.ResourceMetrics().RemoveIf(func(resource pmetric.ResourceMetrics) bool {
-		early := a.holds(func() {
-			a.eachMetric(resource, a.metric)
-		})
-		if early {
-			if held == (pmetric.Metrics{}) {
-				held = pmetric.NewMetrics()
+func (m metrics) items(md pmetric.Metrics) iter.Seq[*item] {
+	return func(yield func(*item) bool) {
+		w := pointWalk{yield: yield}
+		for _, resource := range md.ResourceMetrics().All() {
+			w.it.resource = resource.Resource().Attributes()
+			for _, scope := range resource.ScopeMetrics().All() {
+				w.it.scope = scope.Scope().Attributes()
+				for _, metric := range scope.Metrics().All() {
+					if !w.metric(metric, m.use(metric)) {
+						return
+					}
+				}
 			}
-			resource.MoveTo(held.ResourceMetrics().AppendEmpty())
-			return true
-		}
-		if a.config.Split {
-			a.split(resource)
-		}
-		return false
-	})
-	return held
-}
-
-// eachMetric calls f for each metric of a resource, once it has entered its scope.
-func (a *asker) eachMetric(resource pmetric.ResourceMetrics, f func(pmetric.Metric)) {
-	for _, scope := range resource.ScopeMetrics().All() {
-		a.enter(scope.Scope().Attributes(), resource.Resource().Attributes())
-		for _, metric := range scope.Metrics().All() {
-			f(metric)
 		}
 	}
 }
 
-func (a *asker) metric(metric pmetric.Metric) {
-	if !a.config.Metrics.includes(metric.Name()) {
-		return
+// use says how the data points of a metric are annotated.
+type use uint8
+
+const (
+	skipped use = iota
+	// atTime: as of their time.
+	atTime
+	// overInterval: over their interval.
+	overInterval
+	// divided: over their interval, divided by phase.
+	divided
+)
+
+func (m metrics) use(metric pmetric.Metric) use {
+	if !m.config.Metrics.includes(metric.Name()) {
+		return skipped
 	}
+	temporality := pmetric.AggregationTemporalityCumulative
 	//exhaustive:enforce
 	switch metric.Type() {
 	case pmetric.MetricTypeGauge:
-		for _, dp := range metric.Gauge().DataPoints().All() {
-			a.interval(dp.Attributes(), dp.Timestamp(), dp.Timestamp())
-		}
+		return atTime
 	case pmetric.MetricTypeSum:
-		for _, dp := range metric.Sum().DataPoints().All() {
-			a.aggregated(dp, metric.Sum().AggregationTemporality())
-		}
+		temporality = metric.Sum().AggregationTemporality()
 	case pmetric.MetricTypeHistogram:
-		for _, dp := range metric.Histogram().DataPoints().All() {
-			a.aggregated(dp, metric.Histogram().AggregationTemporality())
-		}
+		temporality = metric.Histogram().AggregationTemporality()
 	case pmetric.MetricTypeExponentialHistogram:
-		for _, dp := range metric.ExponentialHistogram().DataPoints().All() {
-			a.aggregated(dp, metric.ExponentialHistogram().AggregationTemporality())
-		}
-	case pmetric.MetricTypeSummary: // cumulative by definition
-		for _, dp := range metric.Summary().DataPoints().All() {
-			a.aggregated(dp, pmetric.AggregationTemporalityCumulative)
-		}
-	case pmetric.MetricTypeEmpty:
+		temporality = metric.ExponentialHistogram().AggregationTemporality()
+	case pmetric.MetricTypeSummary, pmetric.MetricTypeEmpty: // cumulative by definition, and nothing
 	}
+	switch {
+	case temporality == pmetric.AggregationTemporalityDelta && m.config.Split.Enabled:
+		return divided
+	case temporality == pmetric.AggregationTemporalityDelta:
+		return overInterval
+	case m.config.Cumulative == CumulativeAnnotate:
+		return atTime
+	}
+	return skipped
 }
 
-// dataPoint is what the data points of all metric types have.
+// pointWalk yields data points.
+type pointWalk struct {
+	it    item
+	yield func(*item) bool
+}
+
+// metric yields the data points of a metric. It returns false when the walk is over.
+func (w *pointWalk) metric(metric pmetric.Metric, use use) bool {
+	//exhaustive:enforce
+	switch metric.Type() {
+	case pmetric.MetricTypeGauge:
+		return yieldPoints(w, metric.Gauge().DataPoints(), use)
+	case pmetric.MetricTypeSum:
+		return yieldPoints(w, metric.Sum().DataPoints(), use)
+	case pmetric.MetricTypeHistogram:
+		return yieldPoints(w, metric.Histogram().DataPoints(), use)
+	case pmetric.MetricTypeExponentialHistogram:
+		return yieldPoints(w, metric.ExponentialHistogram().DataPoints(), use)
+	case pmetric.MetricTypeSummary:
+		return yieldPoints(w, metric.Summary().DataPoints(), use)
+	case pmetric.MetricTypeEmpty:
+	}
+	return true
+}
+
+// points is what the slices of all types of data points have.
+type points[P any] interface {
+	Len() int
+	At(i int) P
+}
+
+// dataPoint is what the data points of all types have.
 type dataPoint interface {
 	Attributes() pcommon.Map
 	StartTimestamp() pcommon.Timestamp
 	Timestamp() pcommon.Timestamp
 }
 
-// aggregated answers a data point that stands for an interval.
-func (a *asker) aggregated(dp dataPoint, temporality pmetric.AggregationTemporality) {
-	if temporality != pmetric.AggregationTemporalityDelta {
-		if a.config.Cumulative == CumulativeAnnotate {
-			a.dataPoint(dp)
+func yieldPoints[S points[P], P dataPoint](w *pointWalk, points S, use use) bool {
+	for i := range points.Len() {
+		dp := points.At(i)
+		w.it.attributes, w.it.skipped, w.it.split = dp.Attributes(), use == skipped, use == divided
+		from, to := dp.StartTimestamp(), dp.Timestamp()
+		if from == 0 || use == atTime { // the start is not known, or does not count
+			from = to
 		}
-		return
+		w.it.between(from, to)
+		if !w.yield(&w.it) {
+			return false
+		}
 	}
-	if a.config.Split { // once it is certain that the resource is not held
-		a.await(dp)
-		return
-	}
-	a.delta(dp)
+	return true
 }
 
-// delta answers a delta point over its interval.
-func (a *asker) delta(dp dataPoint) {
-	from, to := dp.StartTimestamp(), dp.Timestamp()
-	if from == 0 { // the start is not known
-		from = to
+func (m metrics) partition(md pmetric.Metrics, c *cursor, n int) []pmetric.Metrics {
+	parts := make([]pmetric.Metrics, n)
+	for i := range parts {
+		parts[i] = pmetric.NewMetrics()
 	}
-	a.interval(dp.Attributes(), from, to)
+	md.ResourceMetrics().RemoveIf(func(resource pmetric.ResourceMetrics) bool {
+		inResource := shells[pmetric.ResourceMetrics]{}
+		resource.ScopeMetrics().RemoveIf(func(scope pmetric.ScopeMetrics) bool {
+			inScope := shells[pmetric.ScopeMetrics]{}
+			scope.Metrics().RemoveIf(func(metric pmetric.Metric) bool {
+				return partitionMetric(metric, c, func(part int32) pmetric.Metric {
+					to := inScope.of(part, func() pmetric.ScopeMetrics {
+						outer := inResource.of(part, func() pmetric.ResourceMetrics {
+							shell := parts[part].ResourceMetrics().AppendEmpty()
+							resource.Resource().CopyTo(shell.Resource())
+							shell.SetSchemaUrl(resource.SchemaUrl())
+							return shell
+						})
+						shell := outer.ScopeMetrics().AppendEmpty()
+						scope.Scope().CopyTo(shell.Scope())
+						shell.SetSchemaUrl(scope.SchemaUrl())
+						return shell
+					})
+					shell := to.Metrics().AppendEmpty()
+					shell.SetName(metric.Name())
+					shell.SetDescription(metric.Description())
+					shell.SetUnit(metric.Unit())
+					metric.Metadata().CopyTo(shell.Metadata())
+					return shell
+				})
+			})
+			return len(inScope) > 0 && scope.Metrics().Len() == 0
+		})
+		return len(inResource) > 0 && resource.ScopeMetrics().Len() == 0
+	})
+	return parts
 }
 
-// dataPoint answers a data point at its time.
-func (a *asker) dataPoint(dp dataPoint) {
-	a.interval(dp.Attributes(), dp.Timestamp(), dp.Timestamp())
+// partitionMetric moves the data points of a metric into metrics of their parts, made by
+// shell. It reports whether it has moved all.
+func partitionMetric(metric pmetric.Metric, c *cursor, shell func(part int32) pmetric.Metric) bool {
+	//exhaustive:enforce
+	switch metric.Type() {
+	case pmetric.MetricTypeGauge:
+		return movePoints(metric.Gauge().DataPoints(), c, func(part int32) pmetric.NumberDataPointSlice {
+			return shell(part).SetEmptyGauge().DataPoints()
+		})
+	case pmetric.MetricTypeSum:
+		return movePoints(metric.Sum().DataPoints(), c, func(part int32) pmetric.NumberDataPointSlice {
+			sum := shell(part).SetEmptySum()
+			sum.SetAggregationTemporality(metric.Sum().AggregationTemporality())
+			sum.SetIsMonotonic(metric.Sum().IsMonotonic())
+			return sum.DataPoints()
+		})
+	case pmetric.MetricTypeHistogram:
+		return movePoints(metric.Histogram().DataPoints(), c, func(part int32) pmetric.HistogramDataPointSlice {
+			histogram := shell(part).SetEmptyHistogram()
+			histogram.SetAggregationTemporality(metric.Histogram().AggregationTemporality())
+			return histogram.DataPoints()
+		})
+	case pmetric.MetricTypeExponentialHistogram:
+		return movePoints(metric.ExponentialHistogram().DataPoints(), c, func(part int32) pmetric.ExponentialHistogramDataPointSlice {
+			histogram := shell(part).SetEmptyExponentialHistogram()
+			histogram.SetAggregationTemporality(metric.ExponentialHistogram().AggregationTemporality())
+			return histogram.DataPoints()
+		})
+	case pmetric.MetricTypeSummary:
+		return movePoints(metric.Summary().DataPoints(), c, func(part int32) pmetric.SummaryDataPointSlice {
+			return shell(part).SetEmptySummary().DataPoints()
+		})
+	case pmetric.MetricTypeEmpty:
+	}
+	return false
 }
 
-// interval answers what stands for the time between two timestamps. What has no
-// time, or one that no event can have, stays as it is.
-func (a *asker) interval(attrs pcommon.Map, from, to pcommon.Timestamp) {
-	if from == 0 || to == 0 || from > math.MaxInt64 || to > math.MaxInt64 {
-		return
-	}
-	a.read(attrs, pcommon.Map{})
-	a.during(attrs, int64(from), int64(to))
+// movablePoints is what the slices of all types of data points have to move them.
+type movablePoints[P any] interface {
+	Len() int
+	AppendEmpty() P
+	RemoveIf(func(P) bool)
+}
+
+func movePoints[S movablePoints[P], P interface{ MoveTo(P) }](points S, c *cursor, slice func(part int32) S) bool {
+	slices := shells[S]{}
+	points.RemoveIf(func(dp P) bool {
+		part := c.next()
+		if part == stays {
+			return false
+		}
+		dp.MoveTo(slices.of(part, func() S { return slice(part) }).AppendEmpty())
+		return true
+	})
+	return len(slices) > 0 && points.Len() == 0
+}
+
+func (metrics) append(to, from pmetric.Metrics) {
+	from.ResourceMetrics().MoveAndAppendTo(to.ResourceMetrics())
+}
+
+func (metrics) count(md pmetric.Metrics) int  { return md.DataPointCount() }
+func (metrics) empty(md pmetric.Metrics) bool { return md.ResourceMetrics().Len() == 0 }
+func (metrics) itemBytes() int64              { return pointBytes }
+
+func (metrics) wireBytes(md pmetric.Metrics) int {
+	var marshaler pmetric.ProtoMarshaler
+	return marshaler.MetricsSize(md)
 }

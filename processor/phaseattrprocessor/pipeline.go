@@ -5,61 +5,224 @@ package phaseattrprocessor
 
 import (
 	"context"
+	"errors"
+	"slices"
+	"sync"
 
-	"go.uber.org/zap"
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/consumer"
+	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+	"go.opentelemetry.io/collector/processor/processorhelper"
 
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/grace"
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/hold"
 )
 
-// pipeline is the way of a batch of one signal through an instance: its records are
-// answered, the resources that are too early to be answered are held, and the rest
-// goes on at once.
+// pipeline is the processor in one pipeline. A batch goes through consume, which is
+// handed the helper's consumer; that calls process, and then the next component.
 type pipeline[T any] struct {
-	*instance
-	signal signal
-	// resources counts the resources of a batch, records its records, bytes its size.
-	resources func(T) int
-	records   func(T) int
-	bytes     func(T) int
-	// join moves all of a batch to the end of another.
-	join func(from, to T)
-	// answer answers the records of a batch, and takes out the resources that a holds,
-	// which it returns.
-	answer func(a *asker, batch T) (held T)
-	// next passes a batch on.
-	next func(context.Context, T) error
+	*shared
+	signal    signal
+	telemetry telemetry[T]
+	// send passes a batch to the next component.
+	send func(context.Context, T) error
+	// release tells the factory that the pipeline has been shut down.
+	release func()
+
+	// mu guards started and ended.
+	mu             sync.Mutex
+	started, ended bool
+	// engine is set while the pipeline runs, held if telemetry may wait.
+	engine *engine
+	held   *hold.Pipeline[T]
 }
 
-func (p *pipeline[T]) consume(ctx context.Context, batch T) error {
-	var held T
-	done, waits := p.ask(p.signal, p.queue != nil, func(a *asker) { held = p.answer(a, batch) })
-	p.tally.answered(ctx, p.signal, &done)
-	if len(waits) > 0 {
-		if err := p.hold(ctx, waits, held); err != nil {
-			p.join(held, batch)
-			return err // nothing has gone on: the caller may send it all again
-		}
-		if p.resources(batch) == 0 {
-			return nil
+func (p *pipeline[T]) options() []processorhelper.Option {
+	return []processorhelper.Option{
+		processorhelper.WithCapabilities(consumer.Capabilities{MutatesData: true}),
+		processorhelper.WithStart(p.start),
+		processorhelper.WithShutdown(p.shutdown),
+	}
+}
+
+func (p *pipeline[T]) start(ctx context.Context, host component.Host) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ended {
+		return errors.New("the processor has been shut down")
+	}
+	if p.started {
+		return nil
+	}
+	e, err := p.shared.start(ctx, host)
+	if err != nil {
+		return err
+	}
+	p.engine, p.started = e, true
+	if e.buffer != nil {
+		p.held = hold.NewPipeline(e.buffer, hold.Destination[T](p))
+	}
+	return nil
+}
+
+// shutdown forwards what waits. It may be called without a start, and more than once.
+func (p *pipeline[T]) shutdown(ctx context.Context) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ended {
+		return nil
+	}
+	p.ended = true
+	defer p.release()
+	if !p.started {
+		return nil
+	}
+	var err error
+	if p.held != nil {
+		err = p.held.Close(ctx)
+	}
+	return errors.Join(err, p.stop(ctx))
+}
+
+// transaction is the way of one batch. It goes with the batch, as its context, from
+// consume to process and back.
+type transaction[T any] struct {
+	context.Context
+	// reservation and parts are what process has held of the batch, if anything.
+	reservation *hold.Reservation
+	parts       []T
+}
+
+// transactionKey is the key of a transaction in its own values.
+type transactionKey struct{}
+
+// Value implements context.Context.
+func (tx *transaction[T]) Value(key any) any {
+	if key == (transactionKey{}) {
+		return tx
+	}
+	return tx.Context.Value(key)
+}
+
+// consume hands a batch to the helper. What process has held waits once the rest has been
+// taken by the next component; else the caller gets all of it back, and may send it again.
+func (p *pipeline[T]) consume(ctx context.Context, b T, helper func(context.Context, T) error) error {
+	if p.held == nil {
+		return helper(ctx, b)
+	}
+	tx := &transaction[T]{Context: ctx}
+	err := helper(tx, b)
+	switch {
+	case tx.reservation == nil:
+	case err == nil:
+		p.held.Commit(ctx, tx.reservation, tx.parts)
+	default:
+		p.held.Cancel(tx.reservation)
+		p.rejoin(b, tx.parts)
+	}
+	return err
+}
+
+func (p *pipeline[T]) rejoin(b T, parts []T) {
+	for _, part := range parts {
+		p.telemetry.append(b, part)
+	}
+}
+
+// process ingests a batch, takes out of it what has to wait, and annotates the rest.
+func (p *pipeline[T]) process(ctx context.Context, b T) (T, error) {
+	if p.telemetry.empty(b) {
+		return b, nil
+	}
+	if ld, ok := any(b).(plog.Logs); ok {
+		p.engine.ingest(ctx, ld)
+	}
+	a := p.engine.annotator(p.signal)
+	defer p.engine.done(a)
+	a.decide(p.telemetry.items(b))
+	if p.held != nil {
+		if err := p.hold(ctx, a, b); err != nil {
+			return b, err
 		}
 	}
-	return p.next(ctx, batch)
-}
-
-func (p *pipeline[T]) hold(ctx context.Context, waits []grace.Wait, held T) error {
-	release := func(ctx context.Context) { p.release(ctx, held) }
-	return p.queue.Hold(ctx, waits, int64(p.bytes(held)), release)
-}
-
-// release answers what was held from what is known by now, and passes it on. There
-// is no caller left to take an error.
-func (p *pipeline[T]) release(ctx context.Context, held T) {
-	done, _ := p.ask(p.signal, false, func(a *asker) { p.answer(a, held) })
-	p.tally.answered(ctx, p.signal, &done)
-	records := p.records(held)
-	if err := p.next(ctx, held); err != nil {
-		p.tally.lost(ctx, p.signal, records)
-		p.logger.Error("What was held for its boundaries could not be passed on",
-			zap.Stringer("signal", p.signal), zap.Int("records", records), zap.Error(err))
+	p.annotate(ctx, a, b)
+	if p.telemetry.empty(b) {
+		return b, processorhelper.ErrSkipProcessingData
 	}
+	return b, nil
+}
+
+// hold takes out of a batch what has to wait, once there is room for it.
+func (p *pipeline[T]) hold(ctx context.Context, a *annotator, b T) error {
+	var unknowns *hold.Unknown
+	if p.signal == signalMetrics {
+		unknowns = p.engine.unknowns
+	}
+	plan := a.plan(p.config.Grace.Period, p.held, unknowns)
+	if plan == nil {
+		return nil
+	}
+	parts := p.telemetry.partition(b, &cursor{decisions: a.decisions}, len(plan.parts))
+	for i, part := range parts {
+		plan.parts[i].Bytes = heapBytes(p.telemetry, part)
+	}
+	reservation, err := p.held.Reserve(ctx, plan.parts)
+	if err != nil {
+		p.rejoin(b, parts)
+		if !errors.Is(err, hold.ErrClosed) {
+			return err
+		}
+		// Nothing waits any longer: all of it goes on, in the order that it has now.
+		a.decisions = a.decisions[:0]
+		a.decide(p.telemetry.items(b))
+		return nil
+	}
+	tx := ctx.Value(transactionKey{}).(*transaction[T])
+	tx.reservation, tx.parts = reservation, parts
+	for i, part := range parts {
+		p.recorder.waited(ctx, p.signal, plan.reasons[i], p.telemetry.count(part))
+	}
+	a.decisions = slices.DeleteFunc(a.decisions, func(d decision) bool { return d.part != stays })
+	return nil
+}
+
+// annotate writes the phases of a batch that has been decided.
+func (p *pipeline[T]) annotate(ctx context.Context, a *annotator, b T) {
+	if md, ok := any(b).(pmetric.Metrics); ok && p.config.Split.Enabled {
+		a.annotateSplit(metrics{p.config}, md)
+	} else {
+		a.annotate()
+	}
+	p.recorder.annotated(ctx, p.signal, a)
+}
+
+var _ hold.Destination[plog.Logs] = (*pipeline[plog.Logs])(nil)
+
+// Join implements hold.Destination.
+func (p *pipeline[T]) Join(ctx context.Context, parts []T) (T, int) {
+	b := parts[0]
+	p.rejoin(b, parts[1:])
+	a := p.engine.annotator(p.signal)
+	defer p.engine.done(a)
+	a.decide(p.telemetry.items(b))
+	p.annotate(ctx, a, b)
+	return b, p.telemetry.count(b)
+}
+
+// Send implements hold.Destination.
+func (p *pipeline[T]) Send(ctx context.Context, b T) error { return p.send(ctx, b) }
+
+// Sent implements hold.Destination.
+func (p *pipeline[T]) Sent(ctx context.Context, items int) {
+	p.recorder.forwarded(ctx, p.signal, items)
+}
+
+// Retry implements hold.Destination.
+func (p *pipeline[T]) Retry(ctx context.Context, items int, err error) {
+	p.recorder.retrying(ctx, p.signal, items, err)
+}
+
+// Lost implements hold.Destination.
+func (p *pipeline[T]) Lost(ctx context.Context, items int, err error) {
+	p.recorder.gaveUp(ctx, p.signal, items, err)
 }

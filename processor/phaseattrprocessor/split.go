@@ -12,85 +12,69 @@ import (
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/association"
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/policy"
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/replay"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/apportion"
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/resolve"
 )
 
-// boundariesPerPart bounds the boundaries that are looked at for a point, as a multiple
-// of the parts that it may have: those of ignored threads and of a loop that repeats
-// one phase make no parts, but take time.
-const boundariesPerPart = 16
-
-// part is a stretch of a data point's interval with one answer.
-type part struct {
-	from, to int64
-	answer   policy.Attribution
-	found    bool
-	// other is true when a path of the answer was one too many to be stored.
-	other bool
-}
-
-// await notes, without answering it, that a delta point waits for its group's events.
-// What is held is asked about once more later: it must not carry anything by then, nor
-// be in parts already.
-func (a *asker) await(dp dataPoint) {
-	to := dp.Timestamp()
-	if !a.patient || to == 0 || to > math.MaxInt64 || dp.StartTimestamp() > math.MaxInt64 {
-		return
-	}
-	defer a.forgetTries(a.account.tried) // they count when the point is answered
-	a.read(dp.Attributes(), pcommon.Map{})
-	groups, _ := a.find(int64(min(dp.StartTimestamp(), to)), int64(to))
-	for _, group := range groups {
-		if !a.index.Reached(group, a.to) {
-			a.early = true
-			a.waits[group] = max(a.waits[group], a.to)
+// annotateSplit annotates the data points that have been decided, and divides the delta
+// points among them by phase.
+func (a *annotator) annotateSplit(m metrics, md pmetric.Metrics) {
+	w := splitter{annotator: a, left: a.decisions, room: a.config.Split.MaxPointsPerBatch}
+	for _, resource := range md.ResourceMetrics().All() {
+		for _, scope := range resource.ScopeMetrics().All() {
+			for _, metric := range scope.Metrics().All() {
+				if m.use(metric) == divided {
+					w.split(metric)
+				} else {
+					w.annotatePoints(metric)
+				}
+			}
 		}
 	}
 }
 
-// forgetTries takes back what has been counted of the association rules.
-func (a *asker) forgetTries(before [maxRules][association.Outcomes]int64) { a.account.tried = before }
-
-// split answers the delta points of a resource that is not held, in as many parts as
-// they have answers.
-func (a *asker) split(resource pmetric.ResourceMetrics) {
-	// A group that comes back to life now holds nothing anymore.
-	patient := a.patient
-	a.patient = false
-	defer func() { a.patient = patient }()
-	a.eachMetric(resource, a.splitMetric)
+// splitter divides the delta points of a batch.
+type splitter struct {
+	*annotator
+	// left are the decisions about the data points that have not been visited, room is how
+	// many more points the batch may get.
+	left []decision
+	room int
 }
 
-func (a *asker) splitMetric(metric pmetric.Metric) {
-	if !a.config.Metrics.includes(metric.Name()) {
-		return
-	}
-	const delta = pmetric.AggregationTemporalityDelta
+// next returns the decision about the next data point.
+func (w *splitter) next() *decision {
+	d := &w.left[0]
+	w.left = w.left[1:]
+	return d
+}
+
+// annotatePoints annotates the data points of a metric that are not divided.
+func (w *splitter) annotatePoints(metric pmetric.Metric) {
+	walk := pointWalk{yield: func(*item) bool {
+		w.annotateItem(w.next())
+		return true
+	}}
+	walk.metric(metric, skipped)
+}
+
+func (w *splitter) split(metric pmetric.Metric) {
 	//exhaustive:enforce
 	switch metric.Type() {
 	case pmetric.MetricTypeSum:
-		if sum := metric.Sum(); sum.AggregationTemporality() == delta {
-			splitPoints(a, sum.DataPoints(), pmetric.NewNumberDataPointSlice(), shareNumber)
-		}
+		splitPoints(w, metric.Sum().DataPoints(), pmetric.NewNumberDataPointSlice(), apportionNumber)
 	case pmetric.MetricTypeHistogram:
-		if histogram := metric.Histogram(); histogram.AggregationTemporality() == delta {
-			splitPoints(a, histogram.DataPoints(), pmetric.NewHistogramDataPointSlice(), shareHistogram)
-		}
+		splitPoints(w, metric.Histogram().DataPoints(), pmetric.NewHistogramDataPointSlice(), apportionHistogram)
 	case pmetric.MetricTypeExponentialHistogram:
-		if histogram := metric.ExponentialHistogram(); histogram.AggregationTemporality() == delta {
-			splitPoints(a, histogram.DataPoints(), pmetric.NewExponentialHistogramDataPointSlice(),
-				shareExponentialHistogram)
-		}
+		splitPoints(w, metric.ExponentialHistogram().DataPoints(), pmetric.NewExponentialHistogramDataPointSlice(),
+			apportionExponentialHistogram)
 	case pmetric.MetricTypeGauge, pmetric.MetricTypeSummary, pmetric.MetricTypeEmpty:
 	}
 }
 
-// points is what the slices of all types of data points have.
-type points[Self, P any] interface {
+// splittablePoints is what the slices of all types of data points have that can be
+// divided.
+type splittablePoints[Self, P any] interface {
 	All() iter.Seq2[int, P]
 	AppendEmpty() P
 	EnsureCapacity(n int)
@@ -98,8 +82,8 @@ type points[Self, P any] interface {
 	MoveAndAppendTo(Self)
 }
 
-// point is what the data points that can be split have.
-type point[Self any] interface {
+// splittable is what the data points have that can be divided.
+type splittable[Self any] interface {
 	dataPoint
 	SetStartTimestamp(pcommon.Timestamp)
 	SetTimestamp(pcommon.Timestamp)
@@ -109,50 +93,46 @@ type point[Self any] interface {
 	MoveTo(Self)
 }
 
-// splitPoints answers data points, and puts the parts of each in its place: a stream's
+// splitPoints annotates data points, and puts the parts of each in its place: a stream's
 // points stay in the order of their time. room is empty. divide returns what gives a
 // part its share, or false when a point cannot be divided by these weights.
-func splitPoints[S points[S, P], P point[P]](
-	a *asker, all, room S, divide func(dp P, weights []uint64) (func(part P, i int), bool),
+func splitPoints[S splittablePoints[S, P], P splittable[P]](
+	w *splitter, all, room S, divide func(dp P, weights []uint64) (func(part P, i int), bool),
 ) {
 	all.MoveAndAppendTo(room)
 	all.EnsureCapacity(room.Len())
 	for _, dp := range room.All() {
-		parts := a.divide(dp)
-		if len(parts) == 0 {
-			a.delta(dp)
-			dp.MoveTo(all.AppendEmpty())
-			continue
-		}
+		d := w.next()
+		parts := w.parts(d, dp.StartTimestamp() != 0 && !dp.Flags().NoRecordedValue())
 		if len(parts) == 1 {
-			a.givePart(&parts[0], dp.Attributes())
+			w.annotatePart(&parts[0], dp.Attributes(), d)
 			dp.MoveTo(all.AppendEmpty())
 			continue
 		}
-		weights := make([]uint64, len(parts))
-		for i, p := range parts {
-			weights[i] = uint64(p.to - p.from) //nolint:gosec // a part ends after its start
+		set, ok := (func(P, int))(nil), false
+		if len(parts) > 1 {
+			set, ok = divide(dp, weights(parts))
 		}
-		set, ok := divide(dp, weights)
-		if !ok || dp.Flags().NoRecordedValue() {
-			a.delta(dp)
+		if !ok {
+			w.annotateItem(d)
 			dp.MoveTo(all.AppendEmpty())
 			continue
 		}
+		w.room -= len(parts) - 1
 		exemplars := pmetric.NewExemplarSlice()
 		dp.Exemplars().MoveAndAppendTo(exemplars)
 		made := make([]P, len(parts))
 		for i := range parts {
 			made[i] = all.AppendEmpty()
 			dp.CopyTo(made[i])
-			made[i].SetStartTimestamp(pcommon.Timestamp(parts[i].from)) //nolint:gosec // it was a timestamp, or lies between two
-			made[i].SetTimestamp(pcommon.Timestamp(parts[i].to))        //nolint:gosec // as above
+			made[i].SetStartTimestamp(pcommon.Timestamp(parts[i].From)) //nolint:gosec // it was a timestamp, or lies between two
+			made[i].SetTimestamp(pcommon.Timestamp(parts[i].To))        //nolint:gosec // as above
 			set(made[i], i)
-			a.givePart(&parts[i], made[i].Attributes())
+			w.annotatePart(&parts[i], made[i].Attributes(), d)
 		}
 		for _, exemplar := range exemplars.All() {
-			i, _ := slices.BinarySearchFunc(parts, exemplar.Timestamp(), func(p part, at pcommon.Timestamp) int {
-				if pcommon.Timestamp(p.to) < at { //nolint:gosec // as above
+			i, _ := slices.BinarySearchFunc(parts, exemplar.Timestamp(), func(p resolve.Part, at pcommon.Timestamp) int {
+				if pcommon.Timestamp(p.To) < at { //nolint:gosec // as above
 					return -1
 				}
 				return 1
@@ -162,115 +142,42 @@ func splitPoints[S points[S, P], P point[P]](
 	}
 }
 
-// givePart answers what a part stands for.
-func (a *asker) givePart(p *part, attrs pcommon.Map) {
-	r := reply{status: replay.Known, other: p.other}
-	a.count(&r, p.found, &p.answer)
-	a.divided.records += r.records
-	if p.found {
-		a.write(attrs, &p.answer)
+func weights(parts []resolve.Part) []uint64 {
+	weights := make([]uint64, len(parts))
+	for i, p := range parts {
+		weights[i] = uint64(p.To - p.From) //nolint:gosec // a part ends after its start
 	}
+	return weights
 }
 
-// divide returns the parts of a delta point's interval, at least one. It returns none
-// when the point is to be answered as a whole: it belongs to no group, to several, or
-// to one of which nothing is known, has no interval, begins before the window, or has
-// too many parts.
-func (a *asker) divide(dp dataPoint) []part {
-	tried := a.account.tried
-	parts := a.intervalParts(dp)
-	if len(parts) == 0 {
-		a.forgetTries(tried) // the rules are tried again for the whole
+// parts returns the parts of a delta point, none when it is annotated as a whole: it
+// belongs to no rank, to several, or to one of which nothing is known, has no interval,
+// begins before the window, or has too many parts.
+func (w *splitter) parts(d *decision, divisible bool) []resolve.Part {
+	if d.ranks != 1 || d.from >= d.to || !divisible {
+		return nil
+	}
+	parts, tooMany := w.resolver.Parts(w.lookup(d, d.rank), w.config.Split.MaxParts, w.table)
+	if tooMany || len(parts)-1 > w.room {
+		w.stats.unsplit++
+		return nil
 	}
 	return parts
 }
 
-func (a *asker) intervalParts(dp dataPoint) []part {
-	from, to := dp.StartTimestamp(), dp.Timestamp()
-	if from == 0 || from >= to || to > math.MaxInt64 {
-		return nil
+// annotatePart annotates what a part of a data point stands for.
+func (w *splitter) annotatePart(p *resolve.Part, attributes pcommon.Map, d *decision) {
+	w.count(w.resolver.Parted(), p.Found, &p.Attribution)
+	if p.Limited {
+		w.stats.otherPaths++
 	}
-	a.read(dp.Attributes(), pcommon.Map{})
-	groups, representative := a.find(int64(from), int64(to)) //nolint:gosec // from is before to
-	if len(groups) != 1 {
-		return nil
+	if p.Found {
+		w.write(attributes, &p.Attribution, d)
 	}
-	if r := a.recall(&groups[0]); r != a.divided || !r.divided {
-		a.divided, r.divided = r, true
-		a.parts, a.excess = a.partsOf(groups[0], r, representative)
-	}
-	if a.excess {
-		a.account.unsplit++
-	}
-	return a.parts
 }
 
-// partsOf divides an interval by its answers. It returns true when there are more
-// parts than one point may have.
-func (a *asker) partsOf(group boundary.RankKey, r *reply, representative bool) ([]part, bool) {
-	parts, most := a.parts[:0], a.config.MaxParts
-	boundaries := boundariesPerPart * min(most, math.MaxInt/boundariesPerPart)
-	_, complete := a.index.Segments(group, r.from, r.to, r.origin.ScopeID != "", boundaries, func(s replay.Segment) bool {
-		answer, other := &policy.Attribution{}, false
-		found := a.policy.Attribute(answer, s.Active, r.origin)
-		if found {
-			if representative {
-				represent(answer)
-			}
-			other = a.bind(answer)
-		}
-		if n := len(parts); n > 0 && parts[n-1].found == found && (!found || a.alike(&parts[n-1].answer, answer)) {
-			parts[n-1].to = s.To
-			return true
-		}
-		if len(parts) == most {
-			return false
-		}
-		parts = append(parts, part{from: s.From, to: s.To, answer: *answer, found: found, other: other})
-		return true
-	})
-	if !complete {
-		return parts[:0], true
-	}
-	return parts, false
-}
-
-// alike tells whether two answers write the same: steps that follow each other are one
-// part, unless their scope or an attribute of theirs is written.
-func (a *asker) alike(x, y *policy.Attribution) bool {
-	for _, attribute := range a.config.Attributes {
-		same := true
-		switch attribute {
-		case AttributeResolution:
-			same = x.Resolution == y.Resolution
-		case AttributePath:
-			same = x.Path == y.Path
-		case AttributeSource:
-			same = x.Source == y.Source
-		case AttributePaths:
-			same = slices.Equal(x.Paths, y.Paths)
-		case AttributeSummary:
-			same = x.Summary.Path == y.Summary.Path
-		case AttributeLabel:
-			same = x.Label() == y.Label()
-		case AttributeScopeID:
-			same = x.ScopeID == y.ScopeID
-		case AttributeThreadID:
-			same = x.HasScope == y.HasScope && x.ThreadID == y.ThreadID
-		case AttributeThreadName:
-			same = x.ThreadName == y.ThreadName
-		case AttributeRank:
-			same = x.Rank == y.Rank
-		}
-		if !same {
-			return false
-		}
-	}
-	return slices.Equal(x.Attributes, y.Attributes)
-}
-
-// shareNumber divides a number.
-func shareNumber(dp pmetric.NumberDataPoint, weights []uint64) (func(pmetric.NumberDataPoint, int), bool) {
+// apportionNumber divides a number.
+func apportionNumber(dp pmetric.NumberDataPoint, weights []uint64) (func(pmetric.NumberDataPoint, int), bool) {
 	switch dp.ValueType() {
 	case pmetric.NumberDataPointValueTypeInt:
 		shares := apportion.Int(dp.IntValue(), weights)
@@ -288,15 +195,15 @@ func shareNumber(dp pmetric.NumberDataPoint, weights []uint64) (func(pmetric.Num
 
 func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
 
-// shareHistogram divides the count of each bucket. A part's count is that of its
+// apportionHistogram divides the count of each bucket. A part's count is that of its
 // buckets.
-func shareHistogram(dp pmetric.HistogramDataPoint, weights []uint64) (func(pmetric.HistogramDataPoint, int), bool) {
+func apportionHistogram(dp pmetric.HistogramDataPoint, weights []uint64) (func(pmetric.HistogramDataPoint, int), bool) {
 	cells := dp.BucketCounts().AsRaw()
 	bucketed := len(cells) > 0
 	if !bucketed {
 		cells = []uint64{dp.Count()}
 	}
-	shares, ok := shareObservations(dp.Count(), cells, dp.HasSum(), dp.Sum(), weights)
+	shares, ok := apportionObservations(dp.Count(), cells, dp.HasSum(), dp.Sum(), weights)
 	return func(part pmetric.HistogramDataPoint, i int) {
 		part.SetCount(shares[i].count)
 		if bucketed {
@@ -310,13 +217,13 @@ func shareHistogram(dp pmetric.HistogramDataPoint, weights []uint64) (func(pmetr
 	}, ok
 }
 
-// shareExponentialHistogram divides like shareHistogram.
-func shareExponentialHistogram(
+// apportionExponentialHistogram divides like apportionHistogram.
+func apportionExponentialHistogram(
 	dp pmetric.ExponentialHistogramDataPoint, weights []uint64,
 ) (func(pmetric.ExponentialHistogramDataPoint, int), bool) {
 	negative, positive := dp.Negative().BucketCounts().AsRaw(), dp.Positive().BucketCounts().AsRaw()
 	cells := slices.Concat(negative, []uint64{dp.ZeroCount()}, positive)
-	shares, ok := shareObservations(dp.Count(), cells, dp.HasSum(), dp.Sum(), weights)
+	shares, ok := apportionObservations(dp.Count(), cells, dp.HasSum(), dp.Sum(), weights)
 	return func(part pmetric.ExponentialHistogramDataPoint, i int) {
 		part.SetCount(shares[i].count)
 		n := len(negative)
@@ -338,10 +245,10 @@ type observations struct {
 	sum   float64
 }
 
-// shareObservations divides a histogram. The sum goes with the counts, so that a part
+// apportionObservations divides a histogram. The sum goes with the counts, so that a part
 // without observations has none. It returns false when that cannot be exact: the
 // cells do not add up to the count, or the sum is none of these observations.
-func shareObservations(count uint64, cells []uint64, hasSum bool, sum float64, weights []uint64) ([]observations, bool) {
+func apportionObservations(count uint64, cells []uint64, hasSum bool, sum float64, weights []uint64) ([]observations, bool) {
 	if total, ok := add(cells); !ok || total != count {
 		return nil, false
 	}

@@ -4,56 +4,78 @@
 package phaseattrprocessor
 
 import (
-	"context"
+	"iter"
 
 	"go.opentelemetry.io/collector/pdata/ptrace"
-	"go.opentelemetry.io/collector/processor"
 )
 
-// tracesProcessor is the processor of a traces pipeline. The embedded one passes on
-// what has been answered.
-type tracesProcessor struct {
-	processor.Traces
-	pipeline[ptrace.Traces]
-}
+// traces walks spans, which are annotated over their duration.
+type traces struct{}
 
-func newTracesProcessor(p *instance, next processor.Traces) processor.Traces {
-	return &tracesProcessor{next, pipeline[ptrace.Traces]{
-		instance:  p,
-		signal:    signalTraces,
-		resources: func(batch ptrace.Traces) int { return batch.ResourceSpans().Len() },
-		records:   ptrace.Traces.SpanCount,
-		join:      func(from, to ptrace.Traces) { from.ResourceSpans().MoveAndAppendTo(to.ResourceSpans()) },
-		bytes:     new(ptrace.ProtoMarshaler).TracesSize,
-		answer:    (*asker).traces,
-		next:      next.ConsumeTraces,
-	}}
-}
-
-// ConsumeTraces answers the spans of a batch.
-func (p *tracesProcessor) ConsumeTraces(ctx context.Context, td ptrace.Traces) error {
-	return p.consume(ctx, td)
-}
-
-// traces answers the spans of a batch over their duration. It returns the resources that
-// are held, a zero batch when there are none.
-func (a *asker) traces(td ptrace.Traces) (held ptrace.Traces) {
-	td.ResourceSpans().RemoveIf(func(resource ptrace.ResourceSpans) bool {
-		early := a.holds(func() {
+func (traces) items(td ptrace.Traces) iter.Seq[*item] {
+	return func(yield func(*item) bool) {
+		for _, resource := range td.ResourceSpans().All() {
 			for _, scope := range resource.ScopeSpans().All() {
-				a.enter(scope.Scope().Attributes(), resource.Resource().Attributes())
 				for _, span := range scope.Spans().All() {
-					a.interval(span.Attributes(), span.StartTimestamp(), span.EndTimestamp())
+					it := item{
+						attributes: span.Attributes(),
+						scope:      scope.Scope().Attributes(), resource: resource.Resource().Attributes(),
+					}
+					it.between(span.StartTimestamp(), span.EndTimestamp())
+					if !yield(&it) {
+						return
+					}
 				}
 			}
-		})
-		if early {
-			if held == (ptrace.Traces{}) {
-				held = ptrace.NewTraces()
-			}
-			resource.MoveTo(held.ResourceSpans().AppendEmpty())
 		}
-		return early
+	}
+}
+
+func (traces) partition(td ptrace.Traces, c *cursor, n int) []ptrace.Traces {
+	parts := make([]ptrace.Traces, n)
+	for i := range parts {
+		parts[i] = ptrace.NewTraces()
+	}
+	td.ResourceSpans().RemoveIf(func(resource ptrace.ResourceSpans) bool {
+		inResource := shells[ptrace.ResourceSpans]{}
+		resource.ScopeSpans().RemoveIf(func(scope ptrace.ScopeSpans) bool {
+			inScope := shells[ptrace.ScopeSpans]{}
+			scope.Spans().RemoveIf(func(span ptrace.Span) bool {
+				part := c.next()
+				if part == stays {
+					return false
+				}
+				to := inScope.of(part, func() ptrace.ScopeSpans {
+					outer := inResource.of(part, func() ptrace.ResourceSpans {
+						shell := parts[part].ResourceSpans().AppendEmpty()
+						resource.Resource().CopyTo(shell.Resource())
+						shell.SetSchemaUrl(resource.SchemaUrl())
+						return shell
+					})
+					shell := outer.ScopeSpans().AppendEmpty()
+					scope.Scope().CopyTo(shell.Scope())
+					shell.SetSchemaUrl(scope.SchemaUrl())
+					return shell
+				})
+				span.MoveTo(to.Spans().AppendEmpty())
+				return true
+			})
+			return len(inScope) > 0 && scope.Spans().Len() == 0
+		})
+		return len(inResource) > 0 && resource.ScopeSpans().Len() == 0
 	})
-	return held
+	return parts
+}
+
+func (traces) append(to, from ptrace.Traces) {
+	from.ResourceSpans().MoveAndAppendTo(to.ResourceSpans())
+}
+
+func (traces) count(td ptrace.Traces) int  { return td.SpanCount() }
+func (traces) empty(td ptrace.Traces) bool { return td.ResourceSpans().Len() == 0 }
+func (traces) itemBytes() int64            { return spanBytes }
+
+func (traces) wireBytes(td ptrace.Traces) int {
+	var marshaler ptrace.ProtoMarshaler
+	return marshaler.TracesSize(td)
 }

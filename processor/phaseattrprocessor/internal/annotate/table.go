@@ -102,11 +102,11 @@ type Table struct{ attributes []attribute }
 
 // New returns a table of the attributes of some names, in their order. Other names are
 // left out.
-func New(names []string) *Table {
+func New[Name ~string](names []Name) *Table {
 	t := &Table{}
 	all := attributes()
 	for _, name := range names {
-		if i := slices.IndexFunc(all, func(a attribute) bool { return a.name == name }); i >= 0 {
+		if i := slices.IndexFunc(all, func(a attribute) bool { return a.name == string(name) }); i >= 0 {
 			t.attributes = append(t.attributes, all[i])
 		}
 	}

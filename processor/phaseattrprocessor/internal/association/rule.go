@@ -1,9 +1,8 @@
 // Copyright The phaseattr Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package association finds the groups that telemetry belongs to. Telemetry that
-// does not name a session may still name the process or the device that a group's
-// boundaries come from.
+// Package association finds the ranks that telemetry belongs to. Telemetry that does not
+// name a session may still name the process or the device of a rank.
 package association
 
 import (
@@ -11,9 +10,15 @@ import (
 	"strconv"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
+
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
-// The fields of boundary records that mean more than their text.
+// MaxRules bounds the number of association rules, each of which has its own metric
+// attributes.
+const MaxRules = 16
+
+// The fields of boundary records that the rules treat specially.
 const (
 	FieldSession   = "session_id"
 	FieldRank      = "rank"
@@ -24,60 +29,83 @@ const (
 	FieldJob       = "job_id"
 )
 
-// Rule associates telemetry with the groups that agree with it in all its keys.
+// Rule associates telemetry with the ranks whose boundary records have the same values
+// for all of its keys.
 type Rule struct {
 	Keys []Key
-	// Representative says that the group of the smallest rank answers for all that the
-	// rule names.
+	// Representative reports whether the smallest rank answers for all ranks that match.
 	Representative bool
 }
 
-// Key is a field of boundary records, and what telemetry calls it.
+// Key pairs a field of boundary records with the telemetry attributes that hold it.
 type Key struct {
 	Field string
+	// Names are the attribute keys, in order of precedence within one attribute map.
 	Names []string
 }
 
-// direct tells whether the rule names a group by its session and rank.
-func (r *Rule) direct() bool {
-	return len(r.Keys) == 2 && r.key(FieldSession) >= 0 && r.key(FieldRank) >= 0
+// compiledRule is a Rule prepared for lookups.
+type compiledRule struct {
+	// number is the rule's position, with which all its locations begin.
+	number string
+	keys   []compiledKey
+	// host and device are the positions of these two keys, or -1.
+	host, device int
+	// direct rules take the rank from the session and the rank that the telemetry names,
+	// and have no locations.
+	direct bool
+	// exclusive reports whether a location of the rule, a process or a device, belongs to
+	// one session at a time.
+	exclusive      bool
+	representative bool
 }
 
-// key returns the position of a field's key; -1 when there is none.
-func (r *Rule) key(field string) int {
-	return slices.IndexFunc(r.Keys, func(k Key) bool { return k.Field == field })
+type compiledKey struct {
+	field string
+	names []boundary.Key
+	// mask has the bits of all names.
+	mask boundary.KeyMask
 }
 
-// exclusive tells whether one session at a time has a place of the rule: a process
-// or a device of a host.
-func (r *Rule) exclusive() bool {
-	return r.key(FieldHost) >= 0 && (r.key(FieldPID) >= 0 || r.key(FieldDevice) >= 0)
-}
-
-// place appends the text that stands for a rule, by its position, and the values of
-// its keys, by theirs. It returns false when a value is missing.
-func (a *Association) place(text []byte, rule *Rule, at int, value func(key int) (string, bool)) ([]byte, bool) {
-	text = strconv.AppendInt(text, int64(at), 10)
-	for i := range rule.Keys {
-		part, ok := value(i)
-		if !ok || len(part) > a.textBytes || rule.Keys[i].Field == FieldDevice && part[0] == '-' { // -1 is the CPU
-			return text, false
-		}
-		text = append(append(text, 0), part...)
+func compile(rule Rule, number int, keySet *boundary.KeySet) compiledRule {
+	position := func(field string) int {
+		return slices.IndexFunc(rule.Keys, func(k Key) bool { return k.Field == field })
 	}
-	return text, true
+	c := compiledRule{
+		number:         strconv.Itoa(number),
+		keys:           make([]compiledKey, len(rule.Keys)),
+		host:           position(FieldHost),
+		device:         position(FieldDevice),
+		direct:         len(rule.Keys) == 2 && position(FieldSession) >= 0 && position(FieldRank) >= 0,
+		representative: rule.Representative,
+	}
+	c.exclusive = c.host >= 0 && (c.device >= 0 || position(FieldPID) >= 0)
+	for i, key := range rule.Keys {
+		c.keys[i].field = key.Field
+		for _, name := range key.Names {
+			k := keySet.Add(name)
+			c.keys[i].names = append(c.keys[i].names, k)
+			c.keys[i].mask |= k.Mask()
+		}
+	}
+	return c
 }
 
-// asText is a value as text, so that "0" is 0. What is empty, a map or a list has
-// none.
-func asText(v pcommon.Value, found bool) (string, bool) {
+// appendText appends a scalar as text, so that the string "0" equals the integer 0. It
+// returns false when there is no value, or one that is empty, a map, a list or bytes.
+func appendText(text []byte, v pcommon.Value, found bool) ([]byte, bool) {
 	if !found {
-		return "", false
+		return text, false
 	}
 	switch v.Type() {
-	case pcommon.ValueTypeStr, pcommon.ValueTypeInt, pcommon.ValueTypeDouble, pcommon.ValueTypeBool:
-		text := v.AsString()
-		return text, text != ""
+	case pcommon.ValueTypeStr:
+		return append(text, v.Str()...), v.Str() != ""
+	case pcommon.ValueTypeInt:
+		return strconv.AppendInt(text, v.Int(), 10), true
+	case pcommon.ValueTypeDouble:
+		return strconv.AppendFloat(text, v.Double(), 'f', -1, 64), true
+	case pcommon.ValueTypeBool:
+		return strconv.AppendBool(text, v.Bool()), true
 	}
-	return "", false
+	return text, false
 }

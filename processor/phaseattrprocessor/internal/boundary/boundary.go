@@ -1,27 +1,28 @@
 // Copyright The phaseattr Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package boundary reads phase boundaries from log records: a record becomes a
-// Boundary, or the reason why it is none.
+// Package boundary reads phase boundaries from log records. A record becomes a Boundary
+// or a Reason for its rejection.
 package boundary
 
 import "fmt"
 
-// RankKey names one process of a training run: its boundaries are replayed
-// together, and apart from those of every other group.
+// RankKey identifies a rank of a session. The boundaries of one rank are replayed
+// independently of all others.
 type RankKey struct {
 	Session string
 	Rank    int64
 }
 
-// Process is the process that a group is of. A process runs one session at a time.
+// Process identifies the process of a rank, which runs one session at a time. The zero
+// Process is unknown.
 type Process struct {
 	Host string
 	PID  int64
 	Rank int64
 }
 
-// Claim names the process; empty when it is not known.
+// Claim returns a text that is unique to the process; empty if it is unknown.
 func (p Process) Claim() string {
 	if p.Host == "" {
 		return ""
@@ -29,17 +30,17 @@ func (p Process) Claim() string {
 	return fmt.Sprintf("process\x00%s\x00%d\x00%d", p.Host, p.PID, p.Rank)
 }
 
-// Action says whether a boundary opens or closes a scope.
+// Action is whether a boundary opens or closes a scope.
 type Action uint8
 
 const (
 	// Enter opens a scope.
 	Enter Action = iota
-	// Exit closes the scope that an Enter with the same scope ID opened.
+	// Exit closes the scope of the Enter with the same scope ID.
 	Exit
 )
 
-// String returns the action's name in a record.
+// String returns the action as records name it.
 func (a Action) String() string {
 	if a == Enter {
 		return "enter"
@@ -47,31 +48,29 @@ func (a Action) String() string {
 	return "exit"
 }
 
-// Boundary is the moment at which a thread entered or left a phase.
+// Boundary is the moment when a thread entered or left a phase.
 type Boundary struct {
 	// Time is the event time in nanoseconds since the Unix epoch.
 	Time int64
-	// Sequence is the emitter's counter; an exit's is larger than its enter's.
+	// Sequence is the emitter's counter. An exit's is larger than its enter's.
 	Sequence int64
 	// ThreadID is the emitter's identifier of the thread.
 	ThreadID int64
-	// ThreadName is what the emitter calls the thread.
+	// ThreadName is the emitter's name of the thread; it may be empty.
 	ThreadName string
-	// ScopeID names one scope instance; its enter and its exit share it.
+	// ScopeID identifies one instance of a scope, whose enter and exit share it.
 	ScopeID string
-	// ParentScopeID names the scope that this one was opened in; empty at the root.
+	// ParentScopeID identifies the enclosing scope; empty for an outermost scope.
 	ParentScopeID string
-	// Name is the trimmed name of the phase, usually the last part of Path.
-	Name string
-	// Path leads from the outermost phase to this one. It is never empty.
+	// Path has the phases from the outermost to this one. It is never empty.
 	Path Path
-	// Attributes are the ones that the reader was told to keep, in its order.
+	// Attributes are those of Reader.KeepAttributes that the phase has, in that order.
 	Attributes []Attribute
 	// Action is Enter or Exit.
 	Action Action
 }
 
-// Attribute is one of the free attributes of a phase.
+// Attribute is one of the phase's own attributes.
 type Attribute struct {
 	Key string
 	// Value is a string, an int64, a float64 or a bool.

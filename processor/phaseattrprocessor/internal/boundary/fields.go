@@ -12,51 +12,53 @@ import (
 	"go.opentelemetry.io/collector/pdata/plog"
 )
 
-// Fields are the places in which the fields of one record are looked for, first
-// to last: the attributes of the record (log record, data point, span), its map
-// body, and the attributes of its scope and of its resource.
+// Fields looks up the fields of one record in up to four maps, in this order: the
+// attributes of the record (log record, data point, span), its body if that is a map, the
+// attributes of its scope and those of its resource. The zero Fields has none.
 type Fields struct {
-	places [4]KeyedMap
+	maps [4]KeyedMap
 }
 
-// ownPlaces is how many of the places are the record's own.
-const ownPlaces = 2
+// ownMaps is the number of maps that are the record's own.
+const ownMaps = 2
 
-// NewFields lists the places in order: the record's attributes and map body, and the
-// attributes of its scope and resource. A zero Map is left out.
+// NewFields returns the fields of a record. A zero Map has none.
 func NewFields(attributes, body, scope, resource pcommon.Map) Fields {
-	return Fields{places: [...]KeyedMap{anyIn(attributes), anyIn(body), anyIn(scope), anyIn(resource)}}
+	return Fields{maps: [...]KeyedMap{unscanned(attributes), unscanned(body), unscanned(scope), unscanned(resource)}}
 }
 
-// SetLog sets the attributes and the map body to those of a log record.
-func (f *Fields) SetLog(lr plog.LogRecord) { f.SetRecord(anyIn(lr.Attributes()), anyIn(MapBody(lr))) }
+// SetLog replaces the record by a log record, in the same scope.
+func (f *Fields) SetLog(lr plog.LogRecord) {
+	f.SetRecord(unscanned(lr.Attributes()), unscanned(MapBody(lr)))
+}
 
-// SetRecord sets the attributes and the map body of the record.
-func (f *Fields) SetRecord(attributes, body KeyedMap) { f.places[0], f.places[1] = attributes, body }
+// SetRecord replaces the record, in the same scope.
+func (f *Fields) SetRecord(attributes, body KeyedMap) { f.maps[0], f.maps[1] = attributes, body }
 
-// SetScope sets the attributes of the scope and of the resource.
-func (f *Fields) SetScope(scope, resource KeyedMap) { f.places[2], f.places[3] = scope, resource }
+// SetScope replaces the attributes of the scope and of the resource.
+func (f *Fields) SetScope(scope, resource KeyedMap) { f.maps[2], f.maps[3] = scope, resource }
 
-// Present says which names are in any of the places.
-func (f *Fields) Present() KeyMask { return f.Own() | f.places[2].present | f.places[3].present }
+// Present returns the keys that any of the maps has.
+func (f *Fields) Present() KeyMask { return f.Own() | f.maps[2].present | f.maps[3].present }
 
-// Own says which names are in the record itself.
-func (f *Fields) Own() KeyMask { return f.places[0].present | f.places[1].present }
+// Own returns the keys that the record itself has.
+func (f *Fields) Own() KeyMask { return f.maps[0].present | f.maps[1].present }
 
-// HasOwnOrigin tells whether hints may be in the record itself.
-func (f *Fields) HasOwnOrigin() bool { return f.Own().Any(originBits) }
+// HasOwnOrigin reports whether the record itself may have an Origin.
+func (f *Fields) HasOwnOrigin() bool { return f.Own().Any(originMask) }
 
-// Get returns the first value found under key.
-func (f *Fields) Get(key string) (pcommon.Value, bool) { return f.Find(Key{text: key}) }
+// Get returns the value of the first map that has a field of that name.
+func (f *Fields) Get(name string) (pcommon.Value, bool) { return f.Find(Key{text: name}) }
 
-// Find returns the first value found under a name.
-func (f *Fields) Find(name Key) (pcommon.Value, bool) { return f.first(len(f.places), name) }
+// Find returns the value of the first map that has the key.
+func (f *Fields) Find(key Key) (pcommon.Value, bool) { return f.first(len(f.maps), key) }
 
-// FindAny returns the first value found under one of the names, place by place.
-func (f *Fields) FindAny(names []Key) (pcommon.Value, bool) {
-	for i := range f.places {
-		for _, name := range names {
-			if v, ok := f.places[i].get(name); ok {
+// FindAny returns the value of the first map that has any of the keys, of the first key
+// that this map has.
+func (f *Fields) FindAny(keys []Key) (pcommon.Value, bool) {
+	for i := range f.maps {
+		for _, key := range keys {
+			if v, ok := f.maps[i].get(key); ok {
 				return v, true
 			}
 		}
@@ -64,36 +66,36 @@ func (f *Fields) FindAny(names []Key) (pcommon.Value, bool) {
 	return pcommon.Value{}, false
 }
 
-// getOwn returns the first value found under key in the record itself.
-func (f *Fields) getOwn(key string) (pcommon.Value, bool) { return f.first(ownPlaces, Key{text: key}) }
+// getOwn is Get in the record itself.
+func (f *Fields) getOwn(name string) (pcommon.Value, bool) { return f.first(ownMaps, Key{text: name}) }
 
-// first returns the first value found under a name in the first n places.
-func (f *Fields) first(n int, name Key) (pcommon.Value, bool) {
+// first is Find in the first n maps.
+func (f *Fields) first(n int, key Key) (pcommon.Value, bool) {
 	for i := range n {
-		if v, ok := f.places[i].get(name); ok {
+		if v, ok := f.maps[i].get(key); ok {
 			return v, true
 		}
 	}
 	return pcommon.Value{}, false
 }
 
-// findIn returns the first value found under key inside the map called parent, or
-// under the flattened name "parent.key".
-func (f *Fields) findIn(parent Key, key string, flattened Key) (pcommon.Value, bool) {
-	for i := range f.places {
-		if m, ok := f.places[i].get(parent); ok && m.Type() == pcommon.ValueTypeMap {
-			if v, ok := m.Map().Get(key); ok {
+// findIn returns the value of the first map that has the field inside the map called
+// parent, or under its flattened name, "parent.name".
+func (f *Fields) findIn(parent Key, name string, flattened Key) (pcommon.Value, bool) {
+	for i := range f.maps {
+		if m, ok := f.maps[i].get(parent); ok && m.Type() == pcommon.ValueTypeMap {
+			if v, ok := m.Map().Get(name); ok {
 				return v, true
 			}
 		}
-		if v, ok := f.places[i].get(flattened); ok {
+		if v, ok := f.maps[i].get(flattened); ok {
 			return v, true
 		}
 	}
 	return pcommon.Value{}, false
 }
 
-// text returns a string value.
+// text returns the value if it is a string.
 func text(v pcommon.Value, found bool) (string, bool) {
 	if !found || v.Type() != pcommon.ValueTypeStr {
 		return "", false
@@ -101,27 +103,25 @@ func text(v pcommon.Value, found bool) (string, bool) {
 	return v.Str(), true
 }
 
-// integer returns an int value. Unless exact, an integral double and a decimal
-// text count too: JSON parsers make doubles of ints, and many emitters have text
-// attributes only.
-func integer(v pcommon.Value, found, exact bool) (int64, bool) {
-	switch {
-	case !found:
+// integer returns the value if it is an integer, an integral double or decimal text: JSON
+// parsers turn integers into doubles, and many emitters only write text attributes.
+func integer(v pcommon.Value, found bool) (int64, bool) {
+	if !found {
 		return 0, false
-	case v.Type() == pcommon.ValueTypeInt:
+	}
+	switch v.Type() {
+	case pcommon.ValueTypeInt:
 		return v.Int(), true
-	case exact:
-		return 0, false
-	case v.Type() == pcommon.ValueTypeDouble:
+	case pcommon.ValueTypeDouble:
 		return integral(v.Double())
-	case v.Type() == pcommon.ValueTypeStr:
+	case pcommon.ValueTypeStr:
 		return decimal(v.Str())
 	}
 	return 0, false
 }
 
 func integral(d float64) (int64, bool) {
-	// 2^63 is a double, 2^63-1 is not: what is below the former fits.
+	// 2^63-1 is not a double, so the bound is 2^63, exclusive.
 	if d != math.Trunc(d) || d < math.MinInt64 || d >= math.MaxInt64 {
 		return 0, false
 	}

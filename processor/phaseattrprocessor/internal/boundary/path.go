@@ -9,32 +9,30 @@ import (
 	"unique"
 )
 
-// labelSeparator stands between the parts of a label.
 const labelSeparator = " / "
 
-// usualDepth and usualLabel are the parts and the bytes that few paths exceed.
-const usualDepth, usualLabel = 16, 256
+// stackDepth and stackLabelBytes are the sizes up to which paths are built on the stack.
+const stackDepth, stackLabelBytes = 16, 256
 
-// Path is an interned list of phase names, from the outermost to the innermost.
-// Every record of a run repeats the same few paths, so a Path is one pointer
-// wide, compares with ==, and is forgotten when nothing holds it any more. The
-// zero value is the empty path.
+// Path is an interned list of phase names, from the outermost to the innermost. The
+// records of a run repeat the same few paths, so a Path is one pointer wide, compares
+// with == and is freed with its last reference. The zero value is the empty path.
 type Path struct {
 	handle unique.Handle[pathText]
 }
 
-// pathText is comparable, as interning demands: the label and where in it the
-// parts end. A part may contain the separator, so the label alone does not say.
+// pathText is the comparable form of a path. A part may contain the separator, so the
+// label alone does not determine the parts.
 type pathText struct {
 	label string
-	ends  string // the parts' end offsets, 4 bytes each
+	ends  string // the end offsets of the parts in label, 4 bytes each
 }
 
-// NewPath interns a path. Empty parts are skipped.
+// NewPath returns the path with the given parts, without the empty ones.
 func NewPath(parts ...string) Path {
-	var roomForLabel [usualLabel]byte
-	var roomForEnds [4 * usualDepth]byte
-	label, ends := roomForLabel[:0], roomForEnds[:0]
+	var labelBuffer [stackLabelBytes]byte
+	var endsBuffer [4 * stackDepth]byte
+	label, ends := labelBuffer[:0], endsBuffer[:0]
 	for _, part := range parts {
 		if part == "" {
 			continue
@@ -51,13 +49,13 @@ func NewPath(parts ...string) Path {
 	return Path{handle: unique.Make(pathText{label: string(label), ends: string(ends)})}
 }
 
-// Label is the parts joined with " / ".
+// Label returns the parts joined with " / ".
 func (p Path) Label() string { return p.text().label }
 
-// Depth is the number of parts.
+// Depth returns the number of parts.
 func (p Path) Depth() int { return len(p.text().ends) / 4 }
 
-// Parts lists the names, outermost first.
+// Parts returns the phase names, outermost first.
 func (p Path) Parts() []string {
 	text := p.text()
 	parts := make([]string, 0, len(text.ends)/4)
@@ -70,7 +68,7 @@ func (p Path) Parts() []string {
 	return parts
 }
 
-// Parent is the path without its last part.
+// Parent returns the path without its last part, the empty path if it has only one.
 func (p Path) Parent() Path {
 	if p.Depth() < 2 {
 		return Path{}
@@ -78,8 +76,7 @@ func (p Path) Parent() Path {
 	return p.Cut(p.Depth() - 1)
 }
 
-// Cut is the path's first parts, as many as depth; all of them when depth is 0 or
-// there are no more.
+// Cut returns the path truncated to at most depth parts, or unchanged if depth is 0.
 func (p Path) Cut(depth int) Path {
 	text := p.text()
 	if depth <= 0 || depth >= len(text.ends)/4 {
@@ -88,8 +85,8 @@ func (p Path) Cut(depth int) Path {
 	return Path{handle: unique.Make(pathText{label: text.label[:text.end(depth-1)], ends: text.ends[:4*depth]})}
 }
 
-// Contains tells whether p is a proper prefix of other: whether a scope at other
-// can lie inside a scope at p.
+// Contains reports whether p is a proper prefix of other, so that a scope at other can lie
+// inside a scope at p.
 func (p Path) Contains(other Path) bool {
 	outer, inner := p.text(), other.text()
 	return len(outer.ends) < len(inner.ends) &&
@@ -103,6 +100,7 @@ func (p Path) text() pathText {
 	return p.handle.Value()
 }
 
+// end returns the end offset of part i.
 func (t pathText) end(i int) int {
 	return int(binary.LittleEndian.Uint32([]byte(t.ends[4*i : 4*i+4])))
 }

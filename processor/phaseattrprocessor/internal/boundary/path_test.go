@@ -37,7 +37,7 @@ func TestPathKeepsItsPartsAndTheirLabel(t *testing.T) {
 	}
 }
 
-func TestPathsOfOneLabelButOtherPartsDiffer(t *testing.T) {
+func TestPathsWithTheSameLabelButOtherPartsDiffer(t *testing.T) {
 	assert.Equal(t, NewPath("a / b").Label(), NewPath("a", "b").Label())
 	assert.NotEqual(t, NewPath("a / b"), NewPath("a", "b"))
 }
@@ -76,7 +76,7 @@ func TestPathContainsWhatLiesProperlyInside(t *testing.T) {
 	}
 }
 
-func TestPathIsCut(t *testing.T) {
+func TestPathIsTruncated(t *testing.T) {
 	path := NewPath("train", "a / b", "forward")
 	assert.Equal(t, path, path.Cut(0))
 	assert.Equal(t, path, path.Cut(3))

@@ -3,25 +3,25 @@
 
 package boundary
 
-// pathsKept is how many paths Paths remembers at most.
-const pathsKept = 32
+// cachedPaths bounds the paths in a Paths.
+const cachedPaths = 32
 
-// Paths remembers paths that have been read. Records repeat the same few, and to
-// compare one takes less than to intern it. The zero Paths remembers none.
+// Paths caches the paths of recent boundaries: records repeat the same few, and comparing
+// a path is cheaper than interning it. The zero Paths is empty.
 type Paths struct {
-	kept [pathsKept]Path
+	paths [cachedPaths]Path
 }
 
-// of returns the path of some parts, of which none is empty.
+// of returns the path with the given parts, none of which may be empty.
 func (p *Paths) of(parts []string) Path {
-	kept := &p.kept[(int(hash(parts[len(parts)-1]))+len(parts))%pathsKept]
-	if !kept.is(parts) {
-		*kept = NewPath(parts...)
+	cached := &p.paths[(int(hash(parts[len(parts)-1]))+len(parts))%cachedPaths]
+	if !cached.is(parts) {
+		*cached = NewPath(parts...)
 	}
-	return *kept
+	return *cached
 }
 
-// is tells whether a path has some parts, of which none is empty.
+// is reports whether the path has exactly the given parts, none of which may be empty.
 func (p Path) is(parts []string) bool {
 	text := p.text()
 	if len(text.ends) != 4*len(parts) {

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-func TestPathsThatAreRememberedAreNotMixedUp(t *testing.T) {
+func TestCachedPathsAreNotConfused(t *testing.T) {
 	lists := [][]string{
 		{"train"},
 		{"step"},

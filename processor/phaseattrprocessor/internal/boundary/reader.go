@@ -12,77 +12,78 @@ import (
 	"go.opentelemetry.io/collector/pdata/plog"
 )
 
-// The names of the library's fields that are not open to configuration.
+// The names of fields that are not configurable.
 const (
-	fieldEventType     = "event_type"
-	fieldTimestamp     = "timestamp_ns"
-	fieldMetadata      = "metadata"
-	fieldPhaseScope    = "phase_scope"
-	fieldOriginScope   = "origin_phase_scope_id"
-	fieldOriginThread  = "origin_thread_id"
-	eventPhaseEnter    = "phase_enter"
-	eventPhaseExit     = "phase_exit"
-	eventStop          = "stop"
-	dottedScope        = fieldPhaseScope + "."
-	dottedMetaScope    = fieldMetadata + "." + fieldPhaseScope
-	dottedMetaScopeDot = dottedMetaScope + "."
+	fieldEventType    = "event_type"
+	fieldTimestamp    = "timestamp_ns"
+	fieldMetadata     = "metadata"
+	fieldPhaseScope   = "phase_scope"
+	fieldOriginScope  = "origin_phase_scope_id"
+	fieldOriginThread = "origin_thread_id"
+
+	// The flattened forms of nested fields.
+	metadataPrefix  = fieldMetadata + "."
+	scopePrefix     = fieldPhaseScope + "."
+	fieldMetaScope  = metadataPrefix + fieldPhaseScope
+	metaScopePrefix = metadataPrefix + scopePrefix
 )
 
-// telemetryNames are the fields that are read from telemetry, whatever the configuration.
-func telemetryNames() [6]Key {
-	return [...]Key{nameOriginScope, nameOriginThread, nameMetadata, nameMetaOriginScope, nameMetaOriginThread, nameTimestamp}
-}
-
-// Each has a bit of its own.
+// The event types that matter here.
 const (
-	originScopeBit KeyMask = 1 << iota
-	originThreadBit
-	metadataBit
-	metaOriginScopeBit
-	metaOriginThreadBit
-	timestampBit
+	eventPhaseEnter = "phase_enter"
+	eventPhaseExit  = "phase_exit"
+	eventStop       = "stop"
+)
 
-	originBits = originScopeBit | originThreadBit | metadataBit | metaOriginScopeBit | metaOriginThreadBit
+// The bits of the keys that are read from telemetry whatever the configuration.
+const (
+	originScopeMask KeyMask = 1 << iota
+	originThreadMask
+	metadataMask
+	metaOriginScopeMask
+	metaOriginThreadMask
+	timestampMask
+
+	originMask = originScopeMask | originThreadMask | metadataMask | metaOriginScopeMask | metaOriginThreadMask
 )
 
 var (
-	nameOriginScope      = Key{fieldOriginScope, originScopeBit}
-	nameOriginThread     = Key{fieldOriginThread, originThreadBit}
-	nameMetadata         = Key{fieldMetadata, metadataBit}
-	nameMetaOriginScope  = Key{fieldMetadata + "." + fieldOriginScope, metaOriginScopeBit}
-	nameMetaOriginThread = Key{fieldMetadata + "." + fieldOriginThread, metaOriginThreadBit}
-	nameTimestamp        = Key{fieldTimestamp, timestampBit}
+	keyOriginScope      = Key{fieldOriginScope, originScopeMask}
+	keyOriginThread     = Key{fieldOriginThread, originThreadMask}
+	keyMetadata         = Key{fieldMetadata, metadataMask}
+	keyMetaOriginScope  = Key{metadataPrefix + fieldOriginScope, metaOriginScopeMask}
+	keyMetaOriginThread = Key{metadataPrefix + fieldOriginThread, metaOriginThreadMask}
+	keyTimestamp        = Key{fieldTimestamp, timestampMask}
 )
 
-// Limits bound what one boundary may make the index keep.
+func telemetryKeys() [6]Key {
+	return [...]Key{keyOriginScope, keyOriginThread, keyMetadata, keyMetaOriginScope, keyMetaOriginThread, keyTimestamp}
+}
+
+// Limits bound the size of a boundary. The zero Limits reject all.
 type Limits struct {
-	// TextBytes is the length that an ID or a name may have.
+	// TextBytes bounds the length of an ID or a name.
 	TextBytes int
-	// LabelBytes is the length that a path's label may have.
+	// LabelBytes bounds the length of a path's label.
 	LabelBytes int
-	// Depth is the number of parts that a path may have.
+	// Depth bounds the number of parts of a path.
 	Depth int
 }
 
-// Reader finds the fields of events and boundaries in records. It keeps no state:
-// one Reader serves all goroutines.
+// Reader reads events and boundaries from records. It has no state, so that it is safe
+// for concurrent use.
 type Reader struct {
-	// SessionKey and RankKey are the attribute names that hold the session ID and the
-	// rank.
+	// SessionKey and RankKey are the names of the fields of the session ID and the rank.
 	SessionKey string
 	RankKey    string
-	// KeepAttributes are the keys of the phases' own attributes that a Boundary
-	// keeps.
+	// KeepAttributes are the keys of the phases' own attributes that a Boundary has.
 	KeepAttributes []string
-	// Limits bound the texts of a boundary.
+	// Limits bound the boundaries and the session IDs.
 	Limits Limits
-	// Exact takes ints for ints only, as the library does with its own JSON. It is
-	// meant for files that no JSON parser has been at.
-	Exact bool
 }
 
-// Identify reads which group a record belongs to. A record without a session has
-// none; so has one whose rank is there but is no rank. No rank at all means 0.
+// Identify returns the rank that a record belongs to, or why it belongs to none. The
+// rank's number is 0 if the record has none.
 func (r *Reader) Identify(f *Fields) (RankKey, Reason) {
 	session, ok := text(f.Get(r.SessionKey))
 	if !ok {
@@ -91,54 +92,48 @@ func (r *Reader) Identify(f *Fields) (RankKey, Reason) {
 	if len(session) > r.Limits.TextBytes {
 		return RankKey{}, TooLong
 	}
-	rank, ok := r.rank(f.Get(r.RankKey))
-	if !ok {
+	v, found := f.Get(r.RankKey)
+	number, ok := integer(v, found)
+	if found && !ok {
 		return RankKey{}, BadRank
 	}
-	return RankKey{Session: session, Rank: rank}, OK
+	return RankKey{Session: session, Rank: number}, OK
 }
 
-// ScopeDefaults is where the records of a scope belong that do not say it themselves.
+// ScopeDefaults is the result of Identify for the records of a scope that name neither a
+// session nor a rank themselves.
 type ScopeDefaults struct {
-	group  RankKey
+	rank   RankKey
 	reason Reason
 }
 
-// ScopeDefaults reads the home of a scope's records from fields that have no record.
+// ScopeDefaults reads the defaults of a scope from fields that have no record.
 func (r *Reader) ScopeDefaults(f *Fields) ScopeDefaults {
-	group, reason := r.Identify(f)
-	return ScopeDefaults{group, reason}
+	rank, reason := r.Identify(f)
+	return ScopeDefaults{rank, reason}
 }
 
-// IdentifyWith is Group for a record whose home is known.
-func (r *Reader) IdentifyWith(home *ScopeDefaults, f *Fields) (RankKey, Reason) {
+// IdentifyWith returns what Identify does, given the defaults of the record's scope.
+func (r *Reader) IdentifyWith(defaults *ScopeDefaults, f *Fields) (RankKey, Reason) {
 	_, session := f.getOwn(r.SessionKey)
 	_, rank := f.getOwn(r.RankKey)
 	if session || rank {
 		return r.Identify(f)
 	}
-	return home.group, home.reason
+	return defaults.rank, defaults.reason
 }
 
-func (r *Reader) rank(v pcommon.Value, found bool) (int64, bool) {
-	if !found {
-		return 0, true
-	}
-	if v.Type() == pcommon.ValueTypeStr { // decimal text is a rank even to the library
-		return decimal(v.Str())
-	}
-	return integer(v, true, r.Exact)
-}
-
-// Named is what a record says itself of the group that it belongs to.
+// Named is what a record names of the rank that it belongs to. The zero Named is nothing.
 type Named struct {
-	Rank      RankKey
+	// Rank is the rank that the record names, if Whole.
+	Rank RankKey
+
 	hasSession bool
 	hasRank    bool
 	badRank    bool
 }
 
-// Named reads the session and the rank that a record names under one of some names.
+// Named reads the session and the rank that a record names under any of the keys.
 func (r *Reader) Named(f *Fields, session, rank []Key) Named {
 	var n Named
 	id, ok := text(f.FindAny(session))
@@ -146,37 +141,36 @@ func (r *Reader) Named(f *Fields, session, rank []Key) Named {
 		n.Rank.Session = id
 	}
 	v, found := f.FindAny(rank)
-	n.Rank.Rank, ok = r.rank(v, found)
-	n.hasRank, n.badRank = found, !ok
+	n.Rank.Rank, ok = integer(v, found)
+	n.hasRank, n.badRank = found, found && !ok
 	return n
 }
 
-// Whole tells whether the record names a group: a session and, unless it is 0, a
-// rank.
+// Whole reports whether the record names a session and, unless it is 0, a rank.
 func (n *Named) Whole() bool { return n.hasSession && !n.badRank }
 
-// Allows tells whether a group is not at odds with what the record names.
-func (n *Named) Allows(g RankKey) bool {
-	return (!n.hasSession || g.Session == n.Rank.Session) && (!n.hasRank || !n.badRank && g.Rank == n.Rank.Rank)
+// Allows reports whether the record names no other session and no other rank.
+func (n *Named) Allows(rank *RankKey) bool {
+	return (!n.hasSession || rank.Session == n.Rank.Session) && (!n.hasRank || !n.badRank && rank.Rank == n.Rank.Rank)
 }
 
-// Event is what a log record says about its group.
+// Event is what a log record reports about its rank.
 type Event struct {
-	// Type is the event type; empty when the record is no event.
+	// Type is the event type; empty if the record is no event.
 	Type string
-	// Time is the record's time in nanoseconds since the Unix epoch.
+	// Time is the event time in nanoseconds since the Unix epoch, if HasTime.
 	Time int64
-	// HasTime is false when the record has no time, or a malformed one.
+	// HasTime is false if the time is missing or malformed.
 	HasTime bool
 }
 
-// Stop tells whether the event ends its session.
+// Stop reports whether the event ends its session.
 func (e *Event) Stop() bool { return e.Type == eventStop }
 
-// IsBoundary tells whether the event's type is that of a boundary.
+// IsBoundary reports whether the event is of a boundary's type.
 func (e *Event) IsBoundary() bool { return e.Type == eventPhaseEnter || e.Type == eventPhaseExit }
 
-// MapBody is the body of a log record if it is a map, and else a zero Map.
+// MapBody returns the body of a log record if it is a map, a zero Map otherwise.
 func MapBody(lr plog.LogRecord) pcommon.Map {
 	if lr.Body().Type() == pcommon.ValueTypeMap {
 		return lr.Body().Map()
@@ -184,10 +178,10 @@ func MapBody(lr plog.LogRecord) pcommon.Map {
 	return pcommon.Map{}
 }
 
-// Event reads a log record's event type and, if it has one, its time.
+// Event reads the type of a log record's event and, if it is an event, its time.
 func (r *Reader) Event(lr plog.LogRecord, f *Fields) Event {
 	var e Event
-	// The record's own event name goes before an event type of its scope or resource.
+	// The record's own event name precedes an event type of its scope or resource.
 	if eventType, ok := text(f.getOwn(fieldEventType)); ok {
 		e.Type = eventType
 	} else if e.Type = lr.EventName(); e.Type == "" {
@@ -199,59 +193,56 @@ func (r *Reader) Event(lr plog.LogRecord, f *Fields) Event {
 	return e
 }
 
-// Time reads the time of a log record, in nanoseconds since the Unix epoch: the
-// timestamp_ns field, else the first of the record's own timestamps that is set. It
-// returns false when the record has none, or a malformed one, which is not replaced by
-// a guess.
+// Time returns the time of a log record in nanoseconds since the Unix epoch: the
+// timestamp_ns field, or else the record's timestamp, or else its observed timestamp. It
+// returns false if the record has no time, or a malformed one: another one would be a guess.
 func (r *Reader) Time(lr plog.LogRecord, f *Fields) (int64, bool) {
-	if v, found := f.Find(nameTimestamp); found {
-		return integer(v, true, r.Exact)
+	if v, found := f.Find(keyTimestamp); found {
+		return integer(v, true)
 	}
 	stamp := cmp.Or(lr.Timestamp(), lr.ObservedTimestamp())
-	return int64(stamp), stamp != 0 && stamp <= math.MaxInt64 //nolint:gosec // the bool says so when it does not fit
+	return int64(stamp), stamp != 0 && stamp <= math.MaxInt64 //nolint:gosec // false if it overflows
 }
 
-// Process reads which process the records of a group come from. It is not known
-// unless both the host and the process ID are given.
-func (r *Reader) Process(f *Fields, group RankKey) Process {
-	for _, keys := range [...][2]string{{"host", "pid"}, {"host.name", "process.pid"}} {
-		host, hostOK := text(f.Get(keys[0]))
-		v, found := f.Get(keys[1])
-		if pid, ok := integer(v, found, r.Exact); ok && hostOK && len(host) <= r.Limits.TextBytes {
-			return Process{Host: strings.Clone(host), PID: pid, Rank: group.Rank}
+// Process returns the process of a rank, given one of its records. It returns a zero
+// Process unless the record has both the host and the process ID.
+func (r *Reader) Process(f *Fields, rank RankKey) Process {
+	for _, names := range [...][2]string{{"host", "pid"}, {"host.name", "process.pid"}} {
+		host, hostOK := text(f.Get(names[0]))
+		pid, pidOK := integer(f.Get(names[1]))
+		if hostOK && pidOK && len(host) <= r.Limits.TextBytes {
+			return Process{Host: strings.Clone(host), PID: pid, Rank: rank.Rank}
 		}
 	}
 	return Process{}
 }
 
-// Origin are the hints of a record about the scope or thread that it came from.
+// Origin has a record's hints of the scope and the thread that it comes from. The zero
+// Origin has none.
 type Origin struct {
-	// ScopeID is the scope that the record was written in; empty when unknown.
+	// ScopeID identifies the scope that the record was written in; empty if unknown.
 	ScopeID string
-	// ThreadID is the thread that wrote the record, if HasThread.
+	// ThreadID identifies the thread that wrote the record, if HasThread.
 	ThreadID  int64
 	HasThread bool
 }
 
-// Origin reads a record's hints, at the top level or in its metadata.
+// Origin reads a record's hints, at the top level or else in its metadata.
 func (r *Reader) Origin(f *Fields) Origin {
 	var o Origin
-	if id, ok := text(f.Find(nameOriginScope)); ok {
+	if id, ok := text(f.Find(keyOriginScope)); ok {
 		o.ScopeID = id
-	} else if id, ok := text(f.findIn(nameMetadata, fieldOriginScope, nameMetaOriginScope)); ok {
+	} else if id, ok := text(f.findIn(keyMetadata, fieldOriginScope, keyMetaOriginScope)); ok {
 		o.ScopeID = id
 	}
-	v, found := f.Find(nameOriginThread)
-	o.ThreadID, o.HasThread = integer(v, found, r.Exact)
-	if !o.HasThread {
-		v, found = f.findIn(nameMetadata, fieldOriginThread, nameMetaOriginThread)
-		o.ThreadID, o.HasThread = integer(v, found, r.Exact)
+	if o.ThreadID, o.HasThread = integer(f.Find(keyOriginThread)); !o.HasThread {
+		o.ThreadID, o.HasThread = integer(f.findIn(keyMetadata, fieldOriginThread, keyMetaOriginThread))
 	}
 	return o
 }
 
-// Boundary reads the boundary that event e, of a boundary's type, stands for. Its texts
-// are those of the record, its path is one of paths.
+// Boundary reads the boundary of event e, which is of a boundary's type, or returns why it
+// is rejected. The boundary's texts refer to the record, its path is cached in paths.
 func (r *Reader) Boundary(e *Event, f *Fields, paths *Paths) (Boundary, Reason) {
 	var b Boundary
 	if !e.HasTime {
@@ -263,8 +254,8 @@ func (r *Reader) Boundary(e *Event, f *Fields, paths *Paths) (Boundary, Reason) 
 		return b, NoScope
 	}
 	reason := cmp.Or(
-		e.readAction(&b, &scope), r.readName(&b, &scope), r.readPath(&b, &scope, paths),
-		r.readIDs(&b, &scope), r.readThread(&b, &scope), r.readSequence(&b, &scope),
+		e.readAction(&b, &scope), r.checkName(&scope), r.readPath(&b, &scope, paths),
+		r.readIDs(&b, &scope), r.readThread(&b, &scope), readSequence(&b, &scope),
 	)
 	if reason != OK {
 		return Boundary{}, reason
@@ -286,16 +277,21 @@ func (e *Event) readAction(b *Boundary, s *scopeFields) Reason {
 	return OK
 }
 
-func (r *Reader) readName(b *Boundary, s *scopeFields) Reason {
+// checkName checks the name of the phase, which is not kept: the path has it.
+func (r *Reader) checkName(s *scopeFields) Reason {
 	name, _ := text(s.get(scopeName))
-	if name = strings.TrimSpace(name); name == "" {
+	name = strings.TrimSpace(name)
+	switch {
+	case name == "":
 		return BadName
+	case len(name) > r.Limits.TextBytes:
+		return TooLong
 	}
-	return r.keep(&b.Name, name)
+	return OK
 }
 
-// keep stores a text that is not too long.
-func (r *Reader) keep(field *string, text string) Reason {
+// set sets a field to a text, unless it is too long.
+func (r *Reader) set(field *string, text string) Reason {
 	if len(text) > r.Limits.TextBytes {
 		return TooLong
 	}
@@ -309,9 +305,9 @@ func (r *Reader) readPath(b *Boundary, s *scopeFields, paths *Paths) Reason {
 		return BadPath
 	}
 	items := v.Slice()
-	var room [usualDepth]string
-	parts := room[:0]
-	bytes := -len(labelSeparator) // none stands before the first part
+	var buffer [stackDepth]string
+	parts := buffer[:0]
+	bytes := -len(labelSeparator) // there is none before the first part
 	for _, item := range items.All() {
 		part, ok := text(item, true)
 		if !ok || part == "" {
@@ -337,7 +333,7 @@ func (r *Reader) readIDs(b *Boundary, s *scopeFields) Reason {
 	if !ok {
 		return BadScopeID
 	}
-	if reason := r.keep(&b.ScopeID, id); reason != OK {
+	if reason := r.set(&b.ScopeID, id); reason != OK {
 		return reason
 	}
 	v, found := s.get(scopeParentID)
@@ -348,31 +344,29 @@ func (r *Reader) readIDs(b *Boundary, s *scopeFields) Reason {
 	if !ok {
 		return BadParent
 	}
-	return r.keep(&b.ParentScopeID, parent)
+	return r.set(&b.ParentScopeID, parent)
 }
 
 func (r *Reader) readThread(b *Boundary, s *scopeFields) Reason {
-	v, found := s.get(scopeThreadID)
-	id, idOK := integer(v, found, r.Exact)
+	id, idOK := integer(s.get(scopeThreadID))
 	name, nameOK := text(s.get(scopeThreadName))
 	if !idOK || !nameOK {
 		return BadThread
 	}
 	b.ThreadID = id
-	return r.keep(&b.ThreadName, name)
+	return r.set(&b.ThreadName, name)
 }
 
-func (r *Reader) readSequence(b *Boundary, s *scopeFields) Reason {
-	v, found := s.get(scopeSequence)
+func readSequence(b *Boundary, s *scopeFields) Reason {
 	var ok bool
-	if b.Sequence, ok = integer(v, found, r.Exact); !ok {
+	if b.Sequence, ok = integer(s.get(scopeSequence)); !ok {
 		return BadSequence
 	}
 	return OK
 }
 
-// readAttributes keeps the phase's attributes that the reader was told to keep. A
-// value that is neither text, number nor bool, or too long, is left out.
+// readAttributes returns those of r.KeepAttributes that the phase has. It skips values
+// that are neither string, number nor bool, and strings that are too long.
 func (r *Reader) readAttributes(s *scopeFields) []Attribute {
 	var kept []Attribute
 	for _, key := range r.KeepAttributes {

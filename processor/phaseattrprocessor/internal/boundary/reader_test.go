@@ -4,6 +4,7 @@
 package boundary
 
 import (
+	"maps"
 	"math"
 	"strings"
 	"testing"
@@ -23,19 +24,18 @@ func newReader() *Reader {
 	}
 }
 
-// newFields puts raw values into attributes, map body, scope and resource, as many
-// of them as are given.
-func newFields(t *testing.T, places ...object) Fields {
+// newFields returns fields of the given attributes, map body, scope and resource, which
+// may be left out from the end.
+func newFields(t *testing.T, raw ...object) Fields {
 	t.Helper()
-	var maps [4]pcommon.Map
-	for i, raw := range places {
-		maps[i] = pcommon.NewMap()
-		require.NoError(t, maps[i].FromRaw(raw))
+	var all [4]pcommon.Map
+	for i := range raw {
+		all[i] = mapOf(t, raw[i])
 	}
-	return NewFields(maps[0], maps[1], maps[2], maps[3])
+	return NewFields(all[0], all[1], all[2], all[3])
 }
 
-// forward is the phase_scope of a well-formed enter.
+// forward returns the phase_scope of a well-formed enter.
 func forward() object {
 	return object{
 		"action": "enter", "name": "forward", "path": []any{"train", "step", "forward"},
@@ -47,12 +47,12 @@ func forward() object {
 func forwardBoundary() Boundary {
 	return Boundary{
 		Time: 1000, Sequence: 5, ThreadID: 7, ThreadName: "Main", ScopeID: "run:3", ParentScopeID: "run:2",
-		Name: "forward", Path: NewPath("train", "step", "forward"),
+		Path:       NewPath("train", "step", "forward"),
 		Attributes: []Attribute{{"epoch", int64(2)}}, Action: Enter,
 	}
 }
 
-// dotted puts the fields of a map beside each other, under names with a prefix.
+// dotted flattens a map: its fields get dotted names with a prefix.
 func dotted(prefix string, raw object) object {
 	flat := object{}
 	for key, value := range raw {
@@ -67,7 +67,7 @@ func dotted(prefix string, raw object) object {
 	return flat
 }
 
-func TestBoundaryIsReadFromEveryLayoutInEveryPlace(t *testing.T) {
+func TestBoundaryIsReadFromEveryLayoutInEveryMap(t *testing.T) {
 	layouts := map[string]object{
 		"nested in metadata":             {"metadata": object{"phase_scope": forward()}},
 		"nested beside metadata":         {"metadata": object{"note": "x"}, "phase_scope": forward()},
@@ -82,14 +82,11 @@ func TestBoundaryIsReadFromEveryLayoutInEveryPlace(t *testing.T) {
 			return flat
 		}(),
 	}
-	places := []string{"attributes", "body", "scope", "resource"}
 	for name, layout := range layouts {
-		for place := range places {
-			t.Run(name+" in "+places[place], func(t *testing.T) {
+		for i, in := range []string{"attributes", "body", "scope", "resource"} {
+			t.Run(name+" in "+in, func(t *testing.T) {
 				all := []object{{"a": "1"}, {"b": "2"}, {"c": "3"}, {"d": "4"}}
-				for key, value := range layout {
-					all[place][key] = value
-				}
+				maps.Copy(all[i], layout)
 				fields := newFields(t, all...)
 				b, reason := newReader().Boundary(&Event{Type: "phase_enter", Time: 1000, HasTime: true}, &fields, new(Paths))
 				assert.Equal(t, OK, reason)
@@ -99,22 +96,22 @@ func TestBoundaryIsReadFromEveryLayoutInEveryPlace(t *testing.T) {
 	}
 }
 
-func TestBoundaryOfTheInnermostPlaceIsRead(t *testing.T) {
-	named := func(name string) object {
+func TestBoundaryOfTheInnermostMapIsRead(t *testing.T) {
+	in := func(id string) object {
 		scope := forward()
-		scope["name"] = name
+		scope["scope_id"] = id
 		return object{"phase_scope": scope}
 	}
-	places := []object{named("attributes"), named("body"), named("scope"), named("resource")}
+	all := []object{in("attributes"), in("body"), in("scope"), in("resource")}
 	for first, want := range []string{"attributes", "body", "scope", "resource"} {
-		fields := newFields(t, places[first:]...)
+		fields := newFields(t, all[first:]...)
 		b, reason := newReader().Boundary(&Event{Type: "phase_enter", HasTime: true}, &fields, new(Paths))
 		require.Equal(t, OK, reason)
-		assert.Equal(t, want, b.Name)
+		assert.Equal(t, want, b.ScopeID)
 	}
 }
 
-func TestBoundaryIsReadOrTheReasonWhyNotIsGiven(t *testing.T) {
+func TestBoundaryIsReadOrRejectedForAReason(t *testing.T) {
 	set := func(key string, value any) func(object) { return func(scope object) { scope[key] = value } }
 	without := func(key string) func(object) { return func(scope object) { delete(scope, key) } }
 	deep := make([]any, 1_000_000)
@@ -126,7 +123,6 @@ func TestBoundaryIsReadOrTheReasonWhyNotIsGiven(t *testing.T) {
 		event string
 		edit  func(object)
 		want  Reason
-		exact Reason // when the reader is exact; OK stands for the same as want
 	}{
 		{name: "exit", event: "phase_exit", edit: set("action", "exit")},
 
@@ -143,6 +139,7 @@ func TestBoundaryIsReadOrTheReasonWhyNotIsGiven(t *testing.T) {
 		{name: "empty name", edit: set("name", ""), want: BadName},
 		{name: "blank name", edit: set("name", " \t\n"), want: BadName},
 		{name: "name of the longest length allowed", edit: set("name", strings.Repeat("n", 64))},
+		{name: "longer name with blanks around it", edit: set("name", " "+strings.Repeat("n", 64)+"\n")},
 		{name: "name past the limit", edit: set("name", strings.Repeat("n", 65)), want: TooLong},
 		{name: "name of a megabyte", edit: set("name", strings.Repeat("n", 1<<20)), want: TooLong},
 
@@ -175,9 +172,9 @@ func TestBoundaryIsReadOrTheReasonWhyNotIsGiven(t *testing.T) {
 		{name: "no thread ID", edit: without("thread_id"), want: BadThread},
 		{name: "null thread ID", edit: set("thread_id", nil), want: BadThread},
 		{name: "thread ID that is a bool", edit: set("thread_id", true), want: BadThread},
-		{name: "thread ID that is an integral double", edit: set("thread_id", 7.0), exact: BadThread},
+		{name: "thread ID that is an integral double", edit: set("thread_id", 7.0)},
 		{name: "thread ID with a fraction", edit: set("thread_id", 7.5), want: BadThread},
-		{name: "thread ID that is decimal text", edit: set("thread_id", " 7 "), exact: BadThread},
+		{name: "thread ID that is decimal text", edit: set("thread_id", " 7 ")},
 		{name: "thread ID that is other text", edit: set("thread_id", "main"), want: BadThread},
 		{name: "no thread name", edit: without("thread_name"), want: BadThread},
 		{name: "thread name that is a number", edit: set("thread_name", int64(7)), want: BadThread},
@@ -188,12 +185,12 @@ func TestBoundaryIsReadOrTheReasonWhyNotIsGiven(t *testing.T) {
 		{name: "null sequence", edit: set("sequence", nil), want: BadSequence},
 		{name: "sequence that is a bool", edit: set("sequence", true), want: BadSequence},
 		{name: "sequence that is a list", edit: set("sequence", []any{int64(5)}), want: BadSequence},
-		{name: "sequence that is an integral double", edit: set("sequence", 5.0), exact: BadSequence},
+		{name: "sequence that is an integral double", edit: set("sequence", 5.0)},
 		{name: "sequence with a fraction", edit: set("sequence", 5.5), want: BadSequence},
 		{name: "sequence that is infinite", edit: set("sequence", math.Inf(1)), want: BadSequence},
 		{name: "sequence that is no number", edit: set("sequence", math.NaN()), want: BadSequence},
 		{name: "sequence above all ints", edit: set("sequence", math.Pow(2, 63)), want: BadSequence},
-		{name: "sequence that is decimal text", edit: set("sequence", "5"), exact: BadSequence},
+		{name: "sequence that is decimal text", edit: set("sequence", "5")},
 		{name: "sequence that is too long a number", edit: set("sequence", "9223372036854775808"), want: BadSequence},
 		{name: "negative sequence", edit: set("sequence", int64(-5))},
 
@@ -210,15 +207,8 @@ func TestBoundaryIsReadOrTheReasonWhyNotIsGiven(t *testing.T) {
 			if tc.event != "" {
 				event.Type = tc.event
 			}
-			reader := newReader()
-			_, reason := reader.Boundary(event, &fields, new(Paths))
+			_, reason := newReader().Boundary(event, &fields, new(Paths))
 			assert.Equal(t, tc.want, reason)
-			if tc.exact == OK {
-				tc.exact = tc.want
-			}
-			reader.Exact = true
-			_, reason = reader.Boundary(event, &fields, new(Paths))
-			assert.Equal(t, tc.exact, reason)
 		})
 	}
 }
@@ -229,43 +219,40 @@ func TestBoundaryNeedsATimeAndAScope(t *testing.T) {
 	_, reason := reader.Boundary(&Event{Type: "phase_enter"}, &fields, new(Paths))
 	assert.Equal(t, BadTime, reason)
 
-	for name, place := range map[string]object{
-		"no metadata":                   {"a": "b"},
-		"metadata without phase_scope":  {"metadata": object{"a": "b"}},
-		"metadata that is text":         {"metadata": "phase_scope"},
-		"phase_scope that is null":      {"metadata": object{"phase_scope": nil}},
-		"phase_scope that is text":      {"metadata": object{"phase_scope": "enter"}},
-		"phase_scope that is a list":    {"metadata": object{"phase_scope": []any{forward()}}},
-		"names that look like the dots": {"phase_scopes.path": "x", "metadata.phase_scopes": "y"},
+	for name, attributes := range map[string]object{
+		"no metadata":                  {"a": "b"},
+		"metadata without phase_scope": {"metadata": object{"a": "b"}},
+		"metadata that is text":        {"metadata": "phase_scope"},
+		"phase_scope that is null":     {"metadata": object{"phase_scope": nil}},
+		"phase_scope that is text":     {"metadata": object{"phase_scope": "enter"}},
+		"phase_scope that is a list":   {"metadata": object{"phase_scope": []any{forward()}}},
+		"names that begin alike":       {"phase_scopes.path": "x", "metadata.phase_scopes": "y"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			fields := newFields(t, place)
+			fields := newFields(t, attributes)
 			_, reason := reader.Boundary(&Event{Type: "phase_enter", HasTime: true}, &fields, new(Paths))
 			assert.Equal(t, NoScope, reason)
 		})
 	}
 }
 
-func TestBoundaryTrimsItsNameAndSkipsWhatIsNoPartOfItsPath(t *testing.T) {
+func TestBoundarySkipsItemsOfItsPathThatAreNoNames(t *testing.T) {
 	scope := forward()
-	scope["name"] = "  forward\n"
 	scope["path"] = []any{"train", "", int64(3), nil, " ", "a / b"}
 	fields := newFields(t, object{"phase_scope": scope})
 	b, reason := newReader().Boundary(&Event{Type: "phase_enter", HasTime: true}, &fields, new(Paths))
 	require.Equal(t, OK, reason)
-	assert.Equal(t, "forward", b.Name)
 	assert.Equal(t, []string{"train", " ", "a / b"}, b.Path.Parts())
 }
 
-func TestOfFieldsThatAreThereTwiceTheFirstCounts(t *testing.T) {
+func TestFirstOfFieldsWithTheSameNameCounts(t *testing.T) {
 	logs, err := new(plog.JSONUnmarshaler).UnmarshalLogs([]byte(`{"resourceLogs": [{"scopeLogs": [{"logRecords": [{
 		"timeUnixNano": "1000", "attributes": [
 		{"key": "event_type", "value": {"stringValue": "phase_exit"}},
 		{"key": "session_id", "value": {"stringValue": "run"}},
 		{"key": "phase_scope", "value": {"kvlistValue": {"values": [
 			{"key": "action", "value": {"stringValue": "exit"}},
-			{"key": "name", "value": {"stringValue": "first"}},
-			{"key": "name", "value": {"stringValue": "second"}},
+			{"key": "name", "value": {"stringValue": "train"}},
 			{"key": "path", "value": {"arrayValue": {"values": [{"stringValue": "train"}]}}},
 			{"key": "path", "value": {"stringValue": "none"}},
 			{"key": "scope_id", "value": {"stringValue": "run:1"}},
@@ -280,12 +267,11 @@ func TestOfFieldsThatAreThereTwiceTheFirstCounts(t *testing.T) {
 	event := newReader().Event(record, &fields)
 	b, reason := newReader().Boundary(&event, &fields, new(Paths))
 	require.Equal(t, OK, reason)
-	assert.Equal(t, "first", b.Name)
 	assert.Equal(t, NewPath("train"), b.Path)
 	assert.Equal(t, int64(7), b.Sequence)
 }
 
-func TestBoundaryKeepsTheAttributesAskedForInTheirOrder(t *testing.T) {
+func TestBoundaryKeepsTheConfiguredAttributesInTheirOrder(t *testing.T) {
 	for _, tc := range []struct {
 		name       string
 		attributes any
@@ -301,14 +287,14 @@ func TestBoundaryKeepsTheAttributesAskedForInTheirOrder(t *testing.T) {
 		{"text past the limit", object{"split": strings.Repeat("s", 65), "epoch": int64(1)}, []Attribute{{"epoch", int64(1)}}},
 		{"no map", "epoch=2", nil},
 	} {
-		for layout, place := range map[string]func(object) object{
+		for layout, lay := range map[string]func(object) object{
 			"nested": func(scope object) object { return object{"phase_scope": scope} },
 			"dotted": func(scope object) object { return dotted("phase_scope.", scope) },
 		} {
 			t.Run(tc.name+" "+layout, func(t *testing.T) {
 				scope := forward()
 				scope["attributes"] = tc.attributes
-				fields := newFields(t, place(scope))
+				fields := newFields(t, lay(scope))
 				b, reason := newReader().Boundary(&Event{Type: "phase_enter", HasTime: true}, &fields, new(Paths))
 				require.Equal(t, OK, reason)
 				assert.Equal(t, tc.want, b.Attributes)
@@ -317,20 +303,19 @@ func TestBoundaryKeepsTheAttributesAskedForInTheirOrder(t *testing.T) {
 	}
 }
 
-func TestGroupIsTheSessionAndTheRank(t *testing.T) {
+func TestRecordIsIdentifiedBySessionAndRank(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		fields object
 		want   RankKey
 		reason Reason
-		exact  Reason // as above: OK stands for the same as reason
 	}{
 		{name: "no rank", fields: object{"session_id": "run"}, want: RankKey{"run", 0}},
 		{name: "int rank", fields: object{"session_id": "run", "rank": int64(3)}, want: RankKey{"run", 3}},
 		{name: "negative rank", fields: object{"session_id": "run", "rank": int64(-1)}, want: RankKey{"run", -1}},
 		{name: "decimal text", fields: object{"session_id": "run", "rank": " 12\n"}, want: RankKey{"run", 12}},
 		{name: "signed text", fields: object{"session_id": "run", "rank": "-4"}, want: RankKey{"run", -4}},
-		{name: "integral double", fields: object{"session_id": "run", "rank": 3.0}, want: RankKey{"run", 3}, exact: BadRank},
+		{name: "integral double", fields: object{"session_id": "run", "rank": 3.0}, want: RankKey{"run", 3}},
 		{name: "fraction", fields: object{"session_id": "run", "rank": 1.5}, reason: BadRank},
 		{name: "text with a fraction", fields: object{"session_id": "run", "rank": "1.0"}, reason: BadRank},
 		{name: "other text", fields: object{"session_id": "run", "rank": "first"}, reason: BadRank},
@@ -349,26 +334,18 @@ func TestGroupIsTheSessionAndTheRank(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			fields := newFields(t, tc.fields)
-			reader := newReader()
-			group, reason := reader.Identify(&fields)
+			rank, reason := newReader().Identify(&fields)
 			assert.Equal(t, tc.reason, reason)
-			assert.Equal(t, tc.want, group)
-
-			if tc.exact == OK {
-				tc.exact = tc.reason
-			}
-			reader.Exact = true
-			_, reason = reader.Identify(&fields)
-			assert.Equal(t, tc.exact, reason)
+			assert.Equal(t, tc.want, rank)
 		})
 	}
 }
 
-func TestRecordsBelongToTheirScopesGroupUnlessTheySayOtherwise(t *testing.T) {
+func TestScopeDefaultsCountUnlessTheRecordNamesASessionOrARank(t *testing.T) {
 	reader := newReader()
 	for _, scope := range []object{{"session_id": "run", "rank": int64(3)}, {"session_id": "run"}, {"rank": "first"}, {}} {
 		none := newFields(t, object{}, object{}, scope)
-		home := reader.ScopeDefaults(&none)
+		defaults := reader.ScopeDefaults(&none)
 		for _, own := range []object{
 			{},
 			{"step": int64(1)},
@@ -378,36 +355,36 @@ func TestRecordsBelongToTheirScopesGroupUnlessTheySayOtherwise(t *testing.T) {
 			{"rank": "first"},
 			{"session_id": "other", "rank": int64(5)},
 		} {
-			for place, fields := range map[string]Fields{
+			for in, fields := range map[string]Fields{
 				"attributes": newFields(t, own, object{}, scope), "body": newFields(t, object{}, own, scope),
 			} {
 				want, wantReason := reader.Identify(&fields)
-				group, reason := reader.IdentifyWith(&home, &fields)
-				assert.Equal(t, want, group, "%v in the %s, %v around it", own, place, scope)
-				assert.Equal(t, wantReason, reason, "%v in the %s, %v around it", own, place, scope)
+				rank, reason := reader.IdentifyWith(&defaults, &fields)
+				assert.Equal(t, want, rank, "%v in the %s, scope has %v", own, in, scope)
+				assert.Equal(t, wantReason, reason, "%v in the %s, scope has %v", own, in, scope)
 			}
 		}
 	}
 }
 
-func TestGroupIsReadUnderTheNamesThatTheReaderIsGiven(t *testing.T) {
+func TestRecordIsIdentifiedByTheConfiguredNames(t *testing.T) {
 	reader := newReader()
 	reader.SessionKey, reader.RankKey = "job.id", "node"
 	fields := newFields(t, object{"session_id": "other", "rank": int64(9)}, object{"job.id": "run", "node": int64(2)})
-	group, reason := reader.Identify(&fields)
+	rank, reason := reader.Identify(&fields)
 	assert.Equal(t, OK, reason)
-	assert.Equal(t, RankKey{"run", 2}, group)
+	assert.Equal(t, RankKey{"run", 2}, rank)
 }
 
-func TestFieldsAreLookedForInAttributesBodyScopeAndResource(t *testing.T) {
+func TestFieldsAreFoundInAttributesBodyScopeAndResource(t *testing.T) {
 	record := plog.NewLogRecord()
 	record.Attributes().PutStr("first", "attributes")
 	body := record.Body().SetEmptyMap()
 	scope, resource := pcommon.NewMap(), pcommon.NewMap()
-	for i, place := range []pcommon.Map{record.Attributes(), body, scope, resource} {
-		name := []string{"attributes", "body", "scope", "resource"}[i]
-		for _, key := range []string{"attributes", "body", "scope", "resource"}[:i+1] {
-			place.PutStr(key, name) // every place has what the places before it have, and more
+	names := []string{"attributes", "body", "scope", "resource"}
+	for i, m := range []pcommon.Map{record.Attributes(), body, scope, resource} {
+		for _, key := range names[:i+1] { // the fields of the maps before it, and one more
+			m.PutStr(key, names[i])
 		}
 	}
 	fields := NewFields(record.Attributes(), MapBody(record), scope, resource)
@@ -422,14 +399,14 @@ func TestFieldsAreLookedForInAttributesBodyScopeAndResource(t *testing.T) {
 	_, ok = fields.Get("nowhere")
 	assert.False(t, ok)
 
-	// A body that is no map is no place.
+	// A body that is not a map has no fields.
 	record.Body().SetStr("body")
 	fields = NewFields(record.Attributes(), MapBody(record), scope, resource)
 	v, _ = fields.Get("body")
 	assert.Equal(t, "scope", v.Str())
 }
 
-func TestFieldsLeaveOutPlacesThatAreNotThere(t *testing.T) {
+func TestFieldsSkipZeroAndEmptyMaps(t *testing.T) {
 	m := pcommon.NewMap()
 	m.PutStr("key", "value")
 	fields := NewFields(pcommon.Map{}, pcommon.NewMap(), m, pcommon.Map{})
@@ -470,19 +447,19 @@ func TestEventTypeIsAFieldOrTheEventName(t *testing.T) {
 	}
 }
 
-func TestEventTimeIsAFieldElseTheTimestampElseWhenItWasObserved(t *testing.T) {
+func TestEventTimeIsAFieldOrTheTimestampOrTheObservedTimestamp(t *testing.T) {
 	for _, tc := range []struct {
 		name                string
-		field               any // left out when nil
+		field               any // absent if nil
 		timestamp, observed pcommon.Timestamp
 		want                int64
-		none, noneExact     bool
+		none                bool
 	}{
 		{name: "field", field: int64(5), timestamp: 6, observed: 7, want: 5},
 		{name: "zero field", field: int64(0), timestamp: 6, want: 0},
 		{name: "negative field", field: int64(-5), timestamp: 6, want: -5},
-		{name: "integral double", field: 5e18, timestamp: 6, want: 5e18, noneExact: true},
-		{name: "decimal text", field: "1795358928544940288", timestamp: 6, want: 1795358928544940288, noneExact: true},
+		{name: "integral double", field: 5e18, timestamp: 6, want: 5e18},
+		{name: "decimal text", field: "1795358928544940288", timestamp: 6, want: 1795358928544940288},
 		{name: "timestamp", timestamp: 6, observed: 7, want: 6},
 		{name: "observed", observed: 7, want: 7},
 		{name: "latest timestamp", timestamp: math.MaxInt64, want: math.MaxInt64},
@@ -498,24 +475,21 @@ func TestEventTimeIsAFieldElseTheTimestampElseWhenItWasObserved(t *testing.T) {
 			record.SetEventName("sample")
 			record.SetTimestamp(tc.timestamp)
 			record.SetObservedTimestamp(tc.observed)
-			place := object{"a": "b"}
+			attributes := object{"a": "b"}
 			if tc.field != nil {
-				place["timestamp_ns"] = tc.field
+				attributes["timestamp_ns"] = tc.field
 			}
-			fields := newFields(t, place)
-			reader := newReader()
-			event := reader.Event(record, &fields)
+			fields := newFields(t, attributes)
+			event := newReader().Event(record, &fields)
 			assert.Equal(t, !tc.none, event.HasTime)
 			if !tc.none {
 				assert.Equal(t, tc.want, event.Time)
 			}
-			reader.Exact = true
-			assert.Equal(t, !tc.none && !tc.noneExact, reader.Event(record, &fields).HasTime)
 		})
 	}
 }
 
-func TestOriginIsReadAtTheTopElseInTheMetadata(t *testing.T) {
+func TestOriginIsReadAtTheTopLevelOrInTheMetadata(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		fields object
@@ -560,7 +534,7 @@ func TestOriginIsReadAtTheTopElseInTheMetadata(t *testing.T) {
 	}
 }
 
-func TestReasonsAreNamedApart(t *testing.T) {
+func TestReasonsHaveDistinctNames(t *testing.T) {
 	names := map[string]bool{}
 	for _, reason := range Reasons() {
 		assert.NotEqual(t, OK, reason)
@@ -571,12 +545,12 @@ func TestReasonsAreNamedApart(t *testing.T) {
 	assert.Len(t, Reasons(), int(TooDeep))
 }
 
-func TestActionsAreNamedAsInARecord(t *testing.T) {
+func TestActionsAreNamedAsInRecords(t *testing.T) {
 	assert.Equal(t, "enter", Enter.String())
 	assert.Equal(t, "exit", Exit.String())
 }
 
-func TestProcessIsTheHostAndTheProcessIDOfARank(t *testing.T) {
+func TestProcessIsTheHostTheProcessIDAndTheRank(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		fields object

@@ -3,42 +3,42 @@
 
 package boundary
 
-// Reason says why a record is no boundary although its event type says so, or
-// why it takes no part in the replay. The set is closed: it is an attribute of
-// the processor's own metrics.
+// Reason is why a boundary record is rejected, or an event of a rank ignored. The set is
+// closed: reasons are attribute values of the processor's own metrics.
 type Reason uint8
 
 const (
-	// OK is the zero value: nothing is wrong.
+	// OK is the zero value: the record is well-formed.
 	OK Reason = iota
-	// BadSession: no session ID, or one that is not text.
+	// BadSession: the session ID is missing or not a string.
 	BadSession
-	// BadRank: a rank that is neither absent nor a whole number.
+	// BadRank: the rank is present but not an integer.
 	BadRank
-	// BadTime: no time, or one that is not a whole number of nanoseconds.
+	// BadTime: the time is missing or not an integer.
 	BadTime
-	// NoScope: no phase_scope map.
+	// NoScope: the phase_scope map is missing.
 	NoScope
-	// BadAction: neither enter nor exit, or at odds with the event type.
+	// BadAction: the action is neither enter nor exit, or contradicts the event type.
 	BadAction
-	// BadName: no name, or a blank one.
+	// BadName: the name is missing or blank.
 	BadName
-	// BadPath: no list of names, or none in it.
+	// BadPath: the path is missing, not a list, or has no names.
 	BadPath
-	// BadScopeID: no scope ID, or one that is not text.
+	// BadScopeID: the scope ID is missing or not a string.
 	BadScopeID
-	// BadParent: a parent scope ID that is neither null nor text.
+	// BadParent: the parent scope ID is neither null nor a string.
 	BadParent
-	// BadThread: no thread ID or name, or one of the wrong type.
+	// BadThread: the thread ID is missing or not an integer, or the thread name is missing
+	// or not a string.
 	BadThread
-	// BadSequence: no sequence number, or one that is not a whole number.
+	// BadSequence: the sequence number is missing or not an integer.
 	BadSequence
-	// TooLong: a text longer than Limits allow.
+	// TooLong: a text exceeds Limits.TextBytes, or the path's label Limits.LabelBytes.
 	TooLong
-	// TooDeep: a path with more parts than Limits allow.
+	// TooDeep: the path exceeds Limits.Depth.
 	TooDeep
 
-	reasons // how many there are
+	reasons // the number of reasons
 )
 
 var reasonTexts = [reasons]string{
@@ -58,11 +58,11 @@ var reasonTexts = [reasons]string{
 	TooDeep:     "too_deep",
 }
 
-// String names the reason as the processor's metrics do: the field at fault, or
-// the limit that was passed.
+// String returns the reason as the processor's metrics name it: the field at fault or the
+// limit exceeded.
 func (r Reason) String() string { return reasonTexts[r] }
 
-// Reasons lists every reason but OK.
+// Reasons returns all reasons except OK.
 func Reasons() []Reason {
 	all := make([]Reason, 0, reasons-1)
 	for r := OK + 1; r < reasons; r++ {

@@ -25,7 +25,7 @@ const (
 	scopeFieldCount
 )
 
-// scopeFieldOf returns the field that has a name in a record, or scopeFieldCount.
+// scopeFieldOf returns the field that records call name, or scopeFieldCount.
 func scopeFieldOf(name string) scopeField {
 	switch name {
 	case "action":
@@ -53,12 +53,12 @@ func scopeFieldOf(name string) scopeField {
 // scopeFields are the fields of one phase_scope, nested or flattened.
 type scopeFields struct {
 	m      pcommon.Map
-	prefix string // what stands before a field's name in m
+	prefix string // of the fields' names in m
 	values [scopeFieldCount]pcommon.Value
 }
 
-// read finds all fields of a map in one pass. Of those that are there twice, the first
-// one counts.
+// read reads all fields of a map in one pass. Of fields with the same name, the first
+// counts.
 func (s *scopeFields) read(m pcommon.Map, prefix string) {
 	s.m, s.prefix = m, prefix
 	for key, v := range m.All() {
@@ -76,39 +76,41 @@ func (s *scopeFields) get(field scopeField) (pcommon.Value, bool) {
 	return s.values[field], s.values[field] != pcommon.Value{}
 }
 
-// find looks for the phase_scope map: in metadata or beside it, nested or with its path
-// in dots.
+// find reads the phase_scope map of a record, in its metadata or beside it, nested or
+// flattened. It returns false if the record has none.
 func (s *scopeFields) find(f *Fields) bool {
-	for i := range f.places {
-		place := f.places[i].m
-		if place == (pcommon.Map{}) {
+	for i := range f.maps {
+		m := f.maps[i].m
+		if m == (pcommon.Map{}) {
 			continue
 		}
-		if meta, ok := place.Get(fieldMetadata); ok && meta.Type() == pcommon.ValueTypeMap &&
-			s.findIn(meta.Map(), fieldPhaseScope, dottedScope) {
+		if meta, ok := m.Get(fieldMetadata); ok && meta.Type() == pcommon.ValueTypeMap &&
+			s.findIn(meta.Map(), fieldPhaseScope, scopePrefix) {
 			return true
 		}
-		if s.findIn(place, fieldPhaseScope, dottedScope) || s.findIn(place, dottedMetaScope, dottedMetaScopeDot) {
+		if s.findIn(m, fieldPhaseScope, scopePrefix) || s.findIn(m, fieldMetaScope, metaScopePrefix) {
 			return true
 		}
 	}
 	return false
 }
 
-func (s *scopeFields) findIn(m pcommon.Map, nested, dotted string) bool {
-	if v, ok := m.Get(nested); ok && v.Type() == pcommon.ValueTypeMap {
+// findIn reads the map that m has under a name, or else the fields of m with a prefix.
+func (s *scopeFields) findIn(m pcommon.Map, name, prefix string) bool {
+	if v, ok := m.Get(name); ok && v.Type() == pcommon.ValueTypeMap {
 		s.read(v.Map(), "")
 		return true
 	}
 	for key := range m.All() {
-		if strings.HasPrefix(key, dotted) {
-			s.read(m, dotted)
+		if strings.HasPrefix(key, prefix) {
+			s.read(m, prefix)
 			return true
 		}
 	}
 	return false
 }
 
+// attribute returns one of the phase's own attributes.
 func (s *scopeFields) attribute(key string) (pcommon.Value, bool) {
 	if attrs, ok := s.get(scopeAttributes); ok && attrs.Type() == pcommon.ValueTypeMap {
 		return attrs.Map().Get(key)

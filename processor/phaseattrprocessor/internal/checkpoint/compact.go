@@ -12,128 +12,144 @@ import (
 )
 
 const (
-	// batchBytes is how much is written at a time, about: writers to the journal wait
-	// for it.
+	// batchBytes is about how much is written at a time: the journal waits for it.
 	batchBytes = 1 << 20
-	// batchOperations is how many operations a batch has at most.
+	// batchOperations is the largest number of operations in a batch.
 	batchOperations = 512
 )
 
-// compact writes a snapshot of every group that the journal is about, and lets go of
-// the journal.
-func (s *Store) compact(ctx context.Context) {
+// compact writes a snapshot of each rank that is dirty or in the journal, and deletes
+// the journal up to where it was. It ends early, with an error, at the end of ctx.
+func (s *Store) compact(ctx context.Context) error {
 	s.mu.Lock()
 	until, bytes := s.last, s.journalBytes
-	var groups []boundary.RankKey
-	for group, g := range s.groups {
-		if g.missing || g.until != 0 {
-			groups = append(groups, group)
+	var ranks []boundary.RankKey
+	for rank, stored := range s.ranks {
+		if stored.dirty || stored.lastRecord != 0 {
+			ranks = append(ranks, rank)
 		}
 	}
 	s.mu.Unlock()
 	w := newWriter()
-	for len(groups) > 0 {
-		n, ok := s.writeSnapshots(ctx, w, groups)
-		if !ok {
-			return
+	for len(ranks) > 0 {
+		n, err := s.writeSnapshots(ctx, w, ranks)
+		if err != nil {
+			return err
 		}
-		groups = groups[n:]
+		ranks = ranks[n:]
 	}
-	s.cut(ctx, until, bytes)
+	return s.truncateJournal(ctx, until, bytes)
 }
 
-// shot is a snapshot to be written.
-type shot struct {
-	group    boundary.RankKey
-	snapshot uint64
-	through  uint64
-	bytes    int64
+// write writes a batch. If that fails, the store is degraded.
+func (s *Store) write(ctx context.Context, ops []*storage.Operation) error {
+	if ctx.Err() != nil { // the store is being closed
+		s.setDegraded()
+		return ctx.Err()
+	}
+	err := s.withTurn(func() error { return s.client.batch(ctx, ops...) })
+	if err != nil {
+		s.setDegraded()
+		s.failed(ctx, Write, err)
+	}
+	return err
 }
 
-// writeSnapshots writes the snapshots of the first groups, as many as a batch holds,
-// and returns how many.
-func (s *Store) writeSnapshots(ctx context.Context, w *writer, groups []boundary.RankKey) (n int, ok bool) {
+// snapshotJob is a snapshot to be written.
+type snapshotJob struct {
+	rank         boundary.RankKey
+	registration Registration
+	// number is the snapshot's own, through that of the last record that it covers.
+	number, through uint64
+	bytes           int64
+}
+
+// writeSnapshots writes the snapshots of the first ranks, as many as fit into a batch,
+// and returns how many ranks that were.
+func (s *Store) writeSnapshots(ctx context.Context, w *writer, ranks []boundary.RankKey) (n int, err error) {
 	var ops []*storage.Operation
-	var shots []shot
-	size := int64(0)
-	for ; n < len(groups) && size < batchBytes && len(ops) < batchOperations; n++ {
-		taken, in, ok := s.shoot(groups[n])
+	var jobs []snapshotJob
+	for size := int64(0); n < len(ranks) && size < batchBytes && len(ops) < batchOperations; n++ {
+		job, ok := s.newJob(ranks[n])
 		if !ok {
 			continue
 		}
-		snapshot, known := s.options.Index.Snapshot(groups[n])
+		snapshot, known := s.options.Index.Snapshot(job.rank)
 		if !known {
 			s.mu.Lock()
-			s.drop(groups[n])
+			s.drop(job.rank)
 			s.mu.Unlock()
 			continue
 		}
 		w.reset()
-		w.snapshot(taken.through, &in, &snapshot)
-		name := key(snapshotPrefix, taken.snapshot)
+		w.snapshot(job.through, &job.registration, &snapshot)
+		name := key(snapshotPrefix, job.number)
 		record := seal(name, append(unsealed(), w.data...))
 		ops = append(ops, storage.SetOperation(name, record))
-		taken.bytes = int64(len(record))
-		size += taken.bytes
-		shots = append(shots, taken)
+		job.bytes = int64(len(record))
+		size += job.bytes
+		jobs = append(jobs, job)
 	}
 	if len(ops) > 0 {
-		if s.batch(ctx, ops) != nil {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.miss(groups[:n])
-			return n, false
+		err = s.write(ctx, ops)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range jobs {
+		s.finish(&jobs[i], err)
+	}
+	return n, err
+}
+
+// newJob returns the job of writing a snapshot of a rank. It covers the journal so far,
+// since an entry is in the index before it is written.
+func (s *Store) newJob(rank boundary.RankKey) (snapshotJob, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	stored, ok := s.ranks[rank]
+	if !ok {
+		return snapshotJob{}, false
+	}
+	if stored.snapshot == 0 {
+		// It stays the rank's if the job fails, so that there is never a second snapshot: one
+		// that has failed may have been written.
+		s.snapshots++
+		stored.snapshot = s.snapshots
+	}
+	stored.dirty = false
+	return snapshotJob{rank: stored.rank, registration: stored.registration, number: stored.snapshot, through: s.last}, true
+}
+
+// finish updates the contents after a job. It is called with mu held.
+func (s *Store) finish(job *snapshotJob, err error) {
+	stored, ok := s.ranks[job.rank]
+	switch {
+	case !ok || stored.snapshot != job.number: // it has been forgotten meanwhile
+		s.cleanup = append(s.cleanup, storage.DeleteOperation(key(snapshotPrefix, job.number)))
+	case err != nil:
+		stored.dirty = true
+	default:
+		s.snapshotBytes += job.bytes - stored.bytes
+		stored.bytes = job.bytes
+		if stored.lastRecord <= job.through {
+			stored.lastRecord = 0
 		}
 	}
+}
+
+// truncateJournal deletes the records of the journal up to number until, which are bytes
+// long in all.
+func (s *Store) truncateJournal(ctx context.Context, until uint64, bytes int64) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, taken := range shots {
-		s.landed(&taken)
-	}
-	return n, true
-}
-
-// shoot gets ready for a snapshot of a group: it is as of the last record of the
-// journal, since what is written has been taken into the index before.
-func (s *Store) shoot(group boundary.RankKey) (shot, Registration, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	g, ok := s.groups[group]
-	if !ok {
-		return shot{}, Registration{}, false
-	}
-	number := g.snapshot
-	if number == 0 {
-		s.snapshots++
-		number = s.snapshots
-	}
-	g.missing = false
-	return shot{group: group, snapshot: number, through: s.last}, g.introduction, true
-}
-
-// landed takes note of a snapshot that has been written. The caller holds mu.
-func (s *Store) landed(taken *shot) {
-	g, ok := s.groups[taken.group]
-	if !ok { // it has been forgotten meanwhile
-		s.deletes = append(s.deletes, key(snapshotPrefix, taken.snapshot))
-		return
-	}
-	s.snapshotBytes += taken.bytes - g.bytes
-	g.snapshot, g.bytes = taken.snapshot, taken.bytes
-	if g.until <= taken.through {
-		g.until = 0
-	}
-}
-
-// cut lets go of the journal up to a record, of so many bytes in all.
-func (s *Store) cut(ctx context.Context, until uint64, bytes int64) {
-	for first := s.firstRecord(); first <= until; {
+	first := s.first
+	s.mu.Unlock()
+	for first <= until {
 		var ops []*storage.Operation
 		for ; first <= until && len(ops) < batchOperations; first++ {
 			ops = append(ops, storage.DeleteOperation(key(journalPrefix, first)))
 		}
-		if s.batch(ctx, ops) != nil {
-			return
+		if err := s.write(ctx, ops); err != nil {
+			return err
 		}
 		s.mu.Lock()
 		s.first = first
@@ -142,10 +158,5 @@ func (s *Store) cut(ctx context.Context, until uint64, bytes int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.journalBytes -= bytes
-}
-
-func (s *Store) firstRecord() uint64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.first
+	return nil
 }

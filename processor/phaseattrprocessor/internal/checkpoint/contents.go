@@ -6,53 +6,63 @@ package checkpoint
 import (
 	"strings"
 
+	"go.opentelemetry.io/collector/extension/xextension/storage"
+
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
-// contents is what a storage holds.
+// contents describes what a storage holds.
 type contents struct {
-	// groups is what is stored of each group.
-	groups map[boundary.RankKey]*stored
-	// first and last are the numbers of the journal's records; snapshots the last one's.
+	ranks map[boundary.RankKey]*storedRank
+	// first and last are the numbers of the first and the last record of the journal;
+	// snapshots is the largest number of a snapshot.
 	first, last, snapshots uint64
-	// journalBytes and snapshotBytes are how long they are.
+	// journalBytes and snapshotBytes are the sizes of the records.
 	journalBytes, snapshotBytes int64
-	// deletes are the keys of the snapshots that are of no use any more.
-	deletes []string
+	// cleanup deletes and quarantines records, with the next write.
+	cleanup []*storage.Operation
 }
 
-// stored is what is stored of a group.
-type stored struct {
-	group        boundary.RankKey
-	introduction Registration
-	// snapshot is the number of the group's snapshot, 0 without one, bytes its length.
+// storedRank describes what a storage holds of a rank.
+type storedRank struct {
+	rank         boundary.RankKey
+	registration Registration
+	// snapshot is the number of the rank's snapshot, 0 without one, bytes its size. The
+	// snapshot may not have been written yet.
 	snapshot uint64
 	bytes    int64
-	// until is the last record of the journal about the group that its snapshot is not
-	// as of; 0 when there is none.
-	until uint64
-	// missing is true when something of the group could not be written.
-	missing bool
+	// lastRecord is the number of the last record of the journal about the rank that its
+	// snapshot does not cover; 0 when there is none.
+	lastRecord uint64
+	// dirty is true while the storage lacks something of the rank.
+	dirty bool
 }
 
-func newContents() contents { return contents{groups: map[boundary.RankKey]*stored{}} }
+func newContents() contents { return contents{ranks: map[boundary.RankKey]*storedRank{}} }
 
-// stored returns what is stored of a group.
-func (c *contents) stored(group boundary.RankKey) *stored {
-	g, ok := c.groups[group]
+// stored returns the description of a rank, which it adds if necessary.
+func (c *contents) stored(rank boundary.RankKey) *storedRank {
+	stored, ok := c.ranks[rank]
 	if !ok {
-		group.Session = strings.Clone(group.Session) // it may be part of a larger text
-		g = &stored{group: group}
-		c.groups[group] = g
+		rank.Session = strings.Clone(rank.Session) // it may be part of a larger text
+		stored = &storedRank{rank: rank}
+		c.ranks[rank] = stored
 	}
-	return g
+	return stored
 }
 
-// remove lets go of what is stored of a group.
-func (c *contents) remove(group boundary.RankKey) {
-	if g, ok := c.groups[group]; ok && g.snapshot != 0 {
-		c.deletes = append(c.deletes, key(snapshotPrefix, g.snapshot))
-		c.snapshotBytes -= g.bytes
+// markDirty marks a rank, unless it has been removed.
+func (c *contents) markDirty(rank boundary.RankKey) {
+	if stored, ok := c.ranks[rank]; ok {
+		stored.dirty = true
 	}
-	delete(c.groups, group)
+}
+
+// remove removes a rank and its snapshot.
+func (c *contents) remove(rank boundary.RankKey) {
+	if stored, ok := c.ranks[rank]; ok && stored.snapshot != 0 {
+		c.cleanup = append(c.cleanup, storage.DeleteOperation(key(snapshotPrefix, stored.snapshot)))
+		c.snapshotBytes -= stored.bytes
+	}
+	delete(c.ranks, rank)
 }

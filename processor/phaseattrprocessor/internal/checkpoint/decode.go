@@ -5,7 +5,6 @@ package checkpoint
 
 import (
 	"encoding/binary"
-	"errors"
 	"math"
 	"time"
 
@@ -14,10 +13,8 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/replay"
 )
 
-var errMalformed = errors.New("malformed")
-
-// reader reads what a writer wrote. After the first error, which it keeps, all it
-// reads is zero.
+// reader reads what a writer has written. After an error, which it keeps, all values are
+// zero.
 type reader struct {
 	data  []byte
 	err   error
@@ -28,14 +25,14 @@ type reader struct {
 
 func newReader(data []byte) *reader { return &reader{data: data} }
 
-// done tells whether there is no more to read.
+// done reports whether there is nothing left to read.
 func (r *reader) done() bool { return r.err != nil || len(r.data) == 0 }
 
 func (r *reader) fail() {
 	r.err, r.data = errMalformed, nil
 }
 
-// bytes reads the next n bytes. They are the payload's own.
+// bytes returns the next n bytes, as part of the payload.
 func (r *reader) bytes(n int) []byte {
 	if n > len(r.data) {
 		r.fail()
@@ -58,7 +55,7 @@ func (r *reader) bool() bool { return r.byte() != 0 }
 func (r *reader) uint() uint64 { return varint(r, binary.Uvarint) }
 func (r *reader) int() int64   { return varint(r, binary.Varint) }
 
-// varint reads a number of a varying length.
+// varint reads a number with a decoder of the standard library.
 func varint[N uint64 | int64](r *reader, decode func([]byte) (N, int)) N {
 	n, length := decode(r.data)
 	if length <= 0 {
@@ -69,7 +66,8 @@ func varint[N uint64 | int64](r *reader, decode func([]byte) (N, int)) N {
 	return n
 }
 
-// count reads how many things follow, each of a byte at least.
+// count reads the number of values that follow. Each takes a byte at least, so that a
+// damaged number allocates no more than the payload is long.
 func (r *reader) count() int {
 	n := r.uint()
 	if n > uint64(len(r.data)) {
@@ -86,13 +84,12 @@ func (r *reader) at() int64 {
 
 func (r *reader) raw() string { return string(r.bytes(r.count())) }
 
-// recall returns the value that was read before at the position that follows, or what
-// read reads.
+// recall returns the value at the position that follows among those that have been read,
+// or a new one from read.
 func recall[V any](r *reader, seen *[]V, read func() V) V {
 	position := r.uint()
 	switch {
 	case position == 0:
-		// What is read may be made of others of its kind.
 		value := read()
 		*seen = append(*seen, value)
 		return value
@@ -119,20 +116,20 @@ func (r *reader) path() boundary.Path {
 // id reads a scope ID.
 func (r *reader) id() string {
 	shared := r.uint()
-	if shared > uint64(len(r.last)) {
+	if shared > uint64(len(r.lastID)) {
 		r.fail()
 		return ""
 	}
-	r.last = r.last[:shared] + r.raw()
-	return r.last
+	r.lastID = r.lastID[:shared] + r.raw()
+	return r.lastID
 }
 
-// onThread reads which thread it is about from now on.
-func (r *reader) onThread() {
+// switchThread reads the thread of this and the following boundaries.
+func (r *reader) switchThread() {
 	position := r.uint()
 	switch {
 	case position == 0:
-		r.meet(r.int(), r.raw())
+		r.addThread(r.int(), r.raw())
 	case position <= uint64(len(r.threads)):
 		r.thread = int(position) - 1 //nolint:gosec // it is one of them
 	default:
@@ -140,44 +137,44 @@ func (r *reader) onThread() {
 	}
 }
 
-func (r *reader) group() boundary.RankKey { return boundary.RankKey{Session: r.text(), Rank: r.int()} }
+func (r *reader) rank() boundary.RankKey { return boundary.RankKey{Session: r.text(), Rank: r.int()} }
 
-func (r *reader) introduction() Registration {
-	in := Registration{order: r.uint(), At: r.at(), Claim: r.text()}
+func (r *reader) registration() Registration {
+	registration := Registration{order: r.uint(), At: r.at(), Claim: r.text()}
 	for range r.count() {
-		in.Identity = append(in.Identity, association.FieldText{Field: r.text(), Text: r.text()})
+		registration.Identity = append(registration.Identity, association.FieldText{Field: r.text(), Text: r.text()})
 	}
-	return in
+	return registration
 }
 
-// boundary reads a boundary that begins with this byte.
-func (r *reader) boundary(is byte) boundary.Boundary {
+// boundary reads a boundary after its flags.
+func (r *reader) boundary(flags byte) boundary.Boundary {
 	b := boundary.Boundary{Time: r.at()}
 	r.sequence++
-	if is&inSequence == 0 {
+	if flags&inSequence == 0 {
 		r.sequence += r.int()
 	}
 	b.Sequence = r.sequence
-	if is&sameThread == 0 {
-		r.onThread()
+	if flags&sameThread == 0 {
+		r.switchThread()
 	}
-	if is&isBoundary == 0 || len(r.threads) == 0 {
+	if flags&isBoundary == 0 || len(r.threads) == 0 {
 		r.fail()
 		return b
 	}
 	t := &r.threads[r.thread]
 	var s scope
 	switch innermost := t.innermost(); {
-	case is&inPlace == 0:
+	case flags&inPlace == 0:
 		s.parent = r.id()
-		r.rest(is, &s)
-	case is&isExit == 0:
+		r.rest(flags, &s)
+	case flags&isExit == 0:
 		s.parent = innermost.id
-		r.rest(is, &s)
+		r.rest(flags, &s)
 	default:
 		s = *innermost
 	}
-	if is&isExit == 0 {
+	if flags&isExit == 0 {
 		t.entered(&s)
 	} else {
 		b.Action = boundary.Exit
@@ -191,10 +188,10 @@ func (r *reader) boundary(is byte) boundary.Boundary {
 	return b
 }
 
-// rest reads all of a scope but its parent.
-func (r *reader) rest(is byte, s *scope) {
+// rest reads a scope without its parent.
+func (r *reader) rest(flags byte, s *scope) {
 	s.id, s.path = r.id(), r.path()
-	if is&isPlain == 0 {
+	if flags&isPlain == 0 {
 		s.attributes = r.attributes()
 	}
 }
@@ -221,11 +218,11 @@ func (r *reader) value() any {
 	return nil
 }
 
-// snapshot reads what the writer's wrote.
-func (r *reader) snapshot() (through uint64, in Registration, s replay.Snapshot) {
+// snapshot reads a snapshot, which must be all that is left.
+func (r *reader) snapshot() (through uint64, registration Registration, s replay.Snapshot) {
 	through = r.uint()
-	s.Rank = r.group()
-	in = r.introduction()
+	s.Rank = r.rank()
+	registration = r.registration()
 	s.LastArrival = time.Unix(0, r.int())
 	c := &s.Clock
 	for _, n := range [...]*int64{&c.Began, &c.Now, &c.Rival, &c.Evicted, &c.LastEnter, &c.MaxSequence, &c.Stopped, &c.Succeeded} {
@@ -246,5 +243,5 @@ func (r *reader) snapshot() (through uint64, in Registration, s replay.Snapshot)
 	if len(r.data) > 0 {
 		r.fail()
 	}
-	return through, in, s
+	return through, registration, s
 }

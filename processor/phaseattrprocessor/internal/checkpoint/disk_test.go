@@ -8,22 +8,29 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"strings"
 	"sync"
 
 	"go.opentelemetry.io/collector/extension/xextension/storage"
 )
 
-// disk is a storage extension's directory: it outlives the stores that use it.
+// disk is the directory of a storage extension: it outlives the stores that use it.
 type disk struct {
 	mu    sync.Mutex
 	files map[string]map[string][]byte
-	// fails and panics say what the next calls do; full, that it takes nothing more.
-	fails, panics, full bool
+	// open is the number of clients that have not been closed.
+	open int
+	// fails makes all calls fail, full those that write.
+	fails, full bool
+	// hang, unless nil, has the calls that it returns true for block until release is
+	// closed, whatever their context says.
+	hang    func(call, file string) bool
+	release chan struct{}
 }
 
 func newDisk() *disk { return &disk{files: map[string]map[string][]byte{}} }
 
-// left is what a killed process leaves.
+// left returns the disk as a process leaves it that is killed now.
 func (d *disk) left() *disk {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -34,38 +41,81 @@ func (d *disk) left() *disk {
 	return left
 }
 
-func (d *disk) set(fails, panics bool) {
+// set sets whether calls, or those that write, fail.
+func (d *disk) set(fails, full bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.fails, d.panics, d.full = fails, panics, false
+	d.fails, d.full = fails, full
 }
 
-func (d *disk) open(_ context.Context, name string) (storage.Client, error) {
+// block makes calls hang until the function that it returns is called. It may be called
+// again before that: each function releases the calls since.
+func (d *disk) block(hang func(call, file string) bool) (release func()) {
 	d.mu.Lock()
+	defer d.mu.Unlock()
+	released := make(chan struct{})
+	d.hang, d.release = hang, released
+	return func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if d.release == released {
+			d.hang = nil
+		}
+		close(released)
+	}
+}
+
+// clients returns the number of open clients.
+func (d *disk) clients() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.open
+}
+
+// enter begins a call; it returns with mu held.
+func (d *disk) enter(call, file string) {
+	d.mu.Lock()
+	if d.hang != nil && d.hang(call, file) {
+		release := d.release
+		d.mu.Unlock()
+		<-release
+		d.mu.Lock()
+	}
+}
+
+func (d *disk) getClient(_ context.Context, name string) (storage.Client, error) {
+	d.enter("open", name)
 	defer d.mu.Unlock()
 	if d.files[name] == nil {
 		d.files[name] = map[string][]byte{}
 	}
-	return &file{d, d.files[name]}, nil
+	d.open++
+	return &file{d, name, d.files[name]}, nil
+}
+
+// records returns the entries of all generations under a prefix.
+func (d *disk) records(prefix string) map[string][]byte {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	found := map[string][]byte{}
+	for name, file := range d.files {
+		for key, value := range file {
+			if name != ledgerName && strings.HasPrefix(key, prefix) {
+				found[key] = value
+			}
+		}
+	}
+	return found
 }
 
 // file is a storage client on a disk.
 type file struct {
 	disk    *disk
+	name    string
 	entries map[string][]byte
 }
 
-var errDisk = errors.New("disk full")
-
-func (f *file) check() error {
-	switch {
-	case f.disk.panics:
-		panic("page 7: unexpected")
-	case f.disk.fails:
-		return errDisk
-	}
-	return nil
-}
+var errDisk = errors.New("disk failure")
 
 func (f *file) Get(ctx context.Context, key string) ([]byte, error) {
 	op := storage.GetOperation(key)
@@ -82,10 +132,10 @@ func (f *file) Delete(ctx context.Context, key string) error {
 }
 
 func (f *file) Batch(_ context.Context, ops ...*storage.Operation) error {
-	f.disk.mu.Lock()
+	f.disk.enter("batch", f.name)
 	defer f.disk.mu.Unlock()
-	if err := f.check(); err != nil {
-		return err
+	if f.disk.fails {
+		return errDisk
 	}
 	for _, op := range ops {
 		if f.disk.full && op.Type != storage.Get {
@@ -104,10 +154,10 @@ func (f *file) Batch(_ context.Context, ops ...*storage.Operation) error {
 }
 
 func (f *file) Walk(_ context.Context, fn storage.WalkFunc) error {
-	f.disk.mu.Lock()
+	f.disk.enter("walk", f.name)
 	defer f.disk.mu.Unlock()
-	if err := f.check(); err != nil {
-		return err
+	if f.disk.fails {
+		return errDisk
 	}
 	for key, value := range f.entries {
 		if _, err := fn(key, value); err != nil {
@@ -117,4 +167,9 @@ func (f *file) Walk(_ context.Context, fn storage.WalkFunc) error {
 	return nil
 }
 
-func (*file) Close(context.Context) error { return nil }
+func (f *file) Close(context.Context) error {
+	f.disk.enter("close", f.name)
+	defer f.disk.mu.Unlock()
+	f.disk.open--
+	return nil
+}

@@ -11,10 +11,10 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/replay"
 )
 
-// writer appends values to a payload. Numbers are varints; times and sequence numbers
-// are written as what they are more than the last ones, scope IDs by what they differ in
-// from the last one; a text, a path or a thread that was there before is written as its
-// position among those.
+// writer appends values to a payload. Numbers are varints; times and sequence numbers are
+// differences from the previous ones; a scope ID is written without the prefix that it
+// shares with the previous one; a text, a path or a thread that has been written before is
+// its position among those.
 type writer struct {
 	data      []byte
 	texts     map[string]uint64
@@ -36,7 +36,7 @@ func (w *writer) reset() {
 	clear(w.texts)
 	clear(w.paths)
 	clear(w.positions)
-	w.forget()
+	w.history.reset()
 	w.data = w.data[:0]
 }
 
@@ -55,7 +55,8 @@ func (w *writer) bool(b bool) {
 	}
 }
 
-// known writes the position of a value that was written before, from 1, or 0.
+// known writes the position of a value that has been written before, counted from 1, or 0
+// for a new one. It reports whether the value is known.
 func known[K comparable](w *writer, seen map[K]uint64, value K) bool {
 	position, ok := seen[value]
 	if !ok {
@@ -82,16 +83,16 @@ func (w *writer) path(p boundary.Path) {
 	}
 }
 
-// id writes a scope ID, which often begins as the last one does.
+// id writes a scope ID, which often begins like the previous one.
 func (w *writer) id(id string) {
-	shared := sharedBytes(id, w.last)
-	w.last = id
+	shared := commonPrefix(id, w.lastID)
+	w.lastID = id
 	w.count(shared)
 	w.raw(id[shared:])
 }
 
-// sharedBytes is how many bytes two texts begin with alike.
-func sharedBytes(a, b string) int {
+// commonPrefix returns the length of the prefix that two texts share, in bytes.
+func commonPrefix(a, b string) int {
 	n := 0
 	for n < min(len(a), len(b)) && a[n] == b[n] {
 		n++
@@ -99,8 +100,8 @@ func sharedBytes(a, b string) int {
 	return n
 }
 
-// onThread writes which thread it is about from now on.
-func (w *writer) onThread(id int64, name string) {
+// switchTo writes the thread of this and the following boundaries.
+func (w *writer) switchTo(id int64, name string) {
 	position := w.positions[threadKey{id, name}]
 	w.uint(position)
 	if position > 0 {
@@ -109,94 +110,94 @@ func (w *writer) onThread(id int64, name string) {
 	}
 	w.int(id)
 	w.raw(name)
-	w.meet(id, name)
+	w.addThread(id, name)
 	w.positions[threadKey{id, name}] = uint64(len(w.threads))
 }
 
-func (w *writer) group(g boundary.RankKey) {
-	w.text(g.Session)
-	w.int(g.Rank)
+func (w *writer) rank(rank boundary.RankKey) {
+	w.text(rank.Session)
+	w.int(rank.Rank)
 }
 
-func (w *writer) introduction(in *Registration) {
-	w.uint(in.order)
-	w.at(in.At)
-	w.text(in.Claim)
-	w.count(len(in.Identity))
-	for _, value := range in.Identity {
+func (w *writer) registration(r *Registration) {
+	w.uint(r.order)
+	w.at(r.At)
+	w.text(r.Claim)
+	w.count(len(r.Identity))
+	for _, value := range r.Identity {
 		w.text(value.Field)
 		w.text(value.Text)
 	}
 }
 
-// A boundary begins with what it is, and with what of it is as usual, which is not
-// written.
+// A boundary begins with a byte of these flags. Most say that a field has the expected
+// value and is not written.
 const (
 	isBoundary byte = 0x80 >> iota
 	isExit
-	// sameThread: it is of the last one's thread.
+	// sameThread: it is of the previous one's thread.
 	sameThread
-	// inSequence: its number follows the last one's.
+	// inSequence: its sequence number follows the previous one's.
 	inSequence
-	// inPlace: it leaves the innermost scope, or enters one that is in it.
+	// inPlace: it leaves the innermost scope or enters a child of it.
 	inPlace
-	// isPlain: it has no attributes.
+	// isPlain: its scope has no attributes.
 	isPlain
 )
 
-// boundary writes all of a boundary but its name, which nobody reads.
+// boundary writes a boundary without its name, which is not used.
 func (w *writer) boundary(b *boundary.Boundary) {
 	at := len(w.data)
 	w.byte(0)
-	is := isBoundary
+	flags := isBoundary
 	w.at(b.Time)
 	w.sequence++
 	if b.Sequence == w.sequence {
-		is |= inSequence
+		flags |= inSequence
 	} else {
 		w.int(b.Sequence - w.sequence)
 		w.sequence = b.Sequence
 	}
 	if len(w.threads) > 0 && w.threads[w.thread].id == b.ThreadID && w.threads[w.thread].name == b.ThreadName {
-		is |= sameThread
+		flags |= sameThread
 	} else {
-		w.onThread(b.ThreadID, b.ThreadName)
+		w.switchTo(b.ThreadID, b.ThreadName)
 	}
 	t := &w.threads[w.thread]
 	s := scope{b.ScopeID, b.ParentScopeID, b.Path, b.Attributes}
 	if b.Action == boundary.Exit {
-		is |= isExit | w.left(t, &s)
+		flags |= isExit | w.left(t, &s)
 	} else {
-		is |= w.entered(t, &s)
+		flags |= w.entered(t, &s)
 	}
-	w.data[at] = is
+	w.data[at] = flags
 }
 
-// entered writes a scope that was entered.
-func (w *writer) entered(t *thread, s *scope) (is byte) {
+// entered writes the scope of an enter and returns the flags that apply.
+func (w *writer) entered(t *thread, s *scope) (flags byte) {
 	if s.parent == t.innermost().id {
-		is = inPlace
+		flags = inPlace
 	} else {
 		w.id(s.parent)
 	}
 	t.entered(s)
-	return is | w.rest(s)
+	return flags | w.rest(s)
 }
 
-// left writes a scope that was left.
-func (w *writer) left(t *thread, s *scope) (is byte) {
+// left writes the scope of an exit and returns the flags that apply.
+func (w *writer) left(t *thread, s *scope) (flags byte) {
 	if s.equal(t.innermost()) {
-		is = inPlace
+		flags = inPlace
 	} else {
 		w.id(s.parent)
-		is = w.rest(s)
+		flags = w.rest(s)
 	}
 	t.left(s)
-	return is
+	return flags
 }
 
-// rest writes all of a scope but its parent.
-func (w *writer) rest(s *scope) (is byte) {
+// rest writes a scope without its parent and returns the flags that apply.
+func (w *writer) rest(s *scope) (flags byte) {
 	w.id(s.id)
 	w.path(s.path)
 	if len(s.attributes) == 0 {
@@ -239,11 +240,11 @@ func (w *writer) value(value any) {
 	}
 }
 
-// snapshot writes a group as it is after record through of the journal.
-func (w *writer) snapshot(through uint64, in *Registration, s *replay.Snapshot) {
+// snapshot writes a rank as it is after record through of the journal.
+func (w *writer) snapshot(through uint64, registration *Registration, s *replay.Snapshot) {
 	w.uint(through)
-	w.group(s.Rank)
-	w.introduction(in)
+	w.rank(s.Rank)
+	w.registration(registration)
 	w.int(s.LastArrival.UnixNano())
 	c := &s.Clock
 	for _, n := range [...]int64{c.Began, c.Now, c.Rival, c.Evicted, c.LastEnter, c.MaxSequence, c.Stopped, c.Succeeded} {

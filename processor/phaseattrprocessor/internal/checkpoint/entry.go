@@ -12,94 +12,105 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
-// Registration is what is known of a group apart from its events: the process that
-// it is of, and where it is.
+// Registration is what is known of a rank apart from its events: its process, and where
+// it runs.
 type Registration struct {
-	// At is the time of the group's first event to come.
+	// At is the time of the rank's first event to arrive, in nanoseconds since the Unix
+	// epoch.
 	At int64
 	// Claim is the process's; empty when it is not known.
-	Claim     string
+	Claim    string
 	Identity association.Identity
-	// order ranks the introductions: it tells a group from one of its name that has been
-	// forgotten. 0 is that of a group that has not been introduced.
+	// order numbers the registrations from 1: it tells a rank from a forgotten one of the
+	// same key. It is 0 for a rank that has not been registered.
 	order uint64
 }
 
-// The kinds of what an entry holds, beside boundaries.
+// The kinds of items of an entry, beside boundaries.
 const (
-	kindGroup byte = iota + 1 // what follows is of another group
-	kindBegin
+	kindRank byte = iota + 1 // the following items are about another rank
+	kindRegistration
 	kindEvent
 	kindStop
-	kindForget
+	kindForgotten
 )
 
-// Entry is what one call brought to the index, for the journal. It is for one
-// goroutine. A nil Entry takes note of nothing.
+// Entry is what one call adds to the index, for the journal. It must not be used
+// concurrently. A nil Entry records nothing.
 type Entry struct {
-	writer *writer
-	group  boundary.RankKey
-	// introductions counts those of all groups.
-	introductions *atomic.Uint64
-	// groups are those that the entry is about, began the introductions in it.
-	groups []boundary.RankKey
-	began  map[boundary.RankKey]Registration
+	writer        *writer
+	registrations *atomic.Uint64 // the Store's
+	// rank is that of the last item, ranks are those of all, with repetitions; registered
+	// holds the registrations among the items.
+	rank       boundary.RankKey
+	ranks      []boundary.RankKey
+	registered map[boundary.RankKey]Registration
 }
 
-func newEntry(introductions *atomic.Uint64) *Entry {
-	return &Entry{writer: newWriter(), introductions: introductions, began: map[boundary.RankKey]Registration{}}
+func newEntry(registrations *atomic.Uint64) *Entry {
+	return &Entry{writer: newWriter(), registrations: registrations, registered: map[boundary.RankKey]Registration{}}
 }
 
-// reset empties the entry, and lets go of the texts of its groups.
+// reset empties the entry. It keeps no text alive.
 func (e *Entry) reset() {
 	e.writer.reset()
-	clear(e.groups)
-	e.group, e.groups = boundary.RankKey{}, e.groups[:0]
-	clear(e.began)
+	clear(e.ranks)
+	e.rank, e.ranks = boundary.RankKey{}, e.ranks[:0]
+	clear(e.registered)
 }
 
-func (e *Entry) of(group boundary.RankKey) {
-	if len(e.groups) > 0 && group == e.group {
+// about writes which rank the next item is about.
+func (e *Entry) about(rank boundary.RankKey) {
+	if len(e.ranks) > 0 && rank == e.rank {
 		return
 	}
-	e.group = group
-	e.groups = append(e.groups, group)
-	e.writer.byte(kindGroup)
-	e.writer.group(group)
+	e.rank = rank
+	e.ranks = append(e.ranks, rank)
+	e.writer.byte(kindRank)
+	e.writer.rank(rank)
 }
 
-// Registered takes note of a group that was introduced to the index.
-func (e *Entry) Registered(group boundary.RankKey, in *Registration) {
+// Registered records that a rank was registered in the index.
+func (e *Entry) Registered(rank boundary.RankKey, registration *Registration) {
 	if e == nil {
 		return
 	}
-	e.of(group)
-	in.order = e.introductions.Add(1)
-	e.began[group] = *in
-	e.writer.byte(kindBegin)
-	e.writer.introduction(in)
+	e.about(rank)
+	registration.order = e.registrations.Add(1)
+	e.registered[rank] = *registration
+	e.writer.byte(kindRegistration)
+	e.writer.registration(registration)
 }
 
-// Observed takes note of an event of a group that is no boundary.
-func (e *Entry) Observed(group boundary.RankKey, at int64, stop bool) {
+// Observed records an event of a rank that is not a boundary, at a time in nanoseconds
+// since the Unix epoch. A stop ends the session.
+func (e *Entry) Observed(rank boundary.RankKey, at int64, stop bool) {
 	if e == nil {
 		return
 	}
-	e.of(group)
-	e.writer.byte(kindEvent)
+	e.about(rank)
+	kind := kindEvent
 	if stop {
-		e.writer.data[len(e.writer.data)-1] = kindStop
+		kind = kindStop
 	}
+	e.writer.byte(kind)
 	e.writer.at(at)
 }
 
-// Added takes note of a boundary.
-func (e *Entry) Added(group boundary.RankKey, b *boundary.Boundary) {
+// Added records a boundary.
+func (e *Entry) Added(rank boundary.RankKey, b *boundary.Boundary) {
 	if e == nil {
 		return
 	}
-	e.of(group)
+	e.about(rank)
 	e.writer.boundary(b)
+}
+
+// forgotten records that a rank was forgotten after a registration.
+func (e *Entry) forgotten(rank boundary.RankKey, order uint64) {
+	e.about(rank)
+	e.writer.byte(kindForgotten)
+	e.writer.uint(order)
 }
 
 // appendTo appends the entry to the payload of a record.
@@ -107,11 +118,4 @@ func (e *Entry) appendTo(record []byte) []byte {
 	size := len(e.writer.data)
 	record = slices.Grow(record, binary.MaxVarintLen32+size)
 	return append(binary.AppendUvarint(record, uint64(size)), e.writer.data...)
-}
-
-// forgot takes note of a group that is not known any more, by its introduction.
-func (e *Entry) forgot(group boundary.RankKey, order uint64) {
-	e.of(group)
-	e.writer.byte(kindForget)
-	e.writer.uint(order)
 }

@@ -9,13 +9,14 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
-// history is what a writer and its reader both know of the boundaries so far. What it
-// tells of the next one need not be written.
+// history is what a writer and its reader both know of the boundaries so far. Fields of the
+// next one that follow from it are not written.
 type history struct {
 	time, sequence int64
-	// last is the last scope ID that was written.
-	last string
-	// threads are those that there have been, in their order; thread is the last one.
+	// lastID is the scope ID written last.
+	lastID string
+	// threads are in the order in which they were first seen; thread is the index of the
+	// current one.
 	threads []thread
 	thread  int
 }
@@ -24,13 +25,14 @@ type history struct {
 type thread struct {
 	id   int64
 	name string
-	// open are the scopes that were entered and not left. Around them is the parent of
-	// the last one; only its ID is known.
-	open   []scope
-	around scope
+	// open holds the scopes that have been entered and not left, the innermost last.
+	open []scope
+	// outer stands for the scope around them: only the ID is known, as that of the last
+	// boundary's parent.
+	outer scope
 }
 
-// scope is what an enter and its exit have in common.
+// scope holds the fields that an enter and its exit have in common.
 type scope struct {
 	id, parent string
 	path       boundary.Path
@@ -41,15 +43,15 @@ func (s *scope) equal(t *scope) bool {
 	return s.id == t.id && s.parent == t.parent && s.path == t.path && slices.Equal(s.attributes, t.attributes)
 }
 
-// meet takes note of a new thread.
-func (h *history) meet(id int64, name string) {
+// addThread adds a thread, the current one from now on.
+func (h *history) addThread(id int64, name string) {
 	h.thread = len(h.threads)
 	h.threads = slices.Grow(h.threads, 1)[:h.thread+1]
 	h.threads[h.thread].id, h.threads[h.thread].name = id, name
 }
 
-// forget begins anew. It holds on to no text.
-func (h *history) forget() {
+// reset empties the history, for reuse. It keeps no text alive.
+func (h *history) reset() {
 	for i := range h.threads {
 		open := h.threads[i].open
 		clear(open)
@@ -58,24 +60,24 @@ func (h *history) forget() {
 	*h = history{threads: h.threads[:0]}
 }
 
-// innermost is the scope that is likely to be left next, or to be what the next one is
-// entered in.
+// innermost returns the scope that is expected to be left next, or to be the parent of the
+// next one.
 func (t *thread) innermost() *scope {
 	if last := len(t.open) - 1; last >= 0 {
 		return &t.open[last]
 	}
-	return &t.around
+	return &t.outer
 }
 
-// entered takes note of a scope that was entered.
+// entered adds a scope.
 func (t *thread) entered(s *scope) {
-	t.around.id = s.parent
+	t.outer.id = s.parent
 	t.open = append(t.open, *s)
 }
 
-// left takes note of a scope that was left, as if it were the innermost.
+// left removes the innermost scope: s, if the boundaries are as expected.
 func (t *thread) left(s *scope) {
-	t.around.id = s.parent
+	t.outer.id = s.parent
 	if last := len(t.open) - 1; last >= 0 {
 		t.open[last] = scope{}
 		t.open = t.open[:last]

@@ -13,20 +13,25 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
-// forgotten is a group that was forgotten, by its introduction.
-type forgotten struct {
-	group boundary.RankKey
+// tombstone is a forgotten rank, and its last registration.
+type tombstone struct {
+	rank  boundary.RankKey
 	order uint64
 }
 
-// flight is one write to the journal, and those who wait for it.
-type flight struct {
+// pendingWrite is one write to the journal on behalf of all callers that came while the
+// one before it was being written.
+type pendingWrite struct {
 	record []byte // not sealed yet
-	groups []boundary.RankKey
-	flown  bool
+	ranks  []boundary.RankKey
+
+	// flushed is true once one of the callers has written it, with err as the result. The
+	// holder of the turn uses them.
+	flushed bool
+	err     error
 }
 
-// Entry returns an empty entry, for Write.
+// Entry returns an empty entry for Write.
 func (s *Store) Entry() *Entry {
 	if s == nil {
 		return nil
@@ -36,157 +41,167 @@ func (s *Store) Entry() *Entry {
 	return e
 }
 
-// done takes an entry back.
-func (s *Store) done(e *Entry) {
+// putBack makes an entry available to Entry again.
+func (s *Store) putBack(e *Entry) {
 	e.reset()
 	s.entries.Put(e)
 }
 
 // Write writes an entry to the journal, together with those of other callers. It
-// returns when it has been written, or cannot be. The entry is not to be used after.
+// returns when the entry has been written or has failed to be, callTimeout after it could
+// be tried at the latest. The entry must not be used afterwards.
 func (s *Store) Write(ctx context.Context, e *Entry) {
 	if s == nil || e == nil {
 		return
 	}
-	defer s.done(e)
-	if len(e.groups) == 0 {
+	defer s.putBack(e)
+	if len(e.ranks) == 0 {
 		return
 	}
-	if f := s.board(e); f != nil {
-		s.fly(ctx, f)
+	if pending := s.enqueue(e); pending != nil {
+		_ = s.flush(ctx, pending) // it has been reported
 	}
 }
 
-// Forget takes note of groups that the index has forgotten.
-func (s *Store) Forget(ctx context.Context, groups []boundary.RankKey) {
-	if s == nil {
+// Forget deletes ranks that the index has forgotten.
+func (s *Store) Forget(ctx context.Context, ranks []boundary.RankKey) {
+	if s == nil || len(ranks) == 0 {
 		return
 	}
 	s.mu.Lock()
-	for _, group := range groups {
-		// One that is back may have been written as such already: it stays.
-		if !s.options.Index.Has(group) {
-			s.drop(group)
+	for _, rank := range ranks {
+		// A rank that is back may have been written already: it stays.
+		if !s.options.Index.Has(rank) {
+			s.drop(rank)
 		}
 	}
-	var f *flight
-	if !s.broken {
-		f = s.nextFlight()
+	var pending *pendingWrite
+	if !s.degraded {
+		pending = s.nextWrite()
 	}
 	s.mu.Unlock()
-	if f != nil {
-		s.fly(ctx, f)
+	if pending != nil {
+		_ = s.flush(ctx, pending) // it has been reported
 	}
 }
 
-// drop lets go of a group, and has what is stored of it deleted with the next flight.
-// The caller holds mu.
-func (s *Store) drop(group boundary.RankKey) {
-	g, ok := s.groups[group]
+// drop removes a rank; the next write deletes what is stored of it. It is called with mu
+// held.
+func (s *Store) drop(rank boundary.RankKey) {
+	stored, ok := s.ranks[rank]
 	if !ok {
 		return
 	}
-	s.remove(group)
-	if g.snapshot != 0 || g.until != 0 {
-		s.forgotten = append(s.forgotten, forgotten{group, g.introduction.order})
+	s.remove(rank)
+	if stored.snapshot != 0 || stored.lastRecord != 0 {
+		s.tombstones = append(s.tombstones, tombstone{rank, stored.registration.order})
 	}
 }
 
-// board puts an entry on the next flight. It returns nil when none goes.
-func (s *Store) board(e *Entry) *flight {
+// enqueue adds an entry to the next write. It returns nil when there is none because the
+// store is degraded.
+func (s *Store) enqueue(e *Entry) *pendingWrite {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var f *flight
-	if !s.broken {
-		f = s.nextFlight()
-		f.record = e.appendTo(f.record)
+	var pending *pendingWrite
+	if !s.degraded {
+		pending = s.nextWrite()
+		pending.record = e.appendTo(pending.record)
 	}
-	for _, group := range e.groups {
-		g := s.stored(group)
-		if in, ok := e.began[group]; ok {
-			g.introduction = in
+	for _, rank := range e.ranks {
+		stored := s.stored(rank)
+		if registration, ok := e.registered[rank]; ok {
+			stored.registration = registration
 		}
-		if f == nil {
-			g.missing = true
+		if pending == nil {
+			stored.dirty = true
 		} else {
-			f.groups = append(f.groups, g.group)
+			pending.ranks = append(pending.ranks, stored.rank)
 		}
 	}
-	return f
+	return pending
 }
 
-// nextFlight is the one that can be boarded. The caller holds mu.
-func (s *Store) nextFlight() *flight {
-	if s.next == nil {
-		s.next = &flight{record: unsealed()}
+// nextWrite returns the write that can be added to. It is called with mu held.
+func (s *Store) nextWrite() *pendingWrite {
+	if s.pending == nil {
+		s.pending = &pendingWrite{record: unsealed()}
 	}
-	return s.next
+	return s.pending
 }
 
-// miss takes note of groups of which something is not written. The caller holds mu.
-func (s *Store) miss(groups []boundary.RankKey) {
-	for _, group := range groups {
-		if g, ok := s.groups[group]; ok {
-			g.missing = true
+// flush writes a pending write, unless another of its callers has done so, and returns
+// the result. The caller that writes it reports the error.
+func (s *Store) flush(ctx context.Context, pending *pendingWrite) error {
+	failed := false
+	err := s.withTurn(func() error {
+		if !pending.flushed {
+			pending.flushed, pending.err = true, s.writeRecord(ctx, pending)
+			failed = pending.err != nil
 		}
+		return pending.err
+	})
+	if failed {
+		s.failed(ctx, Write, err)
 	}
+	return err
 }
 
-// fly writes a flight, unless somebody who waited for it too has done so.
-func (s *Store) fly(ctx context.Context, f *flight) {
-	s.writing.Lock()
-	defer s.writing.Unlock()
-	if f.flown {
-		return
-	}
-	f.flown = true
+// writeRecord writes a record of the journal, after what is to be cleaned up. It is
+// called with the turn held.
+func (s *Store) writeRecord(ctx context.Context, pending *pendingWrite) error {
 	s.mu.Lock()
-	s.next = nil // nobody boards any more
-	last, forgotten, deletes := s.last+1, s.forgotten, s.deletes
-	s.forgotten, s.deletes = nil, nil
+	s.pending = nil
+	number, tombstones, ops := s.last+1, s.tombstones, s.cleanup
+	s.tombstones, s.cleanup = nil, nil
 	s.mu.Unlock()
-	if len(f.record) == headerBytes && len(forgotten) == 0 && len(deletes) == 0 {
-		return
-	}
 
-	name := key(journalPrefix, last)
-	// Who was forgotten may be back in the same record.
-	record := seal(name, slices.Insert(f.record, headerBytes, s.farewell(forgotten)...))
-	ops := make([]*storage.Operation, 0, 1+len(deletes))
-	ops = append(ops, storage.SetOperation(name, record))
-	for _, key := range deletes {
-		ops = append(ops, storage.DeleteOperation(key))
+	name := key(journalPrefix, number)
+	// A forgotten rank may be back in the same record.
+	record := slices.Insert(pending.record, headerBytes, s.encode(tombstones)...)
+	cleanup := len(ops)
+	if len(record) > headerBytes {
+		ops = append(ops, storage.SetOperation(name, seal(name, record)))
 	}
-	err := s.batch(ctx, ops)
+	if len(ops) == 0 {
+		return nil
+	}
+	err := s.client.batch(ctx, ops...)
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil {
-		s.forgotten, s.deletes = append(forgotten, s.forgotten...), append(deletes, s.deletes...)
-		s.miss(f.groups)
-		return
+		s.degraded = true
+		s.tombstones, s.cleanup = append(tombstones, s.tombstones...), append(ops[:cleanup:cleanup], s.cleanup...)
+		for _, rank := range pending.ranks {
+			s.markDirty(rank)
+		}
+		return err
 	}
-	s.last = last
-	s.journalBytes += int64(len(record))
-	for _, group := range f.groups {
-		if g, ok := s.groups[group]; ok {
-			g.until = last
+	if len(record) > headerBytes {
+		s.last = number
+		s.journalBytes += int64(len(record))
+	}
+	for _, rank := range pending.ranks {
+		if stored, ok := s.ranks[rank]; ok {
+			stored.lastRecord = number
 		}
 	}
-	if s.isLong() {
+	if s.compactionDue() {
 		s.wakeUp()
 	}
+	return nil
 }
 
-// farewell is an entry that says that groups have been forgotten.
-func (s *Store) farewell(groups []forgotten) []byte {
-	if len(groups) == 0 {
+// encode returns the part of a record that holds tombstones.
+func (s *Store) encode(tombstones []tombstone) []byte {
+	if len(tombstones) == 0 {
 		return nil
 	}
 	e := s.Entry()
-	defer s.done(e)
-	for _, g := range groups {
-		e.forgot(g.group, g.order)
+	defer s.putBack(e)
+	for _, t := range tombstones {
+		e.forgotten(t.rank, t.order)
 	}
 	return e.appendTo(nil)
 }

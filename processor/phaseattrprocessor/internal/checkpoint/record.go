@@ -8,63 +8,72 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"slices"
 	"strconv"
 	"strings"
 )
 
-// version is the format's. A record of another one is not read.
+// version is that of the format. A record of an older one is quarantined; a storage with
+// a record of a newer one is left alone.
 const version = 2
 
-// A record is a version, a checksum of its key and its payload, and the payload.
+// A record is a version, a checksum of its key and its payload, and the payload. That
+// holds for every version.
 const headerBytes = 1 + crc32.Size
 
-// The keys of the records: what they are and a number.
+// The prefixes of the keys of records; a number follows.
 const (
 	journalPrefix    = "journal/"
 	snapshotPrefix   = "group/"
-	unreadablePrefix = "unreadable/"
-	// proofKey is written to see whether the storage can be written.
-	proofKey = "proof"
+	quarantinePrefix = "unreadable/" // followed by the key that the record had
 )
 
 var (
-	errVersion  = errors.New("unknown version of the format")
-	errChecksum = errors.New("wrong checksum")
+	errMalformed = errors.New("malformed")
+	errVersion   = errors.New("unknown version of the format")
+	errChecksum  = errors.New("wrong checksum")
 )
 
-// key is that of a record by its number. Keys sort as their numbers do.
+// key returns the key of a record. Keys sort like their numbers.
 func key(prefix string, number uint64) string { return fmt.Sprintf("%s%016x", prefix, number) }
 
-// number is that of the record under a key.
+// number returns the number in the key of a record.
 func number(prefix, key string) (uint64, bool) {
 	digits, ok := strings.CutPrefix(key, prefix)
 	n, err := strconv.ParseUint(digits, 16, 64)
 	return n, ok && err == nil
 }
 
-// unsealed returns a record without a payload, which is to be appended to it.
+// unsealed returns a record to append the payload to.
 func unsealed() []byte { return make([]byte, headerBytes) }
 
-// seal fills in the header of a record, and returns it.
+// seal writes the header of a record and returns the record.
 func seal(key string, record []byte) []byte {
 	record[0] = version
 	binary.LittleEndian.PutUint32(record[1:], checksum(key, record[headerBytes:]))
 	return record
 }
 
-// unseal returns the payload of a record, which stays the record's own.
+// unseal returns the payload of a record, as part of it.
 func unseal(key string, record []byte) ([]byte, error) {
 	switch {
 	case len(record) < headerBytes:
 		return nil, errMalformed
 	case record[0] != version:
 		return nil, fmt.Errorf("%w (%d)", errVersion, record[0])
-	}
-	payload := record[headerBytes:]
-	if binary.LittleEndian.Uint32(record[1:]) != checksum(key, payload) {
+	case binary.LittleEndian.Uint32(record[1:]) != checksum(key, record[headerBytes:]):
 		return nil, errChecksum
 	}
-	return payload, nil
+	return record[headerBytes:], nil
+}
+
+// isNewer reports whether there is an undamaged record of a newer version.
+func isNewer(entries []entry) bool {
+	return slices.ContainsFunc(entries, func(e entry) bool {
+		return (strings.HasPrefix(e.key, journalPrefix) || strings.HasPrefix(e.key, snapshotPrefix)) &&
+			len(e.value) >= headerBytes && e.value[0] > version &&
+			binary.LittleEndian.Uint32(e.value[1:]) == checksum(e.key, e.value[headerBytes:])
+	})
 }
 
 func checksum(key string, payload []byte) uint32 {

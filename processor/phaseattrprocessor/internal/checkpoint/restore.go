@@ -6,7 +6,6 @@ package checkpoint
 import (
 	"cmp"
 	"context"
-	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -17,252 +16,163 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
-// maxUnreadable is how many records that cannot be read are kept aside.
-const maxUnreadable = 16
+// maxQuarantined bounds the records that cannot be read and are kept nevertheless.
+const maxQuarantined = 16
 
-var errNoWalk = errors.New("the storage cannot list what it holds")
-
-// restore opens the storage and puts back what it holds of groups that the index does
-// not know.
-func (s *Store) restore(ctx context.Context) error {
-	client, r, err := s.open(ctx)
+// restore opens the storage and restores the ranks that the index does not know. It reads
+// everything before it changes the index, so that it can be repeated when it fails. It is
+// called with the turn held.
+func (s *Store) restore(ctx context.Context) (r *restoration, err error) {
+	if s.ledger == nil {
+		if s.ledger, err = openLedger(ctx, &s.calls, s.options.Open); err != nil {
+			return nil, err
+		}
+	}
+	client, entries, err := s.ledger.open(ctx, s.options.Open)
 	if err != nil {
-		s.options.Failed(ctx, Open, 1, err)
-		return err
+		return nil, err
 	}
-	if r.unreadable > 0 {
-		s.options.Failed(ctx, Read, r.unreadable, r.cause)
-	}
+	r = newRestoration(s)
+	r.restore(entries)
+	s.client = client
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.client = client
-	for group, g := range s.groups { // what was stored elsewhere is not stored here
-		if _, ok := r.groups[group]; !ok {
-			r.groups[group] = &stored{group: group, introduction: g.introduction, missing: true}
+	for rank, stored := range s.ranks { // the storage lacks what came before it was open
+		if _, ok := r.ranks[rank]; !ok {
+			r.ranks[rank] = &storedRank{rank: rank, registration: stored.registration, dirty: true}
 		}
 	}
 	s.contents = r.contents
-	return nil
-}
-
-// open opens the storage and reads what it holds.
-func (s *Store) open(ctx context.Context) (client storage.Client, r *restoration, err error) {
-	if s.ledger == nil {
-		if s.ledger, err = openLedger(ctx, s.options.Open); err != nil {
-			return nil, nil, err
-		}
-	}
-	if s.isSpoiled() {
-		err = s.ledger.next(ctx)
-		if err != nil {
-			return nil, nil, err
-		}
-	}
-	if client, err = s.ledger.open(ctx, s.options.Open); err == nil {
-		err = guard(func() (err error) {
-			r, err = s.read(ctx, client)
-			return err
-		})
-	}
-	if err == nil {
-		err = s.prove(ctx, client)
-	}
-	switch {
-	case errors.Is(err, errSpoiled): // what it left locked stays so
-		err = errors.Join(err, s.ledger.next(ctx))
-	case err != nil && client != nil:
-		err = errors.Join(err, guard(func() error { return client.Close(ctx) }))
-	}
-	return client, r, err
-}
-
-// prove writes to the storage, which may end the process if its file is damaged. One
-// that cannot be written now may be later.
-func (s *Store) prove(ctx context.Context, client storage.Client) error {
-	err := guard(func() error { return client.Set(ctx, proofKey, nil) })
-	if errors.Is(err, errSpoiled) {
-		return err
-	}
-	if err = errors.Join(err, s.ledger.proven(ctx)); err != nil {
-		s.options.Failed(ctx, Write, 1, err)
-	}
-	return nil
-}
-
-// isSpoiled tells, once, whether the storage has panicked since it was opened.
-func (s *Store) isSpoiled() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	spoiled := s.spoiled
-	s.spoiled = false
-	return spoiled
-}
-
-// restoration is what comes of reading a storage.
-type restoration struct {
-	store  *Store
-	client storage.Client
-	// contents is what is stored of the groups that are put back; others are those that
-	// are not put back, if so.
-	contents
-	others map[boundary.RankKey]bool
-	// through is the record of the journal that a group's snapshot is as of, heard when
-	// the group's last event arrived.
-	through map[boundary.RankKey]uint64
-	heard   map[boundary.RankKey]time.Time
-	// aside are the keys of the records that are kept aside.
-	aside      []string
-	unreadable int
-	cause      error
-}
-
-func newRestoration(s *Store, client storage.Client) *restoration {
-	return &restoration{
-		store:    s,
-		client:   client,
-		contents: newContents(),
-		others:   map[boundary.RankKey]bool{},
-		through:  map[boundary.RankKey]uint64{},
-		heard:    map[boundary.RankKey]time.Time{},
-	}
-}
-
-func (s *Store) read(ctx context.Context, client storage.Client) (*restoration, error) {
-	walker, ok := client.(storage.Walker)
-	if !ok {
-		return nil, errNoWalk
-	}
-	r := newRestoration(s, client)
-	var journal, snapshots []string
-	err := walker.Walk(ctx, func(key string, _ []byte) ([]*storage.Operation, error) {
-		switch {
-		case strings.HasPrefix(key, journalPrefix):
-			journal = append(journal, strings.Clone(key))
-		case strings.HasPrefix(key, snapshotPrefix):
-			snapshots = append(snapshots, strings.Clone(key))
-		case strings.HasPrefix(key, unreadablePrefix):
-			r.aside = append(r.aside, strings.Clone(key))
-		}
-		return nil, nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	slices.Sort(snapshots)
-	slices.Sort(journal)
-	if err := r.each(ctx, snapshotPrefix, snapshots, r.snapshot); err != nil {
-		return nil, err
-	}
-	r.introduce()
-	if err := r.each(ctx, journalPrefix, journal, r.record); err != nil {
-		return nil, err
-	}
-	for group, at := range r.heard {
-		s.options.Index.SetLastArrival(group, at)
-	}
-	r.first = r.last + 1
-	if len(journal) > 0 {
-		if n, ok := number(journalPrefix, journal[0]); ok {
-			r.first = n
-		}
-	}
 	return r, nil
 }
 
-// introduce introduces the groups that are put back, in the order in which they came:
-// who comes later ends who has its seat.
-func (r *restoration) introduce() {
-	groups := slices.SortedFunc(maps.Keys(r.groups), func(a, b boundary.RankKey) int {
-		return cmp.Compare(r.groups[a].introduction.order, r.groups[b].introduction.order)
-	})
-	for _, group := range groups {
-		r.introduceOne(group, &r.groups[group].introduction)
+// restoration restores an index from the entries of a storage.
+type restoration struct {
+	store *Store
+	// contents describes what is stored of the ranks that are restored. skipped holds the
+	// other ranks of the journal: true when the index knew them before.
+	contents
+	skipped map[boundary.RankKey]bool
+	// through is the last record that a rank's snapshot covers, lastArrival when the rank's
+	// last event arrived.
+	through     map[boundary.RankKey]uint64
+	lastArrival map[boundary.RankKey]time.Time
+	// quarantined and unreadable count records; cause is the last one's error.
+	quarantined, unreadable int
+	cause                   error
+}
+
+func newRestoration(s *Store) *restoration {
+	return &restoration{
+		store:       s,
+		contents:    newContents(),
+		skipped:     map[boundary.RankKey]bool{},
+		through:     map[boundary.RankKey]uint64{},
+		lastArrival: map[boundary.RankKey]time.Time{},
 	}
 }
 
-func (r *restoration) introduceOne(group boundary.RankKey, in *Registration) {
-	if in.order == 0 { // its next event introduces it
-		return
+func (r *restoration) restore(entries []entry) {
+	slices.SortFunc(entries, func(a, b entry) int { return cmp.Compare(a.key, b.key) })
+	for i := range entries {
+		if strings.HasPrefix(entries[i].key, quarantinePrefix) {
+			r.quarantined++
+		}
 	}
-	if in.order > r.store.introductions.Load() {
-		r.store.introductions.Store(in.order)
+	r.each(entries, snapshotPrefix, &r.snapshots, r.snapshot)
+	r.registerAll()
+	r.each(entries, journalPrefix, &r.last, r.record)
+	if r.first == 0 {
+		r.first = r.last + 1
 	}
-	r.store.options.Register(group, in)
+	for rank, at := range r.lastArrival {
+		r.store.options.Index.SetLastArrival(rank, at)
+	}
 }
 
-// each reads the records under some keys. What cannot be read is set aside.
+// each reads the records under a prefix and sets the largest number. What cannot be read
+// is quarantined.
 func (r *restoration) each(
-	ctx context.Context, prefix string, keys []string, take func(key string, number uint64, payload []byte) error,
-) error {
-	const atATime = 64
-	for batch := range slices.Chunk(keys, atATime) {
-		ops := make([]*storage.Operation, len(batch))
-		for i, key := range batch {
-			ops[i] = storage.GetOperation(key)
+	entries []entry, prefix string, largest *uint64, read func(key string, number uint64, payload []byte) error,
+) {
+	for i := range entries {
+		e := &entries[i]
+		if !strings.HasPrefix(e.key, prefix) {
+			continue
 		}
-		if err := r.client.Batch(ctx, ops...); err != nil {
-			return err
+		n, ok := number(prefix, e.key)
+		if !ok {
+			r.quarantine(e, errMalformed)
+			continue
 		}
-		var moves []*storage.Operation
-		for _, op := range ops {
-			n, ok := number(prefix, op.Key)
-			payload, err := unseal(op.Key, op.Value)
-			switch {
-			case !ok:
-				err = errMalformed
-			case err == nil:
-				err = take(op.Key, n, payload)
-			}
-			if err != nil {
-				moves = append(moves, r.setAside(op, err)...)
-			}
+		*largest = max(*largest, n) // a damaged record has its number too
+		payload, err := unseal(e.key, e.value)
+		if err == nil {
+			err = read(e.key, n, payload)
 		}
-		if len(moves) > 0 {
-			if err := r.client.Batch(ctx, moves...); err != nil {
-				return err
-			}
+		if err != nil {
+			r.quarantine(e, err)
 		}
 	}
-	return nil
 }
 
-// setAside keeps a record that cannot be read for whoever wants to know why.
-func (r *restoration) setAside(op *storage.Operation, cause error) []*storage.Operation {
+// quarantine moves a record that cannot be read to where it can be examined.
+func (r *restoration) quarantine(e *entry, cause error) {
 	r.unreadable++
 	r.cause = cause
-	moves := []*storage.Operation{storage.DeleteOperation(op.Key)}
-	if len(r.aside) < maxUnreadable && op.Value != nil {
-		name := unreadablePrefix + op.Key
-		r.aside = append(r.aside, name)
-		moves = append(moves, storage.SetOperation(name, op.Value))
+	r.cleanup = append(r.cleanup, storage.DeleteOperation(e.key))
+	if r.quarantined < maxQuarantined && len(e.value) > 0 {
+		r.quarantined++
+		r.cleanup = append(r.cleanup, storage.SetOperation(quarantinePrefix+e.key, e.value))
 	}
-	return moves
 }
 
-// snapshot puts back a group.
+// registerAll registers the ranks of the snapshots in their original order, since a later
+// session ends an earlier one that has the same claim.
+func (r *restoration) registerAll() {
+	ranks := slices.SortedFunc(maps.Keys(r.ranks), func(a, b boundary.RankKey) int {
+		return cmp.Compare(r.ranks[a].registration.order, r.ranks[b].registration.order)
+	})
+	for _, rank := range ranks {
+		r.register(rank, &r.ranks[rank].registration)
+	}
+}
+
+func (r *restoration) register(rank boundary.RankKey, registration *Registration) {
+	if registration.order == 0 { // its next event registers it
+		return
+	}
+	if registration.order > r.store.registrations.Load() {
+		r.store.registrations.Store(registration.order)
+	}
+	r.store.options.Register(rank, registration)
+}
+
+// snapshot restores a rank from its snapshot.
 func (r *restoration) snapshot(name string, n uint64, payload []byte) error {
 	reader := newReader(payload)
-	through, in, snapshot := reader.snapshot()
+	through, registration, snapshot := reader.snapshot()
 	if reader.err != nil {
 		return reader.err
 	}
-	r.snapshots = max(r.snapshots, n)
 	r.last = max(r.last, through)
-	group := snapshot.Rank
+	rank := snapshot.Rank
 	if !r.store.options.Index.Restore(&snapshot) {
-		r.deletes = append(r.deletes, name)
+		r.cleanup = append(r.cleanup, storage.DeleteOperation(name))
 		return nil
 	}
 	size := int64(headerBytes + len(payload))
-	r.groups[group] = &stored{group: group, introduction: in, snapshot: n, bytes: size}
+	r.ranks[rank] = &storedRank{rank: rank, registration: registration, snapshot: n, bytes: size}
 	r.snapshotBytes += size
-	r.through[group] = through
+	r.through[rank] = through
 	return nil
 }
 
-// record takes in again what a record of the journal holds.
+// record repeats a record of the journal.
 func (r *restoration) record(_ string, n uint64, payload []byte) error {
-	r.last = max(r.last, n)
+	if r.first == 0 {
+		r.first = n
+	}
 	r.journalBytes += int64(headerBytes + len(payload))
 	record := newReader(payload)
 	for !record.done() {
@@ -275,40 +185,41 @@ func (r *restoration) record(_ string, n uint64, payload []byte) error {
 	return record.err
 }
 
+// entry repeats an entry of record n.
 func (r *restoration) entry(entry *reader, n uint64) {
-	heard := time.Unix(0, entry.int())
-	var group boundary.RankKey
-	takes := false
+	arrival := time.Unix(0, entry.int())
+	var rank boundary.RankKey
+	applies := false // to the rank
 	for !entry.done() {
 		kind := entry.byte()
 		if kind&isBoundary != 0 {
 			b := entry.boundary(kind)
-			if takes && entry.err == nil {
-				r.store.options.Index.Repeat(group, &b)
-				r.stored(group).until = n
+			if applies && entry.err == nil {
+				r.store.options.Index.Repeat(rank, &b)
+				r.stored(rank).lastRecord = n
 			}
 			continue
 		}
 		switch kind {
-		case kindGroup:
-			group = entry.group()
-			if takes = entry.err == nil && r.takes(group, n); takes {
-				r.heard[group] = heard
+		case kindRank:
+			rank = entry.rank()
+			if applies = entry.err == nil && r.applies(rank, n); applies {
+				r.lastArrival[rank] = arrival
 			}
-		case kindBegin:
-			in := entry.introduction()
-			if takes && entry.err == nil {
-				r.stored(group).introduction = in
-				r.introduceOne(group, &in)
+		case kindRegistration:
+			registration := entry.registration()
+			if applies && entry.err == nil {
+				r.stored(rank).registration = registration
+				r.register(rank, &registration)
 			}
 		case kindEvent, kindStop:
-			if at := entry.at(); takes && entry.err == nil {
-				r.store.options.Index.Ingest().Observe(group, at, kind == kindStop)
-				r.stored(group).until = n
+			if at := entry.at(); applies && entry.err == nil {
+				r.store.options.Index.Ingest().Observe(rank, at, kind == kindStop)
+				r.stored(rank).lastRecord = n
 			}
-		case kindForget:
-			if order := entry.uint(); takes && entry.err == nil {
-				r.forget(group, order)
+		case kindForgotten:
+			if order := entry.uint(); applies && entry.err == nil {
+				r.forget(rank, order)
 			}
 		default:
 			entry.fail()
@@ -316,28 +227,27 @@ func (r *restoration) entry(entry *reader, n uint64) {
 	}
 }
 
-// takes tells whether what a record of the journal says of a group is new to the
-// index.
-func (r *restoration) takes(group boundary.RankKey, n uint64) bool {
-	if _, ok := r.groups[group]; !ok {
-		other, seen := r.others[group]
-		if !seen {
-			other = r.store.options.Index.Has(group) // it has come while the storage was away
-			r.others[group] = other
-		}
-		return !other
+// applies reports whether record n adds to what has been restored of a rank.
+func (r *restoration) applies(rank boundary.RankKey, n uint64) bool {
+	if _, ok := r.ranks[rank]; ok {
+		return n > r.through[rank]
 	}
-	return n > r.through[group]
+	known, ok := r.skipped[rank]
+	if !ok {
+		known = r.store.options.Index.Has(rank) // its events came before the storage was open
+		r.skipped[rank] = known
+	}
+	return !known
 }
 
-// forget lets go of a group that has been forgotten since it was introduced.
-func (r *restoration) forget(group boundary.RankKey, order uint64) {
-	g, ok := r.groups[group]
-	if !ok || g.introduction.order > order {
+// forget forgets a rank, unless it has been registered again.
+func (r *restoration) forget(rank boundary.RankKey, order uint64) {
+	stored, ok := r.ranks[rank]
+	if !ok || stored.registration.order > order {
 		return
 	}
-	r.remove(group)
-	delete(r.through, group)
-	delete(r.heard, group)
-	r.store.options.Forget(group)
+	r.remove(rank)
+	delete(r.through, rank)
+	delete(r.lastArrival, rank)
+	r.store.options.Forget(rank)
 }

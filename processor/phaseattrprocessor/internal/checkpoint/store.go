@@ -3,10 +3,10 @@
 
 // Package checkpoint keeps the index in a storage, so that it outlives the process.
 //
-// What a call brings to the index is written to a journal before the call returns,
-// one record per write. Now and then every group that has changed since is written
-// as a snapshot of its own, and the journal starts anew: what is stored is at most
-// the index twice and a journal that is no longer than it.
+// What a call adds to the index is written to a journal before the call returns, one
+// record per write. Now and then a snapshot is written of each rank that has changed,
+// and the journal is deleted: the storage never holds more than two snapshots' worth of
+// the index.
 package checkpoint
 
 import (
@@ -21,137 +21,176 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/replay"
 )
 
-// defaultMinJournal is a length that is soon read, and a small part of what the index
-// of a few groups takes.
+// defaultMinJournal, in bytes, is quickly read and little beside the index of a few
+// ranks.
 const defaultMinJournal = 4 << 20
 
-// Operation is what was asked of the storage when it failed.
+// Operation is a kind of use of the storage, as named when it fails.
 type Operation string
 
 // The operations. The set is closed: it is an attribute of the processor's own
 // metrics.
 const (
-	// Open: the storage could not be opened, or not be read as a whole.
+	// Open: opening the storage and reading all of it.
 	Open Operation = "open"
-	// Write: something could not be written.
+	// Write: writing, deleting and closing.
 	Write Operation = "write"
-	// Read: a record could not be read; it was set aside.
+	// Read: decoding a record; it is quarantined.
 	Read Operation = "read"
 )
 
-// opener opens a storage of a name.
-type opener = func(ctx context.Context, name string) (storage.Client, error)
+// openFunc opens the storage of a name.
+type openFunc = func(ctx context.Context, name string) (storage.Client, error)
 
-// Options say what is stored where.
+// Options configure a Store. All fields are required.
 type Options struct {
-	// Open opens a storage of a name. There are two.
+	// Open opens the storage of a name. Two names are used.
 	Open func(ctx context.Context, name string) (storage.Client, error)
-	// Index is what is kept.
+	// Index is what is stored. A new Store needs a new Index: what an index held before
+	// the Store was made is not stored.
 	Index *replay.Index
-	// Register introduces a group that is restored.
-	Register func(group boundary.RankKey, in *Registration)
-	// Forget lets go of a group that had been forgotten.
-	Forget func(group boundary.RankKey)
-	// Failed is told what failed, and how often.
-	Failed func(ctx context.Context, op Operation, times int, err error)
+
+	// Register registers a restored rank. Forget drops a restored rank that had been
+	// forgotten. They are called by Start, and by the background loop if the storage
+	// could not be opened then, and must not call the Store.
+	Register func(rank boundary.RankKey, registration *Registration)
+	Forget   func(rank boundary.RankKey)
+
+	// Failed is called after each failure with the number of failures, which exceeds 1
+	// only for Read. Recovered is called once after Open or Write has failed, when
+	// everything that could not be written has been. Both are called with no lock held,
+	// from the goroutine that used the storage: the caller of Start, Write or Forget, the
+	// background loop, or one that Close starts. Calls may be concurrent.
+	Failed    func(ctx context.Context, op Operation, times int, err error)
+	Recovered func(ctx context.Context)
 }
 
-// Store keeps an index in a storage. A nil Store keeps nothing. Its methods may be
-// called from many goroutines. What fails is told to Failed and tried again: the
-// index does not depend on it.
+// Store keeps an index in a storage, from Start to Close; a new run takes a new Store. A
+// nil Store stores nothing. Write, Forget, Entry and Bytes may be called concurrently.
+// What fails is reported to Failed and tried again: the index does not depend on it.
 type Store struct {
 	options Options
-	entries sync.Pool
-	stop    chan struct{}
-	wake    chan struct{}
-	keeper  sync.WaitGroup
-	// introductions counts those of groups.
-	introductions atomic.Uint64
-
-	// minJournal is how long a journal is, in bytes, before it is worth snapshots.
+	// minJournal is the length in bytes below which the journal is not compacted.
 	minJournal int64
-	// ledger is nil until it could be opened. Only who opens the storage uses it.
+	// entries holds *Entry.
+	entries sync.Pool
+	// registrations is the number of registrations so far.
+	registrations atomic.Uint64
+	// down is true from a failure until Recovered is called.
+	down atomic.Bool
+
+	wake chan struct{}
+	// stop ends the background loop; nil before Start.
+	stop    context.CancelFunc
+	loop    sync.WaitGroup
+	closing sync.Once
+	// closed is closed when Close is done, with closeErr as its result.
+	closed   chan struct{}
+	closeErr error
+
+	// turn is held, by sending to it, by the goroutine that uses the storage. It guards
+	// what follows. It may take several timeouts to get, unlike mu, which is never held
+	// during a call.
+	turn  chan struct{}
+	calls calls
+	// ledger and client are nil until they have been opened.
 	ledger *ledger
+	client *client
 
-	// writing is held while the journal is written.
-	writing sync.Mutex
-
-	// mu guards what follows. It is never held during a call to the storage.
+	// mu guards what follows.
 	mu sync.Mutex
-	// client is nil while the storage cannot be opened; spoiled is true when it is so
-	// because it panicked.
-	client  storage.Client
-	spoiled bool
-	// broken is true from a write that failed until all has been written since.
-	broken bool
-	// next is what the next write to the journal holds.
-	next *flight
+	// degraded is true while the journal is not written: from a failure until the storage
+	// has caught up.
+	degraded bool
+	// pending is the next write to the journal; nil when there is nothing to write.
+	pending *pendingWrite
 	contents
-	// forgotten are the groups that the journal is to be told of as such.
-	forgotten []forgotten
+	// tombstones are the forgotten ranks of which the journal does not know yet.
+	tombstones []tombstone
 }
 
-// New returns a store that is not open yet.
+// New returns a Store. It costs nothing until Start.
 func New(options Options) *Store {
 	s := &Store{
 		options:    options,
 		minJournal: defaultMinJournal,
-		stop:       make(chan struct{}),
 		wake:       make(chan struct{}, 1),
+		closed:     make(chan struct{}),
+		turn:       make(chan struct{}, 1),
+		degraded:   true,
 		contents:   newContents(),
-		broken:     true,
 	}
-	s.entries.New = func() any { return newEntry(&s.introductions) }
+	s.calls.returned = s.wakeUp
+	s.entries.New = func() any { return newEntry(&s.registrations) }
 	return s
 }
 
-// Start restores the index. What runs in the background ends with Close. An error says
-// that the storage is of no use, now or later.
+// Start restores the index and starts the background loop. It must be called once at
+// most and not together with Close. A storage that fails is tried again in the
+// background; an error means that it can never be used.
 func (s *Store) Start(ctx context.Context) error {
 	if s == nil {
 		return nil
 	}
-	for range 2 { // where one generation is given up, the next one can be opened
-		if err := s.heal(ctx); errors.Is(err, errNoWalk) {
-			s.Close(ctx)
-			return err
-		}
-		if !s.isBroken() {
-			break
-		}
+	err := s.recover(ctx)
+	if errors.Is(err, errAbandoned) {
+		err = s.recover(ctx) // with the next generation
 	}
-	s.keeper.Go(s.keep)
+	if errors.Is(err, errNoWalk) {
+		return errors.Join(err, s.Close(ctx))
+	}
+	ctx, s.stop = context.WithCancel(context.WithoutCancel(ctx))
+	s.loop.Go(func() { s.run(ctx) })
 	return nil
 }
 
-// Close writes what has not been written, as far as the storage lets it.
-func (s *Store) Close(ctx context.Context) {
+// Close ends the background loop, writes what has not been written, and closes the
+// storage. It may be called without Start and more than once. It returns at the end of
+// ctx even if a call to the storage hangs; the goroutine of such a call, and the one that
+// waits for it to close the storage, end when the extension returns.
+func (s *Store) Close(ctx context.Context) error {
 	if s == nil {
-		return
+		return nil
 	}
-	close(s.stop)
-	s.keeper.Wait()
-	s.mu.Lock()
-	broken, client := s.broken, s.client
-	s.mu.Unlock()
-	if broken && client != nil {
-		_ = s.heal(ctx) // it has been told
-	}
-	s.mu.Lock()
-	client = s.client
-	s.client, s.broken = nil, true
-	s.mu.Unlock()
-	for _, client := range []storage.Client{client, s.ledger.storage()} {
-		if client == nil {
-			continue
+	s.closing.Do(func() {
+		if s.stop != nil {
+			s.stop()
 		}
-		if err := guard(func() error { return client.Close(ctx) }); err != nil {
-			s.options.Failed(ctx, Write, 1, err)
-		}
+		go func() {
+			defer close(s.closed)
+			s.closeErr = s.close(ctx)
+		}()
+	})
+	select {
+	case <-s.closed:
+		return s.closeErr
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
-// Bytes is how much is stored.
+func (s *Store) close(ctx context.Context) error {
+	s.loop.Wait()
+	var err error
+	if s.isOpen() && s.isDegraded() {
+		err = s.recover(ctx)
+	}
+	closeErr := s.withTurn(func() error {
+		s.setDegraded()
+		err := s.client.close(ctx)
+		if s.ledger != nil {
+			err = errors.Join(err, s.ledger.client.close(ctx))
+		}
+		s.client, s.ledger = nil, nil
+		return err
+	})
+	if closeErr != nil {
+		s.options.Failed(ctx, Write, 1, closeErr)
+	}
+	return errors.Join(err, closeErr)
+}
+
+// Bytes returns the size of the journal and the snapshots.
 func (s *Store) Bytes() int64 {
 	if s == nil {
 		return 0
@@ -159,4 +198,46 @@ func (s *Store) Bytes() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.journalBytes + s.snapshotBytes
+}
+
+// withTurn calls f while no other goroutine uses the storage.
+func (s *Store) withTurn(f func() error) error {
+	s.turn <- struct{}{}
+	defer func() { <-s.turn }()
+	return f()
+}
+
+func (s *Store) isOpen() bool {
+	return s.withTurn(func() error {
+		if s.client == nil {
+			return errClosed
+		}
+		return nil
+	}) == nil
+}
+
+func (s *Store) isDegraded() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.degraded
+}
+
+func (s *Store) setDegraded() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.degraded = true
+}
+
+// failed reports that the storage is down.
+func (s *Store) failed(ctx context.Context, op Operation, err error) {
+	s.options.Failed(ctx, op, 1, err)
+	s.down.Store(true)
+	s.reportRecovery(ctx) // another goroutine may have recovered meanwhile
+}
+
+// reportRecovery reports that the storage is no longer down, if so.
+func (s *Store) reportRecovery(ctx context.Context) {
+	if !s.isDegraded() && s.down.CompareAndSwap(true, false) {
+		s.options.Recovered(ctx)
+	}
 }

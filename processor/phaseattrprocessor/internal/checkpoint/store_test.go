@@ -24,9 +24,12 @@ type collector struct {
 	index *replay.Index
 	store *Store
 
+	registered map[boundary.RankKey]Registration
+
 	mu     sync.Mutex
-	begun  map[boundary.RankKey]Registration
 	failed map[Operation]int
+	// recovered is how often the storage was reported to work again.
+	recovered int
 }
 
 func options() replay.Options {
@@ -35,32 +38,37 @@ func options() replay.Options {
 
 func newCollector(d *disk, options replay.Options) *collector {
 	c := &collector{
-		index:  replay.New(options),
-		begun:  map[boundary.RankKey]Registration{},
-		failed: map[Operation]int{},
+		index:      replay.New(options),
+		registered: map[boundary.RankKey]Registration{},
+		failed:     map[Operation]int{},
 	}
 	c.store = New(Options{
-		Open:      d.open,
-		Index:     c.index,
-		Register: func(group boundary.RankKey, in *Registration) { c.begin(group, in) },
-		Forget: func(group boundary.RankKey) {
-			c.index.Forget(group)
-			delete(c.begun, group)
+		Open:     d.getClient,
+		Index:    c.index,
+		Register: func(rank boundary.RankKey, registration *Registration) { c.register(rank, registration) },
+		Forget: func(rank boundary.RankKey) {
+			c.index.Forget(rank)
+			delete(c.registered, rank)
 		},
 		Failed: func(_ context.Context, op Operation, times int, _ error) {
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			c.failed[op] += times
 		},
+		Recovered: func(context.Context) {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.recovered++
+		},
 	})
 	return c
 }
 
-func (c *collector) begin(group boundary.RankKey, in *Registration) bool {
-	if !c.index.Register(group, []string{in.Claim}, in.At) {
+func (c *collector) register(rank boundary.RankKey, registration *Registration) bool {
+	if !c.index.Register(rank, []string{registration.Claim}, registration.At) {
 		return false
 	}
-	c.begun[group] = *in
+	c.registered[rank] = *registration
 	return true
 }
 
@@ -70,62 +78,68 @@ func (c *collector) failures(op Operation) int {
 	return c.failed[op]
 }
 
-// event is one that a program sends: a boundary, a sample or a stop.
+func (c *collector) recoveries() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.recovered
+}
+
+// event is an event of a rank: a boundary, a stop or, without either, a sample.
 type event struct {
-	group    boundary.RankKey
+	rank     boundary.RankKey
 	boundary *boundary.Boundary
 	at       int64
 	stop     bool
 }
 
-// take takes in what one call brings.
-func (c *collector) take(ctx context.Context, events ...event) {
+// add adds the events of one call to the index and writes them.
+func (c *collector) add(ctx context.Context, events ...event) {
 	entry := c.store.Entry()
 	for _, e := range events {
-		if !c.index.Ingest().Registered(e.group) {
-			in := Registration{
+		if !c.index.Ingest().Registered(e.rank) {
+			registration := Registration{
 				At:       e.at,
-				Claim:     fmt.Sprintf("seat-%d", e.group.Rank),
-				Identity: association.Identity{{Field: "host", Text: e.group.Session}},
+				Claim:    fmt.Sprintf("process-%d", e.rank.Rank),
+				Identity: association.Identity{{Field: "host", Text: e.rank.Session}},
 			}
-			if c.begin(e.group, &in) {
-				entry.Registered(e.group, &in)
+			if c.register(e.rank, &registration) {
+				entry.Registered(e.rank, &registration)
 			}
 		}
 		if e.boundary == nil {
-			c.index.Ingest().Observe(e.group, e.at, e.stop)
-			entry.Observed(e.group, e.at, e.stop)
+			c.index.Ingest().Observe(e.rank, e.at, e.stop)
+			entry.Observed(e.rank, e.at, e.stop)
 			continue
 		}
-		c.index.Ingest().Add(e.group, e.boundary)
-		entry.Added(e.group, e.boundary)
+		c.index.Ingest().Add(e.rank, e.boundary)
+		entry.Added(e.rank, e.boundary)
 	}
 	c.store.Write(ctx, entry)
 }
 
-// knows is all that a collector can be asked about some groups up to a time.
-func (c *collector) knows(groups []boundary.RankKey, until int64) map[string]any {
-	known := map[string]any{}
-	for _, group := range groups {
-		name := fmt.Sprintf("%s/%d", group.Session, group.Rank)
-		spans := c.index.ScopeIntervals(nil, group)
-		replay.SortScopeIntervals(spans)
-		known[name] = spans
-		begun := c.begun[group]
-		begun.order = 0
-		known[name+" begun"] = begun
+// answers returns all that a collector answers about some ranks up to a time.
+func (c *collector) answers(ranks []boundary.RankKey, until int64) map[string]any {
+	answers := map[string]any{}
+	for _, rank := range ranks {
+		name := fmt.Sprintf("%s/%d", rank.Session, rank.Rank)
+		intervals := c.index.ScopeIntervals(nil, rank)
+		replay.SortScopeIntervals(intervals)
+		answers[name] = intervals
+		registration := c.registered[rank]
+		registration.order = 0
+		answers[name+" registered"] = registration
 		for at := int64(-1); at <= until; at++ {
-			active, status := c.index.Handle(group).Active(nil, at, true)
+			active, status := c.index.Handle(rank).Active(nil, at, true)
 			replay.SortScopeIntervals(active)
-			known[fmt.Sprintf("%s at %d", name, at)] = []any{status, active, c.index.Handle(group).Live(at, at)}
+			answers[fmt.Sprintf("%s at %d", name, at)] = []any{status, active, c.index.Handle(rank).Live(at, at)}
 		}
 	}
-	return known
+	return answers
 }
 
-// program sends the events of one rank.
+// program is the source of a rank's events.
 type program struct {
-	group  boundary.RankKey
+	rank   boundary.RankKey
 	stacks map[int64][]*boundary.Boundary
 	seq    int64
 	now    int64
@@ -138,13 +152,13 @@ func (p *program) next(t *rapid.T) event {
 	stack := p.stacks[thread]
 	switch draw := rapid.IntRange(0, 19).Draw(t, "event"); {
 	case draw < 3:
-		return event{group: p.group, at: p.now}
+		return event{rank: p.rank, at: p.now}
 	case draw == 3:
-		return event{group: p.group, at: p.now, stop: true}
+		return event{rank: p.rank, at: p.now, stop: true}
 	case draw < 12 && len(stack) < 4 || len(stack) == 0:
 		b := &boundary.Boundary{
 			Time: p.now, Sequence: p.seq, ThreadID: thread, ThreadName: fmt.Sprint("thread-", thread),
-			ScopeID: fmt.Sprint(p.group.Session, ":", p.seq), Path: boundary.NewPath("train"),
+			ScopeID: fmt.Sprint(p.rank.Session, ":", p.seq), Path: boundary.NewPath("train"),
 		}
 		if len(stack) > 0 {
 			b.ParentScopeID = stack[len(stack)-1].ScopeID
@@ -154,29 +168,29 @@ func (p *program) next(t *rapid.T) event {
 			nil, {{Key: "epoch", Value: int64(3)}}, {{Key: "split", Value: "eval"}, {Key: "lr", Value: 0.5}, {Key: "warm", Value: true}},
 		}).Draw(t, "attributes")
 		p.stacks[thread] = append(stack, b)
-		return event{group: p.group, boundary: b, at: p.now}
+		return event{rank: p.rank, boundary: b, at: p.now}
 	default:
 		b := *stack[len(stack)-1]
 		b.Action, b.Time, b.Sequence = boundary.Exit, p.now, p.seq
 		p.stacks[thread] = stack[:len(stack)-1]
-		return event{group: p.group, boundary: &b, at: p.now}
+		return event{rank: p.rank, boundary: &b, at: p.now}
 	}
 }
 
-// drawEvents draws what a call brings: the next events of some programs, each at once or
-// later, perhaps twice, perhaps never.
-func drawEvents(t *rapid.T, programs map[boundary.RankKey]*program, groups *[]boundary.RankKey, late *[]event) []event {
+// drawEvents draws the events of a call: the next ones of some programs, each of them
+// delivered at once, later, twice or never.
+func drawEvents(t *rapid.T, programs map[boundary.RankKey]*program, ranks *[]boundary.RankKey, late *[]event) []event {
 	var events []event
 	for range rapid.IntRange(1, 6).Draw(t, "events") {
-		group := boundary.RankKey{
+		rank := boundary.RankKey{
 			Session: rapid.SampledFrom([]string{"a", "b"}).Draw(t, "session"),
 			Rank:    rapid.Int64Range(0, 1).Draw(t, "rank"),
 		}
-		p, ok := programs[group]
+		p, ok := programs[rank]
 		if !ok {
-			p = &program{group: group, stacks: map[int64][]*boundary.Boundary{}}
-			programs[group] = p
-			*groups = append(*groups, group)
+			p = &program{rank: rank, stacks: map[int64][]*boundary.Boundary{}}
+			programs[rank] = p
+			*ranks = append(*ranks, rank)
 		}
 		e := p.next(t)
 		switch rapid.IntRange(0, 9).Draw(t, "way") {
@@ -196,55 +210,55 @@ func drawEvents(t *rapid.T, programs map[boundary.RankKey]*program, groups *[]bo
 	return events
 }
 
-// TestARestoredIndexIsTheOneThatWasKilled kills a collector after any call, and
-// compares what the next one knows with what it knew. Boundaries come late, twice or not at
+// TestARestoredIndexAnswersLikeTheOneThatWasKilled kills a collector after any call, and
+// compares the answers of the next one with its own. Boundaries come late, twice or not at
 // all; snapshots are written at any time; the storage fails now and then.
-func TestARestoredIndexIsTheOneThatWasKilled(t *testing.T) {
+func TestARestoredIndexAnswersLikeTheOneThatWasKilled(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		ctx := context.Background()
 		d := newDisk()
 		o := options()
 		o.Repair = rapid.Bool().Draw(t, "repair")
 		c := newCollector(d, o)
-		require.NoError(t, c.store.heal(ctx))
+		require.NoError(t, c.store.recover(ctx))
 
 		programs := map[boundary.RankKey]*program{}
-		var groups []boundary.RankKey
+		var ranks []boundary.RankKey
 		var late []event
 		until := int64(0)
 		for range rapid.IntRange(1, 60).Draw(t, "calls") {
 			switch rapid.IntRange(0, 11).Draw(t, "what") {
 			case 0:
-				c.store.compact(ctx)
-			case 1: // killed: what the next one knows is what this one knew
-				require.NoError(t, c.store.heal(ctx))
+				require.NoError(t, c.store.compact(ctx))
+			case 1: // killed
+				require.NoError(t, c.store.recover(ctx))
 				d = d.left()
 				next := newCollector(d, o)
-				require.NoError(t, next.store.heal(ctx))
+				require.NoError(t, next.store.recover(ctx))
 				require.Zero(t, next.failures(Read))
-				require.Equal(t, c.knows(groups, until+50), next.knows(groups, until+50))
+				require.Equal(t, c.answers(ranks, until+50), next.answers(ranks, until+50))
 				require.Equal(t, c.index.Stats().Boundaries, next.index.Stats().Boundaries)
 				require.Equal(t, c.index.Stats().OpenScopes, next.index.Stats().OpenScopes)
-				require.Zero(t, next.index.Stats().Repairs, "what was mended before is not counted again")
+				require.Zero(t, next.index.Stats().Repairs, "repairs are counted once")
 				require.Equal(t, c.store.Bytes(), next.store.Bytes())
 				c = next
 			case 2:
 				d.set(true, false)
-				c.take(ctx, drawEvents(t, programs, &groups, &late)...)
+				c.add(ctx, drawEvents(t, programs, &ranks, &late)...)
 				d.set(false, false)
 			case 3:
-				// Who is forgotten has no predecessor: those go before.
-				if len(groups) > 0 {
-					group := rapid.SampledFrom(groups).Draw(t, "forgotten")
-					if slices.ContainsFunc(groups, func(g boundary.RankKey) bool { return g.Rank == group.Rank && g.Session != group.Session }) {
+				// A rank is forgotten after its predecessors.
+				if len(ranks) > 0 {
+					rank := rapid.SampledFrom(ranks).Draw(t, "forgotten")
+					if slices.ContainsFunc(ranks, func(g boundary.RankKey) bool { return g.Rank == rank.Rank && g.Session != rank.Session }) {
 						continue
 					}
-					c.index.Forget(group)
-					delete(c.begun, group)
-					c.store.Forget(ctx, []boundary.RankKey{group})
+					c.index.Forget(rank)
+					delete(c.registered, rank)
+					c.store.Forget(ctx, []boundary.RankKey{rank})
 				}
 			default:
-				c.take(ctx, drawEvents(t, programs, &groups, &late)...)
+				c.add(ctx, drawEvents(t, programs, &ranks, &late)...)
 			}
 			for _, p := range programs {
 				until = max(until, p.now)

@@ -90,7 +90,8 @@ type Options struct {
 	// shared by the pipelines, the other half is divided evenly among them. A part larger
 	// than its pipeline's room is held alone.
 	MaxBytes, MaxParts int64
-	// MaxUnknownBytes bounds the heap bytes of what waits for unknown keys.
+	// MaxUnknownBytes bounds the heap bytes of what waits for unknown keys. Beyond it such
+	// parts do not wait.
 	MaxUnknownBytes int64
 }
 
@@ -102,10 +103,9 @@ type Buffer struct {
 	events  chan func(*owner)
 	stop    chan struct{}
 	stopped chan struct{}
-	// parts, bytes and unknown are what waits, what that takes, and what part of it waits
-	// for unknown keys. They are written by the owner, but for unknown, which callers
-	// reserve.
-	parts, bytes, unknown atomic.Int64
+	// parts is the number of parts that have not been forwarded, bytes what they take. The
+	// owner writes them.
+	parts, bytes atomic.Int64
 }
 
 // New returns a buffer whose owner runs until Stop.
@@ -153,16 +153,6 @@ func (b *Buffer) Advance(ranks []boundary.RankKey, locations []string) {
 	})
 }
 
-// ReserveUnknown takes room for a part that waits for unknown keys. It returns false
-// when there is none.
-func (b *Buffer) ReserveUnknown(bytes int64) bool {
-	if b.unknown.Add(bytes) <= b.options.MaxUnknownBytes {
-		return true
-	}
-	b.unknown.Add(-bytes)
-	return false
-}
-
 // Reservation is room for the held parts of one batch, in line behind what waits for
 // their keys already. It must be committed or canceled.
 type Reservation struct {
@@ -186,6 +176,8 @@ type part struct {
 	// forced is true when the part no longer waits for its keys.
 	committed, forced, released bool
 	outcome                     Outcome
+	// unknown is true while the part is charged to what waits for unknown keys.
+	unknown bool
 	// heapIndex is the part's position in the owner's deadlines, -1 if it is not there.
 	heapIndex int
 }

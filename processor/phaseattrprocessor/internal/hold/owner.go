@@ -21,6 +21,8 @@ type owner struct {
 	// deadlines are the committed parts that wait, the next deadline first.
 	deadlines deadlines
 	timer     *time.Timer
+	// unknown is what the parts take that wait for unknown keys.
+	unknown int64
 }
 
 // laneKey names the line of the parts of a pipeline that wait for a key.
@@ -143,6 +145,7 @@ func (o *owner) grant(q *queue) {
 		for _, p := range r.parts {
 			p.order = q.next
 			q.next++
+			o.chargeUnknown(p)
 			q.parts = append(q.parts, p)
 			for i := range p.Waits {
 				o.enter(p, p.Waits[i].Key)
@@ -190,7 +193,6 @@ func (o *owner) cancel(r *Reservation) {
 	q := r.pipeline
 	if i := slices.Index(q.pending, r); i >= 0 {
 		q.pending = slices.Delete(q.pending, i, i+1)
-		o.freeUnknown(r.parts)
 		o.grant(q)
 		return
 	}
@@ -205,7 +207,7 @@ func (o *owner) commit(r *Reservation) {
 		p.committed = true
 		if p.pipeline.closing {
 			p.forced, p.outcome = true, Shutdown
-		} else {
+		} else if !p.forced {
 			heap.Push(&o.deadlines, p)
 		}
 	}
@@ -301,9 +303,6 @@ func (o *owner) resolve(location string) {
 func (o *owner) unlocate(p *part, location Key, ranks []boundary.RankKey) {
 	i := slices.IndexFunc(p.Waits, func(w Wait) bool { return w.Key == location })
 	until := p.Waits[i].Until
-	if p.Waits[i].Unknown {
-		o.freeUnknown([]*part{p})
-	}
 	p.Waits = slices.Delete(slices.Clone(p.Waits), i, i+1)
 	for _, rank := range ranks {
 		key := Key{Rank: rank}
@@ -397,8 +396,8 @@ func (o *owner) leave(q *queue, key Key) {
 
 // free gives back the room of parts, and grants it to who waits for it.
 func (o *owner) free(q *queue, parts []*part) {
-	o.freeUnknown(parts)
 	for _, p := range parts {
+		o.freeUnknown(p)
 		q.held--
 		q.charged -= p.Bytes
 		o.parts.Add(-1)
@@ -410,15 +409,24 @@ func (o *owner) free(q *queue, parts []*part) {
 	o.drain(q)
 }
 
-// freeUnknown gives back what parts have reserved of the room for unknown keys.
-func (o *owner) freeUnknown(parts []*part) {
-	for _, p := range parts {
-		if p.waitsForUnknown() {
-			o.unknown.Add(-p.Bytes)
-			for i := range p.Waits {
-				p.Waits[i].Unknown = false
-			}
-		}
+// chargeUnknown charges a part that waits for unknown keys. One that is beyond the bound
+// does not wait.
+func (o *owner) chargeUnknown(p *part) {
+	if !p.waitsForUnknown() {
+		return
+	}
+	if o.unknown+p.Bytes > o.options.MaxUnknownBytes {
+		p.forced, p.outcome = true, Evicted
+		return
+	}
+	p.unknown = true
+	o.unknown += p.Bytes
+}
+
+func (o *owner) freeUnknown(p *part) {
+	if p.unknown {
+		p.unknown = false
+		o.unknown -= p.Bytes
 	}
 }
 

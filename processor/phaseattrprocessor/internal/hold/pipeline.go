@@ -16,19 +16,20 @@ import (
 )
 
 // Destination is where a pipeline forwards what waited. Its methods are called by the
-// pipeline's forwarder, one at a time.
+// pipeline's forwarder, one at a time. The destination owns a batch while it is sent, so
+// its items are counted before.
 type Destination[T any] interface {
 	// Join makes one batch of the payloads that are forwarded together, in order, and
-	// annotates it.
-	Join(ctx context.Context, payloads []T) T
+	// annotates it. It returns the number of its items.
+	Join(ctx context.Context, payloads []T) (batch T, items int)
 	// Send passes a batch to the next component.
 	Send(ctx context.Context, batch T) error
-	// Sent records that a batch was passed on.
-	Sent(ctx context.Context, batch T)
-	// Retry records that a batch is going to be sent again.
-	Retry(ctx context.Context, batch T, err error)
-	// Lost records that a batch could not be passed on, and is given up.
-	Lost(ctx context.Context, batch T, err error)
+	// Sent records that items were passed on.
+	Sent(ctx context.Context, items int)
+	// Retry records that items are going to be sent again.
+	Retry(ctx context.Context, items int, err error)
+	// Lost records that items could not be passed on, and are given up.
+	Lost(ctx context.Context, items int, err error)
 }
 
 // Pipeline is the side of the buffer that one pipeline sees. It must be closed.
@@ -56,12 +57,12 @@ func NewPipeline[T any](b *Buffer, destination Destination[T]) *Pipeline[T] {
 	return p
 }
 
+// AnyWaiting reports whether anything has not been forwarded yet. It takes no lock.
+func (p *Pipeline[T]) AnyWaiting() bool { return p.buffer.parts.Load() > 0 }
+
 // Waiting reports whether telemetry that names a key has not been forwarded yet: what
 // follows must line up behind it. It takes no lock.
 func (p *Pipeline[T]) Waiting(key *Key) bool {
-	if p.buffer.parts.Load() == 0 {
-		return false
-	}
 	_, waiting := p.queue.waiting.Load(*key)
 	return waiting
 }
@@ -145,18 +146,18 @@ func (p *Pipeline[T]) send(ctx context.Context, parts []*part) {
 		payloads[i] = part.payload.(T)
 		part.payload = nil
 	}
-	batch := p.destination.Join(ctx, payloads)
-	if err := p.attempt(ctx, batch); err != nil {
-		p.destination.Lost(ctx, batch, err)
+	batch, items := p.destination.Join(ctx, payloads)
+	if err := p.attempt(ctx, batch, items); err != nil {
+		p.destination.Lost(ctx, items, err)
 	} else {
-		p.destination.Sent(ctx, batch)
+		p.destination.Sent(ctx, items)
 	}
 	p.buffer.do(func(o *owner) { o.forwarded(p.queue, parts) })
 }
 
 // attempt sends a batch until it is taken, refused for good, or the pipeline is closing.
 // The batch keeps its room in the meantime, so callers are held up before memory is.
-func (p *Pipeline[T]) attempt(ctx context.Context, batch T) error {
+func (p *Pipeline[T]) attempt(ctx context.Context, batch T, items int) error {
 	delays := backoff.NewExponentialBackOff()
 	for {
 		if ctx.Err() != nil {
@@ -167,7 +168,7 @@ func (p *Pipeline[T]) attempt(ctx context.Context, batch T) error {
 		if err == nil || closing || consumererror.IsPermanent(err) || errors.Is(err, context.Cause(ctx)) {
 			return err
 		}
-		p.destination.Retry(ctx, batch, err)
+		p.destination.Retry(ctx, items, err)
 		delay := time.NewTimer(delays.NextBackOff())
 		select {
 		case <-delay.C:

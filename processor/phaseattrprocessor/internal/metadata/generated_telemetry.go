@@ -31,21 +31,24 @@ type TelemetryBuilder struct {
 	ProcessorPhaseAttrAnswers          metric.Int64Counter
 	ProcessorPhaseAttrAssociations     metric.Int64Counter
 	ProcessorPhaseAttrBoundaries       metric.Int64Counter
-	ProcessorPhaseAttrBoundariesHeld   metric.Int64ObservableGauge
 	ProcessorPhaseAttrBoundaryLateness metric.Float64Histogram
-	ProcessorPhaseAttrGraceExpired     metric.Int64Counter
-	ProcessorPhaseAttrGroups           metric.Int64ObservableGauge
-	ProcessorPhaseAttrHeldBytes        metric.Int64ObservableGauge
-	ProcessorPhaseAttrHoldDuration     metric.Float64Histogram
-	ProcessorPhaseAttrLostRecords      metric.Int64Counter
-	ProcessorPhaseAttrOpenScopes       metric.Int64ObservableGauge
+	ProcessorPhaseAttrForwardRetries   metric.Int64Counter
+	ProcessorPhaseAttrForwardedItems   metric.Int64Counter
+	ProcessorPhaseAttrLostItems        metric.Int64Counter
+	ProcessorPhaseAttrOpenScopes       metric.Int64ObservableUpDownCounter
 	ProcessorPhaseAttrOtherPaths       metric.Int64Counter
 	ProcessorPhaseAttrOutdatedAnswers  metric.Int64Counter
-	ProcessorPhaseAttrPaths            metric.Int64ObservableGauge
+	ProcessorPhaseAttrPaths            metric.Int64ObservableUpDownCounter
+	ProcessorPhaseAttrRanks            metric.Int64ObservableUpDownCounter
+	ProcessorPhaseAttrReleases         metric.Int64Counter
 	ProcessorPhaseAttrRepairs          metric.Int64ObservableCounter
 	ProcessorPhaseAttrStorageFailures  metric.Int64Counter
-	ProcessorPhaseAttrStoredBytes      metric.Int64ObservableGauge
+	ProcessorPhaseAttrStoredBytes      metric.Int64ObservableUpDownCounter
 	ProcessorPhaseAttrUnsplitPoints    metric.Int64Counter
+	ProcessorPhaseAttrWaitDuration     metric.Float64Histogram
+	ProcessorPhaseAttrWaitingBytes     metric.Int64ObservableUpDownCounter
+	ProcessorPhaseAttrWaits            metric.Int64Counter
+	ProcessorPhaseAttrWindowBoundaries metric.Int64ObservableUpDownCounter
 }
 
 // TelemetryBuilderOption applies changes to default builder.
@@ -57,51 +60,6 @@ type telemetryBuilderOptionFunc func(mb *TelemetryBuilder)
 
 func (tbof telemetryBuilderOptionFunc) apply(mb *TelemetryBuilder) {
 	tbof(mb)
-}
-
-// RegisterProcessorPhaseAttrBoundariesHeldCallback sets callback for observable ProcessorPhaseAttrBoundariesHeld metric.
-func (builder *TelemetryBuilder) RegisterProcessorPhaseAttrBoundariesHeldCallback(cb metric.Int64Callback) error {
-	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
-		cb(ctx, &observerInt64{inst: builder.ProcessorPhaseAttrBoundariesHeld, obs: o})
-		return nil
-	}, builder.ProcessorPhaseAttrBoundariesHeld)
-	if err != nil {
-		return err
-	}
-	builder.mu.Lock()
-	defer builder.mu.Unlock()
-	builder.registrations = append(builder.registrations, reg)
-	return nil
-}
-
-// RegisterProcessorPhaseAttrGroupsCallback sets callback for observable ProcessorPhaseAttrGroups metric.
-func (builder *TelemetryBuilder) RegisterProcessorPhaseAttrGroupsCallback(cb metric.Int64Callback) error {
-	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
-		cb(ctx, &observerInt64{inst: builder.ProcessorPhaseAttrGroups, obs: o})
-		return nil
-	}, builder.ProcessorPhaseAttrGroups)
-	if err != nil {
-		return err
-	}
-	builder.mu.Lock()
-	defer builder.mu.Unlock()
-	builder.registrations = append(builder.registrations, reg)
-	return nil
-}
-
-// RegisterProcessorPhaseAttrHeldBytesCallback sets callback for observable ProcessorPhaseAttrHeldBytes metric.
-func (builder *TelemetryBuilder) RegisterProcessorPhaseAttrHeldBytesCallback(cb metric.Int64Callback) error {
-	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
-		cb(ctx, &observerInt64{inst: builder.ProcessorPhaseAttrHeldBytes, obs: o})
-		return nil
-	}, builder.ProcessorPhaseAttrHeldBytes)
-	if err != nil {
-		return err
-	}
-	builder.mu.Lock()
-	defer builder.mu.Unlock()
-	builder.registrations = append(builder.registrations, reg)
-	return nil
 }
 
 // RegisterProcessorPhaseAttrOpenScopesCallback sets callback for observable ProcessorPhaseAttrOpenScopes metric.
@@ -125,6 +83,21 @@ func (builder *TelemetryBuilder) RegisterProcessorPhaseAttrPathsCallback(cb metr
 		cb(ctx, &observerInt64{inst: builder.ProcessorPhaseAttrPaths, obs: o})
 		return nil
 	}, builder.ProcessorPhaseAttrPaths)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterProcessorPhaseAttrRanksCallback sets callback for observable ProcessorPhaseAttrRanks metric.
+func (builder *TelemetryBuilder) RegisterProcessorPhaseAttrRanksCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.ProcessorPhaseAttrRanks, obs: o})
+		return nil
+	}, builder.ProcessorPhaseAttrRanks)
 	if err != nil {
 		return err
 	}
@@ -164,6 +137,36 @@ func (builder *TelemetryBuilder) RegisterProcessorPhaseAttrStoredBytesCallback(c
 	return nil
 }
 
+// RegisterProcessorPhaseAttrWaitingBytesCallback sets callback for observable ProcessorPhaseAttrWaitingBytes metric.
+func (builder *TelemetryBuilder) RegisterProcessorPhaseAttrWaitingBytesCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.ProcessorPhaseAttrWaitingBytes, obs: o})
+		return nil
+	}, builder.ProcessorPhaseAttrWaitingBytes)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterProcessorPhaseAttrWindowBoundariesCallback sets callback for observable ProcessorPhaseAttrWindowBoundaries metric.
+func (builder *TelemetryBuilder) RegisterProcessorPhaseAttrWindowBoundariesCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.ProcessorPhaseAttrWindowBoundaries, obs: o})
+		return nil
+	}, builder.ProcessorPhaseAttrWindowBoundaries)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
 type observerInt64 struct {
 	embedded.Int64Observer
 	inst metric.Int64Observable
@@ -194,14 +197,14 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	var err, errs error
 	builder.ProcessorPhaseAttrAnswers, err = builder.meter.Int64Counter(
 		"otelcol_processor_phase_attr_answers",
-		metric.WithDescription("Log records, data points and spans of a group that were looked up, by signal and resolution. [Development]"),
+		metric.WithDescription("Data points, log records and spans of a rank that were looked up, by signal and resolution. [Development]"),
 		metric.WithUnit("{answer}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.ProcessorPhaseAttrAssociations, err = builder.meter.Int64Counter(
 		"otelcol_processor_phase_attr_associations",
-		metric.WithDescription("Records that an association rule was tried for, by rule and outcome. [Development]"),
-		metric.WithUnit("{record}"),
+		metric.WithDescription("Results of the association rules, by rule and outcome. [Development]"),
+		metric.WithUnit("{item}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.ProcessorPhaseAttrBoundaries, err = builder.meter.Int64Counter(
@@ -210,59 +213,40 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		metric.WithUnit("{boundary}"),
 	)
 	errs = errors.Join(errs, err)
-	builder.ProcessorPhaseAttrBoundariesHeld, err = builder.meter.Int64ObservableGauge(
-		"otelcol_processor_phase_attr_boundaries_held",
-		metric.WithDescription("Boundaries in the index. [Development]"),
-		metric.WithUnit("{boundary}"),
-	)
-	errs = errors.Join(errs, err)
 	builder.ProcessorPhaseAttrBoundaryLateness, err = builder.meter.Float64Histogram(
 		"otelcol_processor_phase_attr_boundary_lateness",
-		metric.WithDescription("How far behind the newest event of their group late boundaries were, in event time. [Development]"),
+		metric.WithDescription("How far late boundaries were behind the newest event of their rank, in event time. [Development]"),
 		metric.WithUnit("s"),
 		metric.WithExplicitBucketBoundaries([]float64{0.001, 0.01, 0.1, 0.5, 1, 2, 3, 5, 10, 30, 60, 300, 600}...),
 	)
 	errs = errors.Join(errs, err)
-	builder.ProcessorPhaseAttrGraceExpired, err = builder.meter.Int64Counter(
-		"otelcol_processor_phase_attr_grace_expired",
-		metric.WithDescription("Held batches whose grace period ran out before the boundaries came. [Development]"),
-		metric.WithUnit("{batch}"),
+	builder.ProcessorPhaseAttrForwardRetries, err = builder.meter.Int64Counter(
+		"otelcol_processor_phase_attr_forward_retries",
+		metric.WithDescription("Attempts to forward telemetry that had waited that failed and were repeated. [Development]"),
+		metric.WithUnit("{attempt}"),
 	)
 	errs = errors.Join(errs, err)
-	builder.ProcessorPhaseAttrGroups, err = builder.meter.Int64ObservableGauge(
-		"otelcol_processor_phase_attr_groups",
-		metric.WithDescription("Groups (session and rank) in the index. [Development]"),
-		metric.WithUnit("{group}"),
+	builder.ProcessorPhaseAttrForwardedItems, err = builder.meter.Int64Counter(
+		"otelcol_processor_phase_attr_forwarded_items",
+		metric.WithDescription("Data points, log records and spans that were forwarded after they had waited. [Development]"),
+		metric.WithUnit("{item}"),
 	)
 	errs = errors.Join(errs, err)
-	builder.ProcessorPhaseAttrHeldBytes, err = builder.meter.Int64ObservableGauge(
-		"otelcol_processor_phase_attr_held_bytes",
-		metric.WithDescription("Telemetry that waits for its boundaries. [Development]"),
-		metric.WithUnit("By"),
+	builder.ProcessorPhaseAttrLostItems, err = builder.meter.Int64Counter(
+		"otelcol_processor_phase_attr_lost_items",
+		metric.WithDescription("Data points, log records and spans that had waited and that the next component refused for good. [Development]"),
+		metric.WithUnit("{item}"),
 	)
 	errs = errors.Join(errs, err)
-	builder.ProcessorPhaseAttrHoldDuration, err = builder.meter.Float64Histogram(
-		"otelcol_processor_phase_attr_hold_duration",
-		metric.WithDescription("How long batches were held until their boundaries came, or the grace period was over. [Development]"),
-		metric.WithUnit("s"),
-		metric.WithExplicitBucketBoundaries([]float64{0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 30}...),
-	)
-	errs = errors.Join(errs, err)
-	builder.ProcessorPhaseAttrLostRecords, err = builder.meter.Int64Counter(
-		"otelcol_processor_phase_attr_lost_records",
-		metric.WithDescription("Held records that the next component did not take. [Development]"),
-		metric.WithUnit("{record}"),
-	)
-	errs = errors.Join(errs, err)
-	builder.ProcessorPhaseAttrOpenScopes, err = builder.meter.Int64ObservableGauge(
+	builder.ProcessorPhaseAttrOpenScopes, err = builder.meter.Int64ObservableUpDownCounter(
 		"otelcol_processor_phase_attr_open_scopes",
-		metric.WithDescription("Scopes that were entered and not left yet. [Development]"),
+		metric.WithDescription("Scopes that were entered and not exited yet. [Development]"),
 		metric.WithUnit("{scope}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.ProcessorPhaseAttrOtherPaths, err = builder.meter.Int64Counter(
 		"otelcol_processor_phase_attr_other_paths",
-		metric.WithDescription("Data points whose path is other, because max_paths different ones had been written. [Development]"),
+		metric.WithDescription("Data points whose path is other, because limits::max_paths was reached. [Development]"),
 		metric.WithUnit("{data_point}"),
 	)
 	errs = errors.Join(errs, err)
@@ -272,34 +256,71 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		metric.WithUnit("{answer}"),
 	)
 	errs = errors.Join(errs, err)
-	builder.ProcessorPhaseAttrPaths, err = builder.meter.Int64ObservableGauge(
+	builder.ProcessorPhaseAttrPaths, err = builder.meter.Int64ObservableUpDownCounter(
 		"otelcol_processor_phase_attr_paths",
-		metric.WithDescription("Different paths that have been written on data points. [Development]"),
+		metric.WithDescription("Different paths that were written to data points and are not forgotten. [Development]"),
 		metric.WithUnit("{path}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ProcessorPhaseAttrRanks, err = builder.meter.Int64ObservableUpDownCounter(
+		"otelcol_processor_phase_attr_ranks",
+		metric.WithDescription("Ranks in the index. [Development]"),
+		metric.WithUnit("{rank}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ProcessorPhaseAttrReleases, err = builder.meter.Int64Counter(
+		"otelcol_processor_phase_attr_releases",
+		metric.WithDescription("Parts of batches that stopped waiting, by outcome. [Development]"),
+		metric.WithUnit("{batch}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.ProcessorPhaseAttrRepairs, err = builder.meter.Int64ObservableCounter(
 		"otelcol_processor_phase_attr_repairs",
-		metric.WithDescription("Boundaries that showed that another one was lost, and whose scopes were mended by it. [Development]"),
+		metric.WithDescription("Boundaries that showed that another one was lost, and by which the replay was repaired. [Development]"),
 		metric.WithUnit("{boundary}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.ProcessorPhaseAttrStorageFailures, err = builder.meter.Int64Counter(
 		"otelcol_processor_phase_attr_storage_failures",
-		metric.WithDescription("Calls to the storage that failed, and stored records that cannot be read. [Development]"),
+		metric.WithDescription("Storage operations that failed, and stored records that cannot be decoded. [Development]"),
 		metric.WithUnit("{failure}"),
 	)
 	errs = errors.Join(errs, err)
-	builder.ProcessorPhaseAttrStoredBytes, err = builder.meter.Int64ObservableGauge(
+	builder.ProcessorPhaseAttrStoredBytes, err = builder.meter.Int64ObservableUpDownCounter(
 		"otelcol_processor_phase_attr_stored_bytes",
-		metric.WithDescription("What is stored of the index. [Development]"),
+		metric.WithDescription("Size of the stored index. [Development]"),
 		metric.WithUnit("By"),
 	)
 	errs = errors.Join(errs, err)
 	builder.ProcessorPhaseAttrUnsplitPoints, err = builder.meter.Int64Counter(
 		"otelcol_processor_phase_attr_unsplit_points",
-		metric.WithDescription("Delta points that stayed whole under split, since they have more parts than max_parts. [Development]"),
-		metric.WithUnit("{datapoint}"),
+		metric.WithDescription("Delta points that stayed whole because of split::max_parts or split::max_points_per_batch. [Development]"),
+		metric.WithUnit("{data_point}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ProcessorPhaseAttrWaitDuration, err = builder.meter.Float64Histogram(
+		"otelcol_processor_phase_attr_wait_duration",
+		metric.WithDescription("How long parts of batches waited for their boundaries. [Development]"),
+		metric.WithUnit("s"),
+		metric.WithExplicitBucketBoundaries([]float64{0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 30}...),
+	)
+	errs = errors.Join(errs, err)
+	builder.ProcessorPhaseAttrWaitingBytes, err = builder.meter.Int64ObservableUpDownCounter(
+		"otelcol_processor_phase_attr_waiting_bytes",
+		metric.WithDescription("Estimated heap bytes of the telemetry that waits for its boundaries. [Development]"),
+		metric.WithUnit("By"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ProcessorPhaseAttrWaits, err = builder.meter.Int64Counter(
+		"otelcol_processor_phase_attr_waits",
+		metric.WithDescription("Data points, log records and spans that had to wait, by signal and reason. [Development]"),
+		metric.WithUnit("{item}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ProcessorPhaseAttrWindowBoundaries, err = builder.meter.Int64ObservableUpDownCounter(
+		"otelcol_processor_phase_attr_window_boundaries",
+		metric.WithDescription("Boundaries in the index. [Development]"),
+		metric.WithUnit("{boundary}"),
 	)
 	errs = errors.Join(errs, err)
 	return &builder, errs

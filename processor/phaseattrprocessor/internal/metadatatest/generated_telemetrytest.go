@@ -24,7 +24,7 @@ func NewSettings(tt *componenttest.Telemetry) processor.Settings {
 func AssertEqualProcessorPhaseAttrAnswers(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_processor_phase_attr_answers",
-		Description: "Log records, data points and spans of a group that were looked up, by signal and resolution. [Development]",
+		Description: "Data points, log records and spans of a rank that were looked up, by signal and resolution. [Development]",
 		Unit:        "{answer}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,
@@ -40,8 +40,8 @@ func AssertEqualProcessorPhaseAttrAnswers(t *testing.T, tt *componenttest.Teleme
 func AssertEqualProcessorPhaseAttrAssociations(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_processor_phase_attr_associations",
-		Description: "Records that an association rule was tried for, by rule and outcome. [Development]",
-		Unit:        "{record}",
+		Description: "Results of the association rules, by rule and outcome. [Development]",
+		Unit:        "{item}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,
 			IsMonotonic: true,
@@ -69,24 +69,10 @@ func AssertEqualProcessorPhaseAttrBoundaries(t *testing.T, tt *componenttest.Tel
 	metricdatatest.AssertEqual(t, want, got, opts...)
 }
 
-func AssertEqualProcessorPhaseAttrBoundariesHeld(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
-	want := metricdata.Metrics{
-		Name:        "otelcol_processor_phase_attr_boundaries_held",
-		Description: "Boundaries in the index. [Development]",
-		Unit:        "{boundary}",
-		Data: metricdata.Gauge[int64]{
-			DataPoints: dps,
-		},
-	}
-	got, err := tt.GetMetric("otelcol_processor_phase_attr_boundaries_held")
-	require.NoError(t, err)
-	metricdatatest.AssertEqual(t, want, got, opts...)
-}
-
 func AssertEqualProcessorPhaseAttrBoundaryLateness(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.HistogramDataPoint[float64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_processor_phase_attr_boundary_lateness",
-		Description: "How far behind the newest event of their group late boundaries were, in event time. [Development]",
+		Description: "How far late boundaries were behind the newest event of their rank, in event time. [Development]",
 		Unit:        "s",
 		Data: metricdata.Histogram[float64]{
 			Temporality: metricdata.CumulativeTemporality,
@@ -98,77 +84,50 @@ func AssertEqualProcessorPhaseAttrBoundaryLateness(t *testing.T, tt *componentte
 	metricdatatest.AssertEqual(t, want, got, opts...)
 }
 
-func AssertEqualProcessorPhaseAttrGraceExpired(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
+func AssertEqualProcessorPhaseAttrForwardRetries(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
-		Name:        "otelcol_processor_phase_attr_grace_expired",
-		Description: "Held batches whose grace period ran out before the boundaries came. [Development]",
-		Unit:        "{batch}",
+		Name:        "otelcol_processor_phase_attr_forward_retries",
+		Description: "Attempts to forward telemetry that had waited that failed and were repeated. [Development]",
+		Unit:        "{attempt}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,
 			IsMonotonic: true,
 			DataPoints:  dps,
 		},
 	}
-	got, err := tt.GetMetric("otelcol_processor_phase_attr_grace_expired")
+	got, err := tt.GetMetric("otelcol_processor_phase_attr_forward_retries")
 	require.NoError(t, err)
 	metricdatatest.AssertEqual(t, want, got, opts...)
 }
 
-func AssertEqualProcessorPhaseAttrGroups(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
+func AssertEqualProcessorPhaseAttrForwardedItems(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
-		Name:        "otelcol_processor_phase_attr_groups",
-		Description: "Groups (session and rank) in the index. [Development]",
-		Unit:        "{group}",
-		Data: metricdata.Gauge[int64]{
-			DataPoints: dps,
-		},
-	}
-	got, err := tt.GetMetric("otelcol_processor_phase_attr_groups")
-	require.NoError(t, err)
-	metricdatatest.AssertEqual(t, want, got, opts...)
-}
-
-func AssertEqualProcessorPhaseAttrHeldBytes(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
-	want := metricdata.Metrics{
-		Name:        "otelcol_processor_phase_attr_held_bytes",
-		Description: "Telemetry that waits for its boundaries. [Development]",
-		Unit:        "By",
-		Data: metricdata.Gauge[int64]{
-			DataPoints: dps,
-		},
-	}
-	got, err := tt.GetMetric("otelcol_processor_phase_attr_held_bytes")
-	require.NoError(t, err)
-	metricdatatest.AssertEqual(t, want, got, opts...)
-}
-
-func AssertEqualProcessorPhaseAttrHoldDuration(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.HistogramDataPoint[float64], opts ...metricdatatest.Option) {
-	want := metricdata.Metrics{
-		Name:        "otelcol_processor_phase_attr_hold_duration",
-		Description: "How long batches were held until their boundaries came, or the grace period was over. [Development]",
-		Unit:        "s",
-		Data: metricdata.Histogram[float64]{
-			Temporality: metricdata.CumulativeTemporality,
-			DataPoints:  dps,
-		},
-	}
-	got, err := tt.GetMetric("otelcol_processor_phase_attr_hold_duration")
-	require.NoError(t, err)
-	metricdatatest.AssertEqual(t, want, got, opts...)
-}
-
-func AssertEqualProcessorPhaseAttrLostRecords(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
-	want := metricdata.Metrics{
-		Name:        "otelcol_processor_phase_attr_lost_records",
-		Description: "Held records that the next component did not take. [Development]",
-		Unit:        "{record}",
+		Name:        "otelcol_processor_phase_attr_forwarded_items",
+		Description: "Data points, log records and spans that were forwarded after they had waited. [Development]",
+		Unit:        "{item}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,
 			IsMonotonic: true,
 			DataPoints:  dps,
 		},
 	}
-	got, err := tt.GetMetric("otelcol_processor_phase_attr_lost_records")
+	got, err := tt.GetMetric("otelcol_processor_phase_attr_forwarded_items")
+	require.NoError(t, err)
+	metricdatatest.AssertEqual(t, want, got, opts...)
+}
+
+func AssertEqualProcessorPhaseAttrLostItems(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
+	want := metricdata.Metrics{
+		Name:        "otelcol_processor_phase_attr_lost_items",
+		Description: "Data points, log records and spans that had waited and that the next component refused for good. [Development]",
+		Unit:        "{item}",
+		Data: metricdata.Sum[int64]{
+			Temporality: metricdata.CumulativeTemporality,
+			IsMonotonic: true,
+			DataPoints:  dps,
+		},
+	}
+	got, err := tt.GetMetric("otelcol_processor_phase_attr_lost_items")
 	require.NoError(t, err)
 	metricdatatest.AssertEqual(t, want, got, opts...)
 }
@@ -176,10 +135,12 @@ func AssertEqualProcessorPhaseAttrLostRecords(t *testing.T, tt *componenttest.Te
 func AssertEqualProcessorPhaseAttrOpenScopes(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_processor_phase_attr_open_scopes",
-		Description: "Scopes that were entered and not left yet. [Development]",
+		Description: "Scopes that were entered and not exited yet. [Development]",
 		Unit:        "{scope}",
-		Data: metricdata.Gauge[int64]{
-			DataPoints: dps,
+		Data: metricdata.Sum[int64]{
+			Temporality: metricdata.CumulativeTemporality,
+			IsMonotonic: false,
+			DataPoints:  dps,
 		},
 	}
 	got, err := tt.GetMetric("otelcol_processor_phase_attr_open_scopes")
@@ -190,7 +151,7 @@ func AssertEqualProcessorPhaseAttrOpenScopes(t *testing.T, tt *componenttest.Tel
 func AssertEqualProcessorPhaseAttrOtherPaths(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_processor_phase_attr_other_paths",
-		Description: "Data points whose path is other, because max_paths different ones had been written. [Development]",
+		Description: "Data points whose path is other, because limits::max_paths was reached. [Development]",
 		Unit:        "{data_point}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,
@@ -222,10 +183,12 @@ func AssertEqualProcessorPhaseAttrOutdatedAnswers(t *testing.T, tt *componenttes
 func AssertEqualProcessorPhaseAttrPaths(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_processor_phase_attr_paths",
-		Description: "Different paths that have been written on data points. [Development]",
+		Description: "Different paths that were written to data points and are not forgotten. [Development]",
 		Unit:        "{path}",
-		Data: metricdata.Gauge[int64]{
-			DataPoints: dps,
+		Data: metricdata.Sum[int64]{
+			Temporality: metricdata.CumulativeTemporality,
+			IsMonotonic: false,
+			DataPoints:  dps,
 		},
 	}
 	got, err := tt.GetMetric("otelcol_processor_phase_attr_paths")
@@ -233,10 +196,42 @@ func AssertEqualProcessorPhaseAttrPaths(t *testing.T, tt *componenttest.Telemetr
 	metricdatatest.AssertEqual(t, want, got, opts...)
 }
 
+func AssertEqualProcessorPhaseAttrRanks(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
+	want := metricdata.Metrics{
+		Name:        "otelcol_processor_phase_attr_ranks",
+		Description: "Ranks in the index. [Development]",
+		Unit:        "{rank}",
+		Data: metricdata.Sum[int64]{
+			Temporality: metricdata.CumulativeTemporality,
+			IsMonotonic: false,
+			DataPoints:  dps,
+		},
+	}
+	got, err := tt.GetMetric("otelcol_processor_phase_attr_ranks")
+	require.NoError(t, err)
+	metricdatatest.AssertEqual(t, want, got, opts...)
+}
+
+func AssertEqualProcessorPhaseAttrReleases(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
+	want := metricdata.Metrics{
+		Name:        "otelcol_processor_phase_attr_releases",
+		Description: "Parts of batches that stopped waiting, by outcome. [Development]",
+		Unit:        "{batch}",
+		Data: metricdata.Sum[int64]{
+			Temporality: metricdata.CumulativeTemporality,
+			IsMonotonic: true,
+			DataPoints:  dps,
+		},
+	}
+	got, err := tt.GetMetric("otelcol_processor_phase_attr_releases")
+	require.NoError(t, err)
+	metricdatatest.AssertEqual(t, want, got, opts...)
+}
+
 func AssertEqualProcessorPhaseAttrRepairs(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_processor_phase_attr_repairs",
-		Description: "Boundaries that showed that another one was lost, and whose scopes were mended by it. [Development]",
+		Description: "Boundaries that showed that another one was lost, and by which the replay was repaired. [Development]",
 		Unit:        "{boundary}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,
@@ -252,7 +247,7 @@ func AssertEqualProcessorPhaseAttrRepairs(t *testing.T, tt *componenttest.Teleme
 func AssertEqualProcessorPhaseAttrStorageFailures(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_processor_phase_attr_storage_failures",
-		Description: "Calls to the storage that failed, and stored records that cannot be read. [Development]",
+		Description: "Storage operations that failed, and stored records that cannot be decoded. [Development]",
 		Unit:        "{failure}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,
@@ -268,10 +263,12 @@ func AssertEqualProcessorPhaseAttrStorageFailures(t *testing.T, tt *componenttes
 func AssertEqualProcessorPhaseAttrStoredBytes(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_processor_phase_attr_stored_bytes",
-		Description: "What is stored of the index. [Development]",
+		Description: "Size of the stored index. [Development]",
 		Unit:        "By",
-		Data: metricdata.Gauge[int64]{
-			DataPoints: dps,
+		Data: metricdata.Sum[int64]{
+			Temporality: metricdata.CumulativeTemporality,
+			IsMonotonic: false,
+			DataPoints:  dps,
 		},
 	}
 	got, err := tt.GetMetric("otelcol_processor_phase_attr_stored_bytes")
@@ -282,8 +279,8 @@ func AssertEqualProcessorPhaseAttrStoredBytes(t *testing.T, tt *componenttest.Te
 func AssertEqualProcessorPhaseAttrUnsplitPoints(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_processor_phase_attr_unsplit_points",
-		Description: "Delta points that stayed whole under split, since they have more parts than max_parts. [Development]",
-		Unit:        "{datapoint}",
+		Description: "Delta points that stayed whole because of split::max_parts or split::max_points_per_batch. [Development]",
+		Unit:        "{data_point}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,
 			IsMonotonic: true,
@@ -291,6 +288,69 @@ func AssertEqualProcessorPhaseAttrUnsplitPoints(t *testing.T, tt *componenttest.
 		},
 	}
 	got, err := tt.GetMetric("otelcol_processor_phase_attr_unsplit_points")
+	require.NoError(t, err)
+	metricdatatest.AssertEqual(t, want, got, opts...)
+}
+
+func AssertEqualProcessorPhaseAttrWaitDuration(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.HistogramDataPoint[float64], opts ...metricdatatest.Option) {
+	want := metricdata.Metrics{
+		Name:        "otelcol_processor_phase_attr_wait_duration",
+		Description: "How long parts of batches waited for their boundaries. [Development]",
+		Unit:        "s",
+		Data: metricdata.Histogram[float64]{
+			Temporality: metricdata.CumulativeTemporality,
+			DataPoints:  dps,
+		},
+	}
+	got, err := tt.GetMetric("otelcol_processor_phase_attr_wait_duration")
+	require.NoError(t, err)
+	metricdatatest.AssertEqual(t, want, got, opts...)
+}
+
+func AssertEqualProcessorPhaseAttrWaitingBytes(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
+	want := metricdata.Metrics{
+		Name:        "otelcol_processor_phase_attr_waiting_bytes",
+		Description: "Estimated heap bytes of the telemetry that waits for its boundaries. [Development]",
+		Unit:        "By",
+		Data: metricdata.Sum[int64]{
+			Temporality: metricdata.CumulativeTemporality,
+			IsMonotonic: false,
+			DataPoints:  dps,
+		},
+	}
+	got, err := tt.GetMetric("otelcol_processor_phase_attr_waiting_bytes")
+	require.NoError(t, err)
+	metricdatatest.AssertEqual(t, want, got, opts...)
+}
+
+func AssertEqualProcessorPhaseAttrWaits(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
+	want := metricdata.Metrics{
+		Name:        "otelcol_processor_phase_attr_waits",
+		Description: "Data points, log records and spans that had to wait, by signal and reason. [Development]",
+		Unit:        "{item}",
+		Data: metricdata.Sum[int64]{
+			Temporality: metricdata.CumulativeTemporality,
+			IsMonotonic: true,
+			DataPoints:  dps,
+		},
+	}
+	got, err := tt.GetMetric("otelcol_processor_phase_attr_waits")
+	require.NoError(t, err)
+	metricdatatest.AssertEqual(t, want, got, opts...)
+}
+
+func AssertEqualProcessorPhaseAttrWindowBoundaries(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
+	want := metricdata.Metrics{
+		Name:        "otelcol_processor_phase_attr_window_boundaries",
+		Description: "Boundaries in the index. [Development]",
+		Unit:        "{boundary}",
+		Data: metricdata.Sum[int64]{
+			Temporality: metricdata.CumulativeTemporality,
+			IsMonotonic: false,
+			DataPoints:  dps,
+		},
+	}
+	got, err := tt.GetMetric("otelcol_processor_phase_attr_window_boundaries")
 	require.NoError(t, err)
 	metricdatatest.AssertEqual(t, want, got, opts...)
 }

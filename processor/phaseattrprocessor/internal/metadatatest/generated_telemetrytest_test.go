@@ -11,9 +11,8 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata/metricdatatest"
 
-	"go.opentelemetry.io/collector/component/componenttest"
-
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/metadata"
+	"go.opentelemetry.io/collector/component/componenttest"
 )
 
 func TestSetupTelemetry(t *testing.T) {
@@ -21,23 +20,15 @@ func TestSetupTelemetry(t *testing.T) {
 	tb, err := metadata.NewTelemetryBuilder(testTel.NewTelemetrySettings())
 	require.NoError(t, err)
 	defer tb.Shutdown()
-	require.NoError(t, tb.RegisterProcessorPhaseAttrBoundariesHeldCallback(func(_ context.Context, observer metric.Int64Observer) error {
-		observer.Observe(1)
-		return nil
-	}))
-	require.NoError(t, tb.RegisterProcessorPhaseAttrGroupsCallback(func(_ context.Context, observer metric.Int64Observer) error {
-		observer.Observe(1)
-		return nil
-	}))
-	require.NoError(t, tb.RegisterProcessorPhaseAttrHeldBytesCallback(func(_ context.Context, observer metric.Int64Observer) error {
-		observer.Observe(1)
-		return nil
-	}))
 	require.NoError(t, tb.RegisterProcessorPhaseAttrOpenScopesCallback(func(_ context.Context, observer metric.Int64Observer) error {
 		observer.Observe(1)
 		return nil
 	}))
 	require.NoError(t, tb.RegisterProcessorPhaseAttrPathsCallback(func(_ context.Context, observer metric.Int64Observer) error {
+		observer.Observe(1)
+		return nil
+	}))
+	require.NoError(t, tb.RegisterProcessorPhaseAttrRanksCallback(func(_ context.Context, observer metric.Int64Observer) error {
 		observer.Observe(1)
 		return nil
 	}))
@@ -49,17 +40,28 @@ func TestSetupTelemetry(t *testing.T) {
 		observer.Observe(1)
 		return nil
 	}))
+	require.NoError(t, tb.RegisterProcessorPhaseAttrWaitingBytesCallback(func(_ context.Context, observer metric.Int64Observer) error {
+		observer.Observe(1)
+		return nil
+	}))
+	require.NoError(t, tb.RegisterProcessorPhaseAttrWindowBoundariesCallback(func(_ context.Context, observer metric.Int64Observer) error {
+		observer.Observe(1)
+		return nil
+	}))
 	tb.ProcessorPhaseAttrAnswers.Add(context.Background(), 1)
 	tb.ProcessorPhaseAttrAssociations.Add(context.Background(), 1)
 	tb.ProcessorPhaseAttrBoundaries.Add(context.Background(), 1)
 	tb.ProcessorPhaseAttrBoundaryLateness.Record(context.Background(), 1)
-	tb.ProcessorPhaseAttrGraceExpired.Add(context.Background(), 1)
-	tb.ProcessorPhaseAttrHoldDuration.Record(context.Background(), 1)
-	tb.ProcessorPhaseAttrLostRecords.Add(context.Background(), 1)
+	tb.ProcessorPhaseAttrForwardRetries.Add(context.Background(), 1)
+	tb.ProcessorPhaseAttrForwardedItems.Add(context.Background(), 1)
+	tb.ProcessorPhaseAttrLostItems.Add(context.Background(), 1)
 	tb.ProcessorPhaseAttrOtherPaths.Add(context.Background(), 1)
 	tb.ProcessorPhaseAttrOutdatedAnswers.Add(context.Background(), 1)
+	tb.ProcessorPhaseAttrReleases.Add(context.Background(), 1)
 	tb.ProcessorPhaseAttrStorageFailures.Add(context.Background(), 1)
 	tb.ProcessorPhaseAttrUnsplitPoints.Add(context.Background(), 1)
+	tb.ProcessorPhaseAttrWaitDuration.Record(context.Background(), 1)
+	tb.ProcessorPhaseAttrWaits.Add(context.Background(), 1)
 	AssertEqualProcessorPhaseAttrAnswers(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
@@ -69,25 +71,16 @@ func TestSetupTelemetry(t *testing.T) {
 	AssertEqualProcessorPhaseAttrBoundaries(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
-	AssertEqualProcessorPhaseAttrBoundariesHeld(t, testTel,
-		[]metricdata.DataPoint[int64]{{Value: 1}},
-		metricdatatest.IgnoreTimestamp())
 	AssertEqualProcessorPhaseAttrBoundaryLateness(t, testTel,
 		[]metricdata.HistogramDataPoint[float64]{{}}, metricdatatest.IgnoreValue(),
 		metricdatatest.IgnoreTimestamp())
-	AssertEqualProcessorPhaseAttrGraceExpired(t, testTel,
+	AssertEqualProcessorPhaseAttrForwardRetries(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
-	AssertEqualProcessorPhaseAttrGroups(t, testTel,
+	AssertEqualProcessorPhaseAttrForwardedItems(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
-	AssertEqualProcessorPhaseAttrHeldBytes(t, testTel,
-		[]metricdata.DataPoint[int64]{{Value: 1}},
-		metricdatatest.IgnoreTimestamp())
-	AssertEqualProcessorPhaseAttrHoldDuration(t, testTel,
-		[]metricdata.HistogramDataPoint[float64]{{}}, metricdatatest.IgnoreValue(),
-		metricdatatest.IgnoreTimestamp())
-	AssertEqualProcessorPhaseAttrLostRecords(t, testTel,
+	AssertEqualProcessorPhaseAttrLostItems(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualProcessorPhaseAttrOpenScopes(t, testTel,
@@ -102,6 +95,12 @@ func TestSetupTelemetry(t *testing.T) {
 	AssertEqualProcessorPhaseAttrPaths(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
+	AssertEqualProcessorPhaseAttrRanks(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualProcessorPhaseAttrReleases(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
 	AssertEqualProcessorPhaseAttrRepairs(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
@@ -112,6 +111,18 @@ func TestSetupTelemetry(t *testing.T) {
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualProcessorPhaseAttrUnsplitPoints(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualProcessorPhaseAttrWaitDuration(t, testTel,
+		[]metricdata.HistogramDataPoint[float64]{{}}, metricdatatest.IgnoreValue(),
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualProcessorPhaseAttrWaitingBytes(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualProcessorPhaseAttrWaits(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualProcessorPhaseAttrWindowBoundaries(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 

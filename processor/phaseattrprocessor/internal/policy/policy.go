@@ -4,7 +4,6 @@
 package policy
 
 import (
-	"fmt"
 	"slices"
 
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
@@ -41,12 +40,9 @@ type Options struct {
 	Depth int
 }
 
-// New returns a policy for a strategy. Any name but DeepestPerThread is an error.
-func New(strategy string, options Options) (*Policy, error) {
-	if strategy != DeepestPerThread {
-		return nil, fmt.Errorf("unknown attribution strategy %q (want %q)", strategy, DeepestPerThread)
-	}
-	return &Policy{options: options, byThread: map[int64]int{}}, nil
+// New returns a policy.
+func New(options Options) *Policy {
+	return &Policy{options: options, byThread: map[int64]int{}}
 }
 
 // Attribute decides what the active spans of a group say, and sets a to it, whose Paths
@@ -158,7 +154,9 @@ func (p *Policy) find(spans []replay.ScopeInterval, i int) (at int, known bool) 
 }
 
 // label is what the answers call the phase of a span.
-func (p *Policy) label(span *replay.ScopeInterval) string { return span.Path.Cut(p.options.Depth).Label() }
+func (p *Policy) label(span *replay.ScopeInterval) string {
+	return span.Path.Cut(p.options.Depth).Label()
+}
 
 func (p *Policy) unique(a *Attribution, span *replay.ScopeInterval, source string) {
 	label := p.label(span)

@@ -144,9 +144,9 @@ func TestLateBoundaryCountsTheAnswersItChanges(t *testing.T) {
 	x.Handle(key).Answered(25, 2) // taken for forward, whose exit shows that its enter was lost
 	x.Handle(key).Answered(35, 4) // forward, as it is
 	x.Handle(key).Answered(55, 8)
-	receipt := x.Ingest().Add(key, run[2])
-	assert.Equal(t, Accepted, receipt.Outcome)
-	assert.Equal(t, time.Duration(110), receipt.Late)
-	assert.Equal(t, int64(2), receipt.Outdated)
-	assert.Zero(t, x.Ingest().Add(key, run[2]).Outdated, "a duplicate changes nothing")
+	ingest := x.Ingest()
+	assert.Equal(t, AddResult{Accepted, 110}, ingest.Add(key, run[2]))
+	assert.Equal(t, Duplicate, ingest.Add(key, run[2]).Outcome)
+	assert.Equal(t, int64(2), ingest.Flush())
+	assert.Zero(t, ingest.Flush(), "each change counts once")
 }

@@ -64,24 +64,30 @@ func New(options Options) *Index {
 // Has tells whether an event of the group has come.
 func (x *Index) Has(key boundary.RankKey) bool { return x.group(key) != nil }
 
-// Register introduces a group whose first event comes at a moment, with its seats: what
-// one session has at a time, a process or a device. An earlier session in one of
-// them is over from then on, whether it said so or not: who comes after it inherits
-// no phase. Register returns false when there is no room for the group, or it has been
-// introduced.
-func (x *Index) Register(key boundary.RankKey, seats []string, at int64) bool {
-	introduced := false
-	if !x.Ingest().update(key, func(g *stream) { introduced = g.introduce(seats, at) }) || !introduced {
-		return false
+// Register registers a rank whose first event is at a time, in nanoseconds since the
+// Unix epoch, with its claims: what one session owns at a time, such as a process or a
+// device. It ends the sessions that owned one of them before, whether they said so or
+// not: the new owner inherits no phase. It returns the ranks that it ended; key itself is
+// among them when a later owner has registered before. It reports false when the rank
+// has been registered before, or there is no room for it.
+func (x *Index) Register(key boundary.RankKey, claims []string, at int64) (registered bool, ended []boundary.RankKey) {
+	if !x.Ingest().update(key, func(g *stream) { registered = g.introduce(claims, at) }) || !registered {
+		return false, nil
 	}
-	for _, seat := range seats {
-		if earlier, taken := x.sit(seat, key, at); taken {
-			if g := x.group(earlier.key); g != nil {
-				g.update(func() { g.succeed(earlier.began) })
-			}
+	for _, claim := range claims {
+		earlier, taken := x.sit(claim, key, at)
+		if !taken {
+			continue
+		}
+		if g := x.group(earlier.key); g != nil {
+			g.update(func() {
+				if g.succeed(earlier.began) {
+					ended = append(ended, g.key)
+				}
+			})
 		}
 	}
-	return true
+	return true, ended
 }
 
 // tenant is a session in a seat, and when it began.
@@ -133,19 +139,22 @@ func (x *Index) groupFor(key boundary.RankKey) *stream {
 	return g
 }
 
-// Sweep ends the sessions that have been silent for the session timeout and forgets
-// the groups that ended a window ago, which it returns. It is to be called now and
-// then.
-func (x *Index) Sweep() (forgotten []boundary.RankKey) {
+// Sweep ends the sessions that have been silent for the session timeout and removes the
+// ranks whose sessions ended at least a window ago. It returns the ranks that it ended
+// and those that it removed; a rank may be among both. It must be called regularly.
+func (x *Index) Sweep() (ended, forgotten []boundary.RankKey) {
 	now := time.Since(x.started)
 	for _, g := range x.all() {
-		expired := false
-		g.update(func() { expired = g.expire(now) })
-		if expired && x.forget(g) {
+		var silent, over bool
+		g.update(func() { silent, over = g.expire(now) })
+		if silent {
+			ended = append(ended, g.key)
+		}
+		if over && x.forget(g) {
 			forgotten = append(forgotten, g.key)
 		}
 	}
-	return forgotten
+	return ended, forgotten
 }
 
 // EndAll ends all sessions at their newest event, as when a finished recording has
@@ -191,7 +200,7 @@ func (x *Index) forget(g *stream) bool {
 
 // Stats is what the index holds.
 type Stats struct {
-	Ranks     int
+	Ranks      int
 	OpenScopes int64
 	Boundaries int64
 	// Repairs counts the boundaries that showed that another one was lost.
@@ -203,10 +212,10 @@ func (x *Index) Stats() Stats {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	return Stats{
-		Ranks:     len(x.groups),
+		Ranks:      len(x.groups),
 		OpenScopes: x.stats.open.Load(),
 		Boundaries: x.stats.boundaries.Load(),
-		Repairs:   x.stats.mends.Load(),
+		Repairs:    x.stats.mends.Load(),
 	}
 }
 

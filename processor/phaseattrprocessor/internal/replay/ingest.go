@@ -17,6 +17,8 @@ type Ingest struct {
 	// group is that of the last event, begun what is known of it.
 	group *stream
 	begun bool
+	// outdated counts the answers that late boundaries have changed since the last Flush.
+	outdated int64
 }
 
 // Ingest is that of events which have come now.
@@ -25,20 +27,30 @@ func (x *Index) Ingest() *Ingest { return &Ingest{index: x, at: time.Since(x.sta
 // AddResult is what became of a boundary.
 type AddResult struct {
 	Outcome Outcome
-	// Late is how far the boundary's time was behind that of the group's newest event.
+	// Late is how far the boundary's time is behind the rank's newest event; 0 when it
+	// is not.
 	Late time.Duration
-	// Outdated is how many answers would have been others, had the boundary come
-	// before them.
-	Outdated int64
 }
 
 // Add takes in a boundary, in any order.
 func (a *Ingest) Add(key boundary.RankKey, b *boundary.Boundary) AddResult {
-	var receipt AddResult
-	if !a.update(key, func(g *stream) { receipt = g.add(b, a.at) }) {
-		receipt.Outcome = TooManyRanks
+	var result AddResult
+	if !a.update(key, func(g *stream) {
+		var outdated int64
+		result, outdated = g.add(b, a.at)
+		a.outdated += outdated
+	}) {
+		result.Outcome = TooManyRanks
 	}
-	return receipt
+	return result
+}
+
+// Flush replays the boundaries that Add found to be late. It must be called once the
+// last event of a batch has been added, and returns how many answers given earlier
+// would have been different with the boundaries added since the last Flush.
+func (a *Ingest) Flush() (outdated int64) {
+	outdated, a.outdated = a.outdated, 0
+	return outdated
 }
 
 // Observe takes note of an event of a group that is no boundary: the group is

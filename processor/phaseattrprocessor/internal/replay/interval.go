@@ -16,7 +16,7 @@ import (
 
 // ScopeInterval is one scope and the time in which it was active, both ends included.
 type ScopeInterval struct {
-	Rank      boundary.RankKey
+	Rank       boundary.RankKey
 	ThreadID   int64
 	ThreadName string
 	ScopeID    string

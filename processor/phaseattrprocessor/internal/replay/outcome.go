@@ -30,7 +30,7 @@ var outcomeTexts = [outcomes]string{
 	Accepted:       "accepted",
 	Duplicate:      "duplicate",
 	TooOld:         "too_old",
-	TooManyRanks:  "max_ranks",
+	TooManyRanks:   "max_ranks",
 	TooManyThreads: "max_threads_per_rank",
 	TooManyOpen:    "max_open_scopes_per_thread",
 

@@ -138,28 +138,39 @@ func (h Handle) Throughout(dst []ScopeInterval, from, to int64, whole bool) ([]S
 	return dst, status
 }
 
-// Live tells whether the group can have been alive between two moments: it had begun,
-// and not ended before both.
-func (h Handle) Live(from, to int64) bool {
-	g := h.g
-	if g == nil {
-		return false
-	}
-	g.mu.RLock()
-	defer g.mu.RUnlock()
-	return g.began <= to && (g.status(to) != Ended || g.status(from) != Ended)
+// State is what is known of a rank for the time between two moments.
+type State struct {
+	// Known is true when an event of the rank has come. Without one, the rest is false.
+	Known bool
+	// Live is true when the rank can have been alive between the two: its first event is
+	// not after the later one, and its session had not ended before the earlier one.
+	Live bool
+	// Behind is true when the rank is alive and its events have not come as far as the
+	// later moment: boundaries that precede it may be on their way.
+	Behind bool
 }
 
-// Reached tells whether there is nothing to wait for before a question about a
-// moment is answered: the group's events have come that far, or no more will come.
-func (x *Index) Reached(key boundary.RankKey, at int64) bool {
-	g := x.group(key)
+// At returns the state of the rank between two moments, in nanoseconds since the Unix
+// epoch. The zero Handle's is the zero State.
+func (h Handle) At(from, to int64) State {
+	g := h.g
 	if g == nil {
-		return true
+		return State{}
 	}
 	g.mu.RLock()
 	defer g.mu.RUnlock()
-	return g.status(at) != Behind
+	status := g.status(to)
+	return State{
+		Known:  true,
+		Live:   g.began <= to && (status != Ended || g.status(from) != Ended),
+		Behind: status == Behind,
+	}
+}
+
+// Reached reports whether a lookup at a moment has nothing to wait for: the rank's events
+// have come that far, or no more will come, or the rank is unknown.
+func (x *Index) Reached(key boundary.RankKey, at int64) bool {
+	return !x.Handle(key).At(at, at).Behind
 }
 
 // Groups lists the groups of a session in the order of the arrival of their first

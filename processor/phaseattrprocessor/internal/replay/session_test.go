@@ -4,6 +4,7 @@
 package replay
 
 import (
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -102,7 +103,11 @@ func TestSessionThatSpeaksAgainIsAlive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x, now := openSession(Options{Window: time.Hour, SessionTimeout: time.Minute})
 		time.Sleep(2 * time.Minute)
-		x.Sweep()
+		ended, forgotten := x.Sweep()
+		assert.Equal(t, []boundary.RankKey{key}, ended)
+		assert.Empty(t, forgotten)
+		ended, _ = x.Sweep()
+		assert.Empty(t, ended, "it ended before")
 		assert.Equal(t, Ended, statusAt(x, now+1))
 		x.Ingest().Observe(key, now+1, false)
 		assert.Equal(t, Behind, statusAt(x, now+2))
@@ -127,7 +132,9 @@ func TestNewSessionOfAProcessEndsTheOneBefore(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			x, now := openSession(sessions)
 			x.Register(key, seats(process), 0)
-			x.Register(newer, seats(tc.process), now+100)
+			_, ended := x.Register(newer, seats(tc.process), now+100)
+			assert.Equal(t, tc.ended, slices.Contains(ended, key))
+			assert.Equal(t, tc.ended, x.Reached(key, now+1000), "nothing more is to come")
 			x.Ingest().Observe(newer, now+100, false)
 			assert.Equal(t, tc.ended, statusAt(x, now+200) == Ended)
 			assert.Equal(t, "train / step / forward", deepest(x, now-1), "it keeps its past")
@@ -140,7 +147,8 @@ func TestSessionThatOutlivesItsSuccessorsBeginIsAlive(t *testing.T) {
 	newer := boundary.RankKey{Session: "newer"}
 	x, now := openSession(sessions)
 	x.Register(key, seats(process), 0)
-	x.Register(newer, seats(process), now-10)
+	_, ended := x.Register(newer, seats(process), now-10)
+	assert.Empty(t, ended)
 	assert.Equal(t, Behind, statusAt(x, now+1), "both run in one process")
 	x.Register(boundary.RankKey{Session: "newest"}, seats(process), now+10)
 	assert.Equal(t, Behind, statusAt(x, now+1), "the newest follows the newer")
@@ -151,7 +159,8 @@ func TestSessionsWhoseFirstEventsComeInTheWrongOrder(t *testing.T) {
 	older := boundary.RankKey{Session: "older"}
 	x, now := openSession(sessions)
 	x.Register(key, seats(process), 100)
-	x.Register(older, seats(process), 0)
+	_, ended := x.Register(older, seats(process), 0)
+	assert.Equal(t, []boundary.RankKey{older}, ended)
 	x.Ingest().Observe(older, 0, false)
 	assert.Equal(t, Behind, statusAt(x, now+1), "the newer one stays")
 	_, status := x.Handle(older).Active(nil, 101, false)

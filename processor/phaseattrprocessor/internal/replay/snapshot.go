@@ -82,7 +82,7 @@ func (x *Index) Snapshot(key boundary.RankKey) (Snapshot, bool) {
 		return Snapshot{}, false
 	}
 	s := Snapshot{
-		Rank: g.key,
+		Rank:        g.key,
 		LastArrival: x.started.Add(g.arrived),
 		Clock: Clock{
 			Began: g.began, Now: g.clock.now, Votes: g.clock.votes, Rival: g.clock.rival, RivalVotes: g.clock.rivalVotes,

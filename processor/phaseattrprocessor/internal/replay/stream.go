@@ -97,19 +97,18 @@ func (g *stream) observe(at int64, stop bool, arrived time.Duration) {
 }
 
 // add takes in a boundary.
-func (g *stream) add(b *boundary.Boundary, arrived time.Duration) AddResult {
-	var receipt AddResult
+func (g *stream) add(b *boundary.Boundary, arrived time.Duration) (receipt AddResult, outdated int64) {
 	if g.clock.votes > 0 && b.Time < g.clock.now {
 		receipt.Late = max(time.Duration(uint64(g.clock.now)-uint64(b.Time)), 0) //nolint:gosec // what does not fit is no lateness
 	}
 	g.seen(b.Time, arrived, b.Sequence > g.maxSequence)
 	g.maxSequence = max(g.maxSequence, b.Sequence)
-	receipt.Outcome, receipt.Outdated = g.place(b)
+	receipt.Outcome, outdated = g.place(b)
 	if receipt.Outcome == Accepted && b.Action == boundary.Enter {
 		g.lastEnter = max(g.lastEnter, b.Time)
 	}
 	g.trim()
-	return receipt
+	return receipt, outdated
 }
 
 // seen takes note of any event's time and arrival.
@@ -258,25 +257,32 @@ func (g *stream) introduce(seats []string, at int64) bool {
 	return true
 }
 
-// succeed ends the session, unless it is still alive when its successor begins.
-func (g *stream) succeed(began int64) {
-	if began > g.clock.now {
-		g.succeeded = began
+// succeed ends the session, unless it is still alive when its successor begins. It
+// reports whether it ended the session.
+func (g *stream) succeed(began int64) bool {
+	if began <= g.clock.now {
+		return false
 	}
+	ended := !g.ended()
+	g.succeeded = began
+	return ended
 }
 
-// expire ends a session that has been silent for the session timeout. It returns
-// true when the session ended a window ago: the group is then to be forgotten.
-func (g *stream) expire(now time.Duration) bool {
+// expire ends a session that has been silent for the session timeout. It reports whether
+// that ended the session now, and whether the session ended at least a window ago and
+// the stream is to be removed.
+func (g *stream) expire(now time.Duration) (ended, over bool) {
+	alive := !g.ended()
 	quiet := now - g.arrived
 	if g.options.SessionTimeout > 0 && quiet >= g.options.SessionTimeout {
 		g.silent = true
 	}
-	if !g.ended() || g.options.Window <= 0 || quiet < g.options.Window {
-		return false
+	ended = alive && g.ended()
+	over = g.ended() && g.options.Window > 0 && quiet >= g.options.Window
+	if over {
+		g.threads = nil
 	}
-	g.threads = nil
-	return true
+	return ended, over
 }
 
 // status tells whether the group can answer for a moment.

@@ -47,14 +47,16 @@ func (r *Resolver) Parts(lookup Lookup, most int, equal Equal) (parts []Part, to
 	return r.parts, false
 }
 
-// Annotate counts an item that was annotated from the parts of the latest lookup.
-func (r *Resolver) Annotate() { r.parted.Annotated++ }
+// Parted returns the result that counts the items that are annotated from the parts of
+// the latest lookup. It has no answer.
+func (r *Resolver) Parted() *Result { return r.parted }
 
 func (r *Resolver) divide(result *Result, most int, equal Equal) bool {
 	r.parts = r.parts[:0]
 	lookup, origin := result.lookup, r.origins[result.lookup.Origin]
 	boundaries := boundariesPerPart * min(most, math.MaxInt/boundariesPerPart)
-	_, complete := r.index.Segments(r.ranks[lookup.Rank].key, lookup.From, lookup.To, r.allScopes(result), boundaries,
+	var complete bool
+	result.Status, complete = r.index.Segments(r.ranks[lookup.Rank].key, lookup.From, lookup.To, r.allScopes(result), boundaries,
 		func(s replay.Segment) bool {
 			part := Part{From: s.From, To: s.To}
 			part.Found = r.policy.Attribute(&part.Attribution, s.Active, origin)

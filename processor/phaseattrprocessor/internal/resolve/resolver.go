@@ -55,7 +55,9 @@ type Resolver struct {
 	paths *PathLimiter
 
 	ranks []rank
-	// recent has the positions in ranks, plus one, of ranks that were seen last, by number.
+	// byKey has the positions in ranks, recent those of the ranks that were seen last, plus
+	// one, by number.
+	byKey   map[boundary.RankKey]int32
 	recent  [cacheSize]int32
 	origins []boundary.Origin
 	// results has a place for each lookup, which another one may take. The results of a
@@ -86,6 +88,7 @@ func New(index *replay.Index, threads policy.Threads, truncatePaths int, paths *
 		whole:     policy.New(policy.Options{Threads: threads}),
 		truncated: policy.New(policy.Options{Threads: threads, Depth: truncatePaths}),
 		paths:     paths,
+		byKey:     map[boundary.RankKey]int32{},
 		origins:   make([]boundary.Origin, 1),
 	}
 }
@@ -111,6 +114,7 @@ func (r *Resolver) End() {
 	clear(r.intervals[:cap(r.intervals)])
 	clear(r.parts[:cap(r.parts)])
 	clear(r.ranks)
+	clear(r.byKey)
 	clear(r.origins)
 	clear(r.recent[:])
 	r.ranks, r.origins, r.parted = r.ranks[:0], r.origins[:1], nil
@@ -130,15 +134,14 @@ func (r *Resolver) Rank(key *boundary.RankKey) int32 {
 	if *recent > 0 && r.ranks[*recent-1].key == *key {
 		return *recent - 1
 	}
-	for i := range r.ranks { // another rank of this number has taken the place
-		if r.ranks[i].key == *key {
-			*recent = int32(i) + 1 //nolint:gosec // a batch has fewer ranks
-			return int32(i)        //nolint:gosec // as above
-		}
+	number, ok := r.byKey[*key]
+	if !ok {
+		number = int32(len(r.ranks)) //nolint:gosec // a batch has fewer ranks
+		r.ranks = append(r.ranks, rank{key: *key, handle: r.index.Handle(*key)})
+		r.byKey[*key] = number
 	}
-	r.ranks = append(r.ranks, rank{key: *key, handle: r.index.Handle(*key)})
-	*recent = int32(len(r.ranks)) //nolint:gosec // as above
-	return *recent - 1
+	*recent = number + 1
+	return number
 }
 
 // Key returns the rank of a number.

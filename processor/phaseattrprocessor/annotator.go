@@ -1,0 +1,271 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package phaseattrprocessor
+
+import (
+	"iter"
+
+	"go.opentelemetry.io/collector/pdata/pcommon"
+
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/annotate"
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/association"
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/policy"
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/replay"
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/resolve"
+)
+
+// annotator decides what the items of a batch belong to, and then writes their phases.
+// It is for one batch at a time, and reuses its memory for the next one.
+type annotator struct {
+	config      *Config
+	reader      *boundary.Reader
+	association *association.Association
+	finder      *association.Finder
+	resolver    *resolve.Resolver
+	table       *annotate.Table
+	// written are the attributes that the table writes.
+	written boundary.KeyMask
+
+	// fields are those of the item at hand, origin the hints of its scope and resource,
+	// from and to its interval.
+	fields          boundary.Fields
+	scope, resource pcommon.Map
+	origin          boundary.Origin
+	from, to        int64
+
+	// decisions has one entry per item of the batch, in order.
+	decisions []decision
+	// several are the ranks of the items that belong to more than one, end to end.
+	several []int32
+	// locations are the unknown locations that the items name.
+	locations map[string]int32
+	unknown   []string
+	// early is true when an item came before the events of a rank, or names an unknown one.
+	early bool
+	stats batchStats
+}
+
+// decision is what has been decided about an item.
+type decision struct {
+	attributes pcommon.Map
+	from, to   int64
+	// ranks is the number of ranks that the item belongs to, and rank the first one's in
+	// the resolver, or where in several they are if there are more. With no ranks, it is an
+	// unknown location, or negative.
+	ranks, rank int32
+	origin      int32
+	// part is the part of the batch that the item is held in, or stays.
+	part int32
+	// representative is true when the rank answers for others as well, present when the item
+	// may have an attribute that is written, split when it is to be divided by phase.
+	representative, present, split bool
+}
+
+// noTarget is the rank of an item that belongs to none.
+const noTarget int32 = -1
+
+func newAnnotator(e *engine) *annotator {
+	a := &annotator{
+		config: e.config, reader: e.reader, association: e.association, finder: association.NewFinder(e.association, e.reader),
+		resolver:  resolve.New(e.index, policy.Threads{Prefer: e.config.Threads.Prefer, Ignore: e.config.Threads.Ignore}, e.config.Metrics.TruncatePaths, e.paths),
+		table:     e.table,
+		locations: map[string]int32{},
+	}
+	for _, attribute := range e.config.Attributes {
+		a.written |= e.association.Keys.Add(string(attribute)).Mask()
+	}
+	return a
+}
+
+// begin begins a batch.
+func (a *annotator) begin(dataPoints bool) { a.resolver.Begin(dataPoints) }
+
+// end forgets the batch.
+func (a *annotator) end() {
+	a.resolver.End()
+	clear(a.decisions)
+	clear(a.locations)
+	clear(a.unknown)
+	a.decisions, a.several, a.unknown = a.decisions[:0], a.several[:0], a.unknown[:0]
+	a.enterScope(pcommon.Map{}, pcommon.Map{})
+	a.early, a.stats, a.finder.Tried = false, batchStats{}, [association.MaxRules][association.Outcomes]int64{}
+}
+
+// decide finds out which ranks the items of a batch belong to. Nothing is written.
+func (a *annotator) decide(items iter.Seq[*item]) {
+	for it := range items {
+		a.decisions = append(a.decisions, decision{rank: noTarget, part: stays})
+		if !it.skipped {
+			a.decideItem(it, &a.decisions[len(a.decisions)-1])
+		}
+	}
+}
+
+func (a *annotator) decideItem(it *item, d *decision) {
+	if it.scope != a.scope || it.resource != a.resource {
+		a.enterScope(it.scope, it.resource)
+	}
+	keys := a.association.Keys
+	own := keys.Scan(it.attributes)
+	a.fields.SetRecord(own, keys.Scan(it.body))
+	a.from, a.to = it.from, it.to
+	if it.isRecord() {
+		at, ok := a.reader.Time(it.record, &a.fields)
+		if !ok {
+			return
+		}
+		a.from, a.to = at, at
+	}
+	origin := a.origin
+	if a.fields.HasOwnOrigin() {
+		origin = a.reader.Origin(&a.fields)
+	}
+	*d = decision{
+		attributes: it.attributes, from: a.from, to: a.to, rank: noTarget, origin: a.resolver.Origin(origin), part: stays,
+		present: own.Present().Any(a.written), split: it.split,
+	}
+	a.target(d)
+}
+
+// enterScope reads what the scope and resource of the items that follow say.
+func (a *annotator) enterScope(scope, resource pcommon.Map) {
+	keys := a.association.Keys
+	a.scope, a.resource = scope, resource
+	a.fields.SetRecord(boundary.KeyedMap{}, boundary.KeyedMap{})
+	a.fields.SetScope(keys.Scan(scope), keys.Scan(resource))
+	a.origin = a.reader.Origin(&a.fields)
+	a.finder.SetScope(&a.fields)
+}
+
+// target finds the ranks of the item at hand.
+func (a *annotator) target(d *decision) {
+	// Most items are of the rank that their resource names.
+	if key, ok := a.finder.Inherited(&a.fields); ok {
+		if rank := a.resolver.Rank(key); a.resolver.State(rank, a.from, a.to).Live {
+			a.finder.Tried[0][association.Matched]++
+			d.ranks, d.rank = 1, rank
+			a.note(d, rank)
+			return
+		}
+	}
+	match := a.finder.Find(&a.fields, a)
+	switch len(match.Ranks) {
+	case 0:
+		if match.Location != nil {
+			d.rank, a.early = a.location(match.Location), true
+		}
+	case 1:
+		d.ranks, d.rank, d.representative = 1, a.resolver.Rank(&match.Ranks[0]), match.Representative
+		a.note(d, d.rank)
+	default:
+		d.ranks, d.rank = int32(len(match.Ranks)), int32(len(a.several)) //nolint:gosec // far fewer
+		for i := range match.Ranks {
+			rank := a.resolver.Rank(&match.Ranks[i])
+			a.several = append(a.several, rank)
+			a.note(d, rank)
+		}
+	}
+}
+
+// note notes whether an item came before the events of a rank.
+func (a *annotator) note(d *decision, rank int32) {
+	state := a.resolver.State(rank, d.from, d.to)
+	a.early = a.early || state.Behind || !state.Known
+}
+
+// Live implements association.Ranks for the item at hand.
+func (a *annotator) Live(rank *boundary.RankKey) bool {
+	return a.resolver.State(a.resolver.Rank(rank), a.from, a.to).Live
+}
+
+// location returns the batch's number of an unknown location.
+func (a *annotator) location(text []byte) int32 {
+	number, ok := a.locations[string(text)]
+	if !ok {
+		number = int32(len(a.unknown)) //nolint:gosec // a batch has fewer
+		a.unknown = append(a.unknown, string(text))
+		a.locations[a.unknown[number]] = number
+	}
+	return number
+}
+
+// annotate writes the phases of the items that have been decided and not held.
+func (a *annotator) annotate() {
+	for i := range a.decisions {
+		a.annotateItem(&a.decisions[i])
+	}
+}
+
+func (a *annotator) annotateItem(d *decision) {
+	switch d.ranks {
+	case 0:
+	case 1:
+		result := a.resolver.Resolve(a.lookup(d, d.rank))
+		a.count(result, result.Found, &result.Attribution)
+		if result.Found {
+			a.write(d.attributes, &result.Attribution, d)
+		}
+	default:
+		a.annotateSeveral(d)
+	}
+}
+
+func (a *annotator) lookup(d *decision, rank int32) resolve.Lookup {
+	return resolve.Lookup{Rank: rank, Origin: d.origin, From: d.from, To: d.to}
+}
+
+// annotateSeveral writes what was active in any of the ranks of an item.
+func (a *annotator) annotateSeveral(d *decision) {
+	var merged *policy.Attribution
+	var last *resolve.Result
+	for _, rank := range a.several[d.rank : d.rank+d.ranks] {
+		last = a.resolver.Resolve(a.lookup(d, rank))
+		if last.Found {
+			merged = policy.Merge(merged, last.Attribution.Clone())
+		}
+	}
+	a.count(last, merged != nil, merged)
+	if merged != nil {
+		a.table.Write(d.attributes, merged, d.present)
+	}
+}
+
+func (a *annotator) write(attributes pcommon.Map, answer *policy.Attribution, d *decision) {
+	if d.representative {
+		answer = representative(answer)
+	}
+	a.table.Write(attributes, answer, d.present)
+}
+
+// representative returns the answer of a rank for those that it stands for.
+func representative(answer *policy.Attribution) *policy.Attribution {
+	others := *answer
+	others.Rank = policy.Rank{}
+	if others.Source != "" {
+		others.Source = policy.SourceRepresentative
+	}
+	return &others
+}
+
+// count counts an item that was annotated from a result.
+func (a *annotator) count(result *resolve.Result, found bool, answer *policy.Attribution) {
+	switch {
+	case found && answer.Resolution == policy.Unique:
+		a.stats.answers[unique]++
+	case found:
+		a.stats.answers[ambiguous]++
+	case result.Status == replay.BeforeWindow:
+		a.stats.answers[beforeWindow]++
+		return
+	default:
+		a.stats.answers[none]++
+	}
+	if result.Status != replay.Unknown {
+		result.Annotated++
+	}
+	if result.Limited {
+		a.stats.otherPaths++
+	}
+}

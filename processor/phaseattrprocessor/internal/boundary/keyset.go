@@ -1,0 +1,121 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package boundary
+
+import "go.opentelemetry.io/collector/pdata/pcommon"
+
+// Key is the name of a field. Keys that a KeySet returns are faster to look up.
+type Key struct {
+	text string
+	// mask is zero if the key comes from no KeySet.
+	mask KeyMask
+}
+
+// Mask returns the bits that are set in a map's KeyMask if the map has the key.
+func (k Key) Mask() KeyMask { return k.mask }
+
+// KeyMask is a set of keys of one KeySet, as bits. The zero KeyMask is empty.
+type KeyMask uint64
+
+// Any reports whether m has any of the keys of other.
+func (m KeyMask) Any(other KeyMask) bool { return m&other != 0 }
+
+// sharedMask is the bit of all keys for which a KeySet has no bit left. It only tells
+// that one of them is present.
+const sharedMask KeyMask = 1 << 63
+
+// KeySet finds out which of its keys a map has in one pass over the map, so that absent
+// fields cost nothing to look up. It is safe for concurrent use once all keys are added.
+type KeySet struct {
+	// buckets has the keys by their hash, at the index of the bucket of each hash. Bucket 0
+	// is empty: it is that of most keys of a map.
+	at      [256]uint16
+	buckets [][]Key
+	next    KeyMask
+}
+
+// NewKeySet returns a KeySet that has the keys that a Reader reads from telemetry
+// whatever its configuration.
+func NewKeySet() *KeySet {
+	s := &KeySet{next: 1, buckets: make([][]Key, 1)}
+	for _, key := range telemetryKeys() {
+		s.insert(key)
+		s.next = key.mask << 1
+	}
+	return s
+}
+
+// Add returns the key with the given name, which it adds if it is new.
+func (s *KeySet) Add(name string) Key {
+	for _, known := range s.buckets[s.at[hash(name)]] {
+		if known.text == name {
+			return known
+		}
+	}
+	key := Key{name, s.next}
+	if s.next != sharedMask {
+		s.next <<= 1
+	}
+	s.insert(key)
+	return key
+}
+
+func (s *KeySet) insert(key Key) {
+	at := &s.at[hash(key.text)]
+	if *at == 0 {
+		*at = uint16(len(s.buckets)) //nolint:gosec // at most one per hash
+		s.buckets = append(s.buckets, nil)
+	}
+	s.buckets[*at] = append(s.buckets[*at], key)
+}
+
+// hash reads no more of a text than distinguishes most attribute keys.
+func hash(text string) uint8 {
+	if text == "" {
+		return 0
+	}
+	return uint8(len(text))*7 + text[0]*3 + text[len(text)-1]*13 //nolint:gosec // it may wrap
+}
+
+// Scan finds out which keys a map has. A zero Map has none.
+func (s *KeySet) Scan(m pcommon.Map) KeyedMap {
+	keyed := KeyedMap{m: m}
+	if m == (pcommon.Map{}) {
+		return keyed
+	}
+	for name := range m.All() {
+		if at := s.at[hash(name)]; at != 0 {
+			for _, key := range s.buckets[at] {
+				if key.text == name {
+					keyed.present |= key.mask
+				}
+			}
+		}
+	}
+	return keyed
+}
+
+// KeyedMap is a map together with the keys that it has. The zero KeyedMap is empty.
+type KeyedMap struct {
+	m       pcommon.Map
+	present KeyMask
+}
+
+// unscanned returns a KeyedMap that may have any key.
+func unscanned(m pcommon.Map) KeyedMap {
+	if m == (pcommon.Map{}) {
+		return KeyedMap{}
+	}
+	return KeyedMap{m, ^KeyMask(0)}
+}
+
+// Present returns the keys that the map has.
+func (m *KeyedMap) Present() KeyMask { return m.present }
+
+func (m *KeyedMap) get(key Key) (pcommon.Value, bool) {
+	if key.mask != 0 && !m.present.Any(key.mask) || m.m == (pcommon.Map{}) {
+		return pcommon.Value{}, false
+	}
+	return m.m.Get(key.text)
+}

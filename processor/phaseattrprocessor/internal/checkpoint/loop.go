@@ -1,0 +1,134 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package checkpoint
+
+import (
+	"context"
+	"time"
+
+	"go.opentelemetry.io/collector/extension/xextension/storage"
+)
+
+// A storage that has failed is tried again after minRetry, and then after twice as long
+// each time, up to maxRetry.
+const (
+	minRetry = time.Second
+	maxRetry = time.Minute
+)
+
+// probeKey is written to find out whether the storage can be written.
+const probeKey = "proof"
+
+func (s *Store) wakeUp() {
+	select {
+	case s.wake <- struct{}{}:
+	default: // it has been woken already
+	}
+}
+
+// run is the background loop: it compacts a long journal and recovers from failures.
+func (s *Store) run(ctx context.Context) {
+	delay := minRetry
+	retry := time.NewTimer(delay)
+	defer retry.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.wake:
+		case <-retry.C:
+		}
+		if s.isDegraded() {
+			_ = s.recover(ctx) // it has been reported
+		} else {
+			s.compactIfDue(ctx)
+		}
+		if delay = min(2*delay, maxRetry); !s.isDegraded() {
+			delay = minRetry
+		}
+		retry.Reset(delay)
+	}
+}
+
+func (s *Store) compactIfDue(ctx context.Context) {
+	s.mu.Lock()
+	due := s.compactionDue()
+	s.mu.Unlock()
+	if due {
+		_ = s.compact(ctx) // it has been reported
+	}
+}
+
+// compactionDue reports whether the journal is long enough. It is called with mu held.
+func (s *Store) compactionDue() bool { return s.journalBytes > max(s.minJournal, s.snapshotBytes) }
+
+// recover opens the storage if necessary and writes what it lacks. It must not be called
+// concurrently.
+func (s *Store) recover(ctx context.Context) error {
+	if err := s.openIfClosed(ctx); err != nil {
+		return err
+	}
+	if err := s.probe(ctx); err != nil {
+		return err
+	}
+	// From now on the journal is written again, so that nothing is lost while the snapshots
+	// are written.
+	s.mu.Lock()
+	s.degraded = false
+	dirty := false
+	for _, stored := range s.ranks {
+		dirty = dirty || stored.dirty
+	}
+	pending := s.nextWrite()
+	s.mu.Unlock()
+	if err := s.flush(ctx, pending); err != nil {
+		return err
+	}
+	if dirty {
+		if err := s.compact(ctx); err != nil {
+			return err
+		}
+	}
+	s.reportRecovery(ctx)
+	return nil
+}
+
+func (s *Store) openIfClosed(ctx context.Context) error {
+	unreadable, cause := 0, error(nil)
+	err := s.withTurn(func() error {
+		if s.client != nil {
+			return nil
+		}
+		r, err := s.restore(ctx)
+		if err == nil {
+			unreadable, cause = r.unreadable, r.cause
+		}
+		return err
+	})
+	if err != nil {
+		s.failed(ctx, Open, err)
+	}
+	if unreadable > 0 {
+		s.options.Failed(ctx, Read, unreadable, cause)
+	}
+	return err
+}
+
+// probe writes to the storage. Once that has returned, the generation has not ended the
+// process.
+func (s *Store) probe(ctx context.Context) error {
+	err := s.withTurn(func() error {
+		err := s.client.batch(ctx, storage.SetOperation(probeKey, nil))
+		if s.ledger.attempts > 0 {
+			if ledgerErr := s.ledger.write(ctx, s.ledger.generation, 0); err == nil {
+				err = ledgerErr
+			}
+		}
+		return err
+	})
+	if err != nil {
+		s.failed(ctx, Write, err)
+	}
+	return err
+}

@@ -1,0 +1,177 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package phaseattrprocessor
+
+import (
+	"time"
+
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/hold"
+)
+
+// waitReason says why telemetry waits.
+type waitReason int
+
+const (
+	// behind: the events of a rank have not come as far as the telemetry.
+	behind waitReason = iota
+	// unknown: no event of the session, process or device has come.
+	unknown
+	// inOrder: telemetry of the same rank that came before waits.
+	inOrder
+	waitReasons // the number of reasons
+)
+
+// String returns the reason's name in the processor's metrics.
+func (r waitReason) String() string {
+	return [waitReasons]string{"behind", "unknown", "order"}[r]
+}
+
+// lines is what waits in a pipeline.
+type lines interface {
+	// AnyWaiting reports whether anything waits.
+	AnyWaiting() bool
+	// Waiting reports whether telemetry that names a key waits.
+	Waiting(key *hold.Key) bool
+}
+
+// plan says which items of a batch are held: all that name a rank of which one must wait,
+// or of which others wait that came before.
+type plan struct {
+	*annotator
+	grace   time.Duration
+	now     time.Time
+	targets []target
+	parts   []hold.Part
+	// reasons has the reason for each part.
+	reasons []waitReason
+}
+
+// target is a rank, or an unknown location, that items of the batch name.
+type target struct {
+	key hold.Key
+	// until is the newest moment that an item stands for.
+	until int64
+	// behind is true when the events of the rank have not come as far, nameless when none
+	// has come.
+	behind, nameless bool
+	// parent leads to the target that stands for all that are held together, which is its
+	// own. Its part is the number of theirs, or stays.
+	parent, part int32
+	// awaited is true when the first event of the target is waited for.
+	awaited bool
+}
+
+// plan returns what is held of a batch that has been decided, nil if nothing is. unknowns
+// is nil when its items do not wait for what is unknown.
+func (a *annotator) plan(grace time.Duration, waiting lines, unknowns *hold.Unknown) *plan {
+	if !a.early && !waiting.AnyWaiting() {
+		return nil
+	}
+	p := &plan{annotator: a, grace: grace, now: time.Now()}
+	p.collect()
+	for i := range p.targets {
+		p.consider(&p.targets[i], waiting, unknowns)
+	}
+	if len(p.parts) == 0 {
+		return nil
+	}
+	// What is held together lines up for all that it names.
+	for i := range p.targets {
+		t := &p.targets[i]
+		if part := p.targets[p.root(t.parent)].part; part != stays {
+			p.parts[part].Waits = append(p.parts[part].Waits, hold.Wait{Key: t.key, Until: t.until, Unknown: t.awaited})
+		}
+	}
+	for i := range a.decisions {
+		if first, ok := p.first(&a.decisions[i]); ok {
+			a.decisions[i].part = p.targets[p.root(first)].part
+		}
+	}
+	return p
+}
+
+// first returns the first target of a decision.
+func (p *plan) first(d *decision) (int32, bool) {
+	switch {
+	case d.ranks > 1:
+		return p.several[d.rank], true
+	case d.ranks == 1:
+		return d.rank, true
+	}
+	return int32(p.resolver.Ranks()) + d.rank, d.rank != noTarget //nolint:gosec // a batch has fewer
+}
+
+// collect lists the targets of the batch, and joins those that one item names.
+func (p *plan) collect() {
+	ranks := p.resolver.Ranks()
+	for i := range ranks {
+		p.targets = append(p.targets, target{key: hold.Key{Rank: p.resolver.Key(int32(i))}}) //nolint:gosec // as above
+	}
+	for _, location := range p.unknown {
+		p.targets = append(p.targets, target{key: hold.Key{Location: location}, nameless: true})
+	}
+	for i := range p.targets {
+		p.targets[i].parent, p.targets[i].part = int32(i), stays //nolint:gosec // as above
+	}
+	for i := range p.decisions {
+		d := &p.decisions[i]
+		first, ok := p.first(d)
+		if !ok {
+			continue
+		}
+		p.mark(first, d)
+		for j := int32(1); j < d.ranks; j++ {
+			other := p.several[d.rank+j]
+			p.mark(other, d)
+			p.targets[p.root(other)].parent = p.root(first)
+		}
+	}
+}
+
+func (p *plan) mark(number int32, d *decision) {
+	t := &p.targets[number]
+	t.until = max(t.until, d.to)
+	if d.ranks > 0 {
+		state := p.resolver.State(number, d.from, d.to)
+		t.behind, t.nameless = t.behind || state.Behind, t.nameless || !state.Known
+	}
+}
+
+// root returns the target that stands for all that are held together with one.
+func (p *plan) root(number int32) int32 {
+	for p.targets[number].parent != number {
+		p.targets[number].parent = p.targets[p.targets[number].parent].parent
+		number = p.targets[number].parent
+	}
+	return number
+}
+
+// consider makes a part of what is held together with a target that must wait.
+func (p *plan) consider(t *target, waiting lines, unknowns *hold.Unknown) {
+	deadline, reason := p.now.Add(p.grace), behind
+	switch {
+	case t.behind:
+	case t.nameless && unknowns != nil && p.await(t, unknowns, &deadline):
+		reason = unknown
+	case waiting.Waiting(&t.key):
+		reason = inOrder
+	default:
+		return
+	}
+	root := &p.targets[p.root(t.parent)]
+	if root.part == stays {
+		root.part = int32(len(p.parts)) //nolint:gosec // as above
+		p.parts, p.reasons = append(p.parts, hold.Part{}), append(p.reasons, reason)
+	}
+	part := &p.parts[root.part]
+	p.reasons[root.part] = min(p.reasons[root.part], reason)
+	if deadline.After(part.Deadline) {
+		part.Deadline = deadline
+	}
+}
+
+func (p *plan) await(t *target, unknowns *hold.Unknown, deadline *time.Time) bool {
+	*deadline, t.awaited = unknowns.Deadline(t.key, p.now)
+	return t.awaited
+}
