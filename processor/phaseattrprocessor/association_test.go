@@ -4,8 +4,6 @@
 package phaseattrprocessor
 
 import (
-	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -16,6 +14,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata/metricdatatest"
 
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/metadata"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/metadatatest"
 )
 
@@ -84,7 +83,10 @@ func TestTwoProcessesOnOneDeviceAreAmbiguous(t *testing.T) {
 
 func tried(rule int, outcome string, n int64) metricdata.DataPoint[int64] {
 	return metricdata.DataPoint[int64]{
-		Attributes: attribute.NewSet(attribute.Int("rule", rule), attribute.String("outcome", outcome)), Value: n,
+		Attributes: attribute.NewSet(
+			attribute.Stringer("processor", metadata.Type), attribute.Int("rule", rule), attribute.String("outcome", outcome),
+		),
+		Value: n,
 	}
 }
 
@@ -101,7 +103,7 @@ func TestMetricsOfADeviceGetItsRankUnlessThereAreTwo(t *testing.T) {
 		"one of two sessions":          {[]program{{session: "a", rank: 4}, {session: "b", rank: 4}}, []string{"forward", "backward"}, int64(4)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := startPipelines(t, func(cfg *Config) { cfg.Attributes = append(cfg.Attributes, AttributeRank) })
+			p := startPipelines(t, func(cfg *Config) { cfg.Attributes = append(cfg.Attributes, "phase_rank") })
 			for i, run := range tc.runs {
 				p.runsOn(t, on("node", int64(i), 0), 1, run.session, run.rank, tc.in[i])
 			}
@@ -134,7 +136,7 @@ func TestDeviceThatChangesHands(t *testing.T) {
 
 func TestRepresentativeRankAnswersForItsJob(t *testing.T) {
 	p := startPipelines(t, func(cfg *Config) {
-		cfg.Attributes = append(cfg.Attributes, AttributeSource, AttributeRank)
+		cfg.Attributes = append(cfg.Attributes, "phase_source", "phase_rank")
 		cfg.Association = []AssociationRule{{
 			Keys: []AssociationKey{{Field: "job_id", Names: []string{"job"}}}, Representative: true,
 		}}
@@ -189,18 +191,14 @@ func TestDefaultRulesAreThoseOfTheREADME(t *testing.T) {
 		require.NoError(t, err)
 		written := newConfig(t)
 		require.NoError(t, sub.Unmarshal(written))
-		want, err := newAssociation(cfg)
-		require.NoError(t, err)
-		got, err := newAssociation(written)
-		require.NoError(t, err)
-		assert.Equal(t, want, got)
+		assert.Equal(t, newAssociation(cfg), newAssociation(written))
 		found = true
 	}
 	assert.True(t, found)
 }
 
 func TestEnergyOfADeviceIsSplitByThePhasesOfItsRank(t *testing.T) {
-	p := startPipelines(t, split, func(cfg *Config) { cfg.MaxPaths = 1 })
+	p := startPipelines(t, split, func(cfg *Config) { cfg.Limits.MaxPaths = 1 })
 	place := on("node", 10, 0)
 	w := (&program{session: "a"}).worker(1)
 	p.passLogs(t, records(t, with(w.enter(1, "train"), place), w.exit(2), w.enter(2, "evaluate"), w.exit(4)))
@@ -218,37 +216,4 @@ func TestEnergyOfADeviceIsSplitByThePhasesOfItsRank(t *testing.T) {
 	metadatatest.AssertEqualProcessorPhaseAttrAssociations(t, p.telemetry, []metricdata.DataPoint[int64]{
 		tried(0, "matched", 4), tried(0, "missing_key", 1), tried(1, "missing_key", 1), tried(2, "matched", 1),
 	}, metricdatatest.IgnoreTimestamp())
-}
-
-func TestADeviceMapMayBeAFile(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "devices.yaml")
-	withFile := func(cfg *Config) {
-		cfg.DeviceMapFile = file
-		cfg.DeviceMap = []DeviceMapping{{Host: "node", Device: "7", LocalRank: 1}}
-	}
-	rejects := func(want string) {
-		t.Helper()
-		cfg := createDefaultConfig().(*Config)
-		withFile(cfg)
-		assert.ErrorContains(t, cfg.Validate(), want)
-	}
-	rejects("device_map_file must be a file that can be read: open " + file)
-	for content, want := range map[string]string{
-		"only text":          "device_map_file must list entries of the device map (got \"" + file + "\")",
-		"- [":                "device_map_file must list entries of the device map (got \"" + file + "\")",
-		"- {hostname: node}": "'device_map_file[0]' has invalid keys: hostname",
-		"- {host: node}":     "device_map_file::0::device must not be empty",
-		"- {host: node, device: '7', local_rank: 0}": `device_map_file::0::device must be mapped once (got "7" on "node" twice)`,
-	} {
-		require.NoError(t, os.WriteFile(file, []byte(content), 0o600))
-		rejects(want)
-	}
-	require.NoError(t, os.WriteFile(file, []byte("- {host: node, device: GPU-node5, local_rank: 0}"), 0o600))
-	p := startPipelines(t, withFile)
-	p.runsOn(t, on("node", 10, 0), 1, "a", 0, "forward")
-	p.runsOn(t, on("node", 11, 1), 1, "a", 1, "backward")
-	for device, want := range map[string]any{"5": "forward", "7": "backward"} {
-		_, path := p.ofGPU(t, "node", device, 1.5)
-		assert.Equal(t, want, path, device)
-	}
 }

@@ -16,7 +16,6 @@ import (
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/pdata/ptrace"
-	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata/metricdatatest"
 
@@ -99,12 +98,11 @@ func TestMalformedBoundariesGoOnUntouchedAndAreCountedByReason(t *testing.T) {
 				tc.edit(e)
 				p.passUntouched(t, records(t, e))
 
-				metadatatest.AssertEqualProcessorPhaseAttrBoundaries(t, p.telemetry, []metricdata.DataPoint[int64]{{
-					Attributes: attribute.NewSet(attribute.String("outcome", "rejected"), attribute.String("reason", tc.reason)),
-					Value:      1,
-				}}, metricdatatest.IgnoreTimestamp())
-				metadatatest.AssertEqualProcessorPhaseAttrBoundariesHeld(t, p.telemetry,
-					[]metricdata.DataPoint[int64]{{}}, metricdatatest.IgnoreTimestamp())
+				metadatatest.AssertEqualProcessorPhaseAttrBoundaries(t, p.telemetry, []metricdata.DataPoint[int64]{
+					count(1, "outcome", "rejected", "reason", tc.reason),
+				}, metricdatatest.IgnoreTimestamp())
+				metadatatest.AssertEqualProcessorPhaseAttrWindowBoundaries(t, p.telemetry,
+					[]metricdata.DataPoint[int64]{count(0)}, metricdatatest.IgnoreTimestamp())
 			})
 		}
 	}

@@ -47,7 +47,7 @@ func BenchmarkStorageRestore(b *testing.B) {
 	for b.Loop() {
 		p = startStored(b, directory, false)
 		b.StopTimer()
-		state := p.(*logsProcessor).state
+		state := p.(*logsProcessor).pipeline.engine
 		stats := state.index.Stats()
 		require.Equal(b, groups, stats.Ranks)
 		require.EqualValues(b, groups*window, stats.Boundaries)

@@ -32,10 +32,10 @@ func TestPipelinesMayComeAndGoWhileOthersRun(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			factory, set := NewFactory(), processortest.NewNopSettings(metadata.Type)
 			cfg := newConfig(t, everyAttribute, func(cfg *Config) {
-				cfg.GracePeriod = grace
-				cfg.MaxHeldBatches = 4
+				cfg.Grace.Period = grace
+				cfg.Grace.MaxBatches = 4
 				cfg.ScopeAttributes = []string{"epoch"}
-				cfg.MaxBoundariesPerGroup = 50
+				cfg.Limits.MaxBoundariesPerRank = 50
 			})
 			logsSink, metricsSink, tracesSink := new(consumertest.LogsSink), new(consumertest.MetricsSink), new(consumertest.TracesSink)
 			live := func(p component.Component, consume func(batch int) error) error {

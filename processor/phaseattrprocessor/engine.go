@@ -228,7 +228,7 @@ func (e *engine) observe() error {
 	if e.buffer != nil {
 		waitingBytes = e.buffer.Bytes
 	}
-	return e.recorder.observe([]gauge{
+	return e.recorder.observe([]instrument{
 		{b.RegisterProcessorPhaseAttrRanksCallback, func() int64 { return int64(e.index.Stats().Ranks) }},
 		{b.RegisterProcessorPhaseAttrOpenScopesCallback, func() int64 { return e.index.Stats().OpenScopes }},
 		{b.RegisterProcessorPhaseAttrWindowBoundariesCallback, func() int64 { return e.index.Stats().Boundaries }},

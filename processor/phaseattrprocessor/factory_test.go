@@ -43,7 +43,7 @@ type pipelines struct {
 func newConfig(t *testing.T, edits ...func(*Config)) *Config {
 	t.Helper()
 	cfg := createDefaultConfig().(*Config)
-	cfg.GracePeriod = 0
+	cfg.Grace.Period = 0
 	for _, edit := range edits {
 		edit(cfg)
 	}

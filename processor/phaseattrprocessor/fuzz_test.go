@@ -61,8 +61,8 @@ func FuzzProcessor(f *testing.F) {
 			cfg.Repair = repair
 			cfg.Split = layout>>62 == 1
 			cfg.ScopeAttributes = []string{"epoch"}
-			cfg.MaxGroups, cfg.MaxThreadsPerGroup, cfg.MaxOpenScopesPerThread = 4, 4, 8
-			cfg.MaxBoundariesPerGroup, cfg.MaxBoundaries = 16, 32
+			cfg.Limits.MaxRanks, cfg.Limits.MaxThreadsPerRank, cfg.Limits.MaxOpenScopesPerThread = 4, 4, 8
+			cfg.Limits.MaxBoundariesPerRank, cfg.Limits.MaxBoundaries = 16, 32
 			if annotate {
 				cfg.Cumulative = CumulativeAnnotate
 			}

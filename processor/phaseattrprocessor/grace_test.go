@@ -18,7 +18,6 @@ import (
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/pdata/ptrace"
-	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata/metricdatatest"
 
@@ -26,7 +25,7 @@ import (
 )
 
 // withGrace sets the grace period that is the default.
-func withGrace(cfg *Config) { cfg.GracePeriod = defaultGracePeriod }
+func withGrace(cfg *Config) { cfg.Grace.Period = defaultGracePeriod }
 
 // event is a log record of session s; name is empty for a sample, else a phase that
 // is entered.
@@ -104,10 +103,7 @@ func TestMetricsThatComeBeforeTheirBoundariesAreHeld(t *testing.T) {
 }
 
 func answers(signal, resolution string, n int64) metricdata.DataPoint[int64] {
-	return metricdata.DataPoint[int64]{
-		Attributes: attribute.NewSet(attribute.String("signal", signal), attribute.String("resolution", resolution)),
-		Value:      n,
-	}
+	return count(n, "signal", signal, "resolution", resolution)
 }
 
 func TestWithoutGracePeriodMetricsAreAnsweredAtOnce(t *testing.T) {
@@ -121,7 +117,7 @@ func TestWithoutGracePeriodMetricsAreAnsweredAtOnce(t *testing.T) {
 		assert.Equal(t, []any{"train"}, p.phases()["s"], "which is wrong, as the late boundary shows")
 		p.shutdown(t)
 		metadatatest.AssertEqualProcessorPhaseAttrOutdatedAnswers(t, p.telemetry,
-			[]metricdata.DataPoint[int64]{{Value: 1}}, metricdatatest.IgnoreTimestamp())
+			[]metricdata.DataPoint[int64]{count(1)}, metricdatatest.IgnoreTimestamp())
 	})
 }
 
@@ -135,10 +131,10 @@ func TestGracePeriodRunsOut(t *testing.T) {
 		time.Sleep(defaultGracePeriod)
 		synctest.Wait()
 		assert.Equal(t, []any{"train"}, p.phases()["s"])
-		metadatatest.AssertEqualProcessorPhaseAttrGraceExpired(t, p.telemetry,
-			[]metricdata.DataPoint[int64]{{Value: 1}}, metricdatatest.IgnoreTimestamp())
-		metadatatest.AssertEqualProcessorPhaseAttrHoldDuration(t, p.telemetry,
-			[]metricdata.HistogramDataPoint[float64]{{}}, metricdatatest.IgnoreTimestamp(), metricdatatest.IgnoreValue())
+		metadatatest.AssertEqualProcessorPhaseAttrReleases(t, p.telemetry,
+			[]metricdata.DataPoint[int64]{count(1, "outcome", "expired")}, metricdatatest.IgnoreTimestamp())
+		metadatatest.AssertEqualProcessorPhaseAttrWaitDuration(t, p.telemetry,
+			[]metricdata.HistogramDataPoint[float64]{{Attributes: count(0).Attributes}}, metricdatatest.IgnoreTimestamp(), metricdatatest.IgnoreValue())
 		p.shutdown(t)
 	})
 }
@@ -226,8 +222,8 @@ func TestWhatTheNextComponentRefusesIsCounted(t *testing.T) {
 		gauge(md, "s", 200)
 		require.NoError(t, refused.ConsumeMetrics(t.Context(), md))
 		require.NoError(t, refused.Shutdown(t.Context()))
-		metadatatest.AssertEqualProcessorPhaseAttrLostRecords(t, p.telemetry, []metricdata.DataPoint[int64]{
-			{Attributes: attribute.NewSet(attribute.String("signal", "metrics")), Value: 2},
+		metadatatest.AssertEqualProcessorPhaseAttrLostItems(t, p.telemetry, []metricdata.DataPoint[int64]{
+			count(2, "signal", "metrics"),
 		}, metricdatatest.IgnoreTimestamp())
 		p.shutdown(t)
 	})
@@ -235,7 +231,7 @@ func TestWhatTheNextComponentRefusesIsCounted(t *testing.T) {
 
 func TestCallerThatGivesUpAtAFullGateMaySendAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := startPipelines(t, withGrace, func(cfg *Config) { cfg.MaxHeldBatches = 1 })
+		p := startPipelines(t, withGrace, func(cfg *Config) { cfg.Grace.MaxBatches = 1 })
 		p.events(t, 10, "train")
 		batch := func() pmetric.Metrics {
 			md := pmetric.NewMetrics()
@@ -254,7 +250,7 @@ func TestCallerThatGivesUpAtAFullGateMaySendAgain(t *testing.T) {
 }
 
 func TestHeldRecordsDoNotCountAsOutdated(t *testing.T) {
-	p := startPipelines(t, func(c *Config) { c.GracePeriod = time.Hour })
+	p := startPipelines(t, func(c *Config) { c.Grace.Period = time.Hour })
 	run := &program{session: "run"}
 	w := run.worker(1)
 	p.passLogs(t, records(t, w.enter(1, "train")))
@@ -270,7 +266,7 @@ func TestHeldRecordsDoNotCountAsOutdated(t *testing.T) {
 }
 
 func TestMalformedBoundaryIsNotHeld(t *testing.T) {
-	p := startPipelines(t, func(c *Config) { c.GracePeriod = time.Hour })
+	p := startPipelines(t, func(c *Config) { c.Grace.Period = time.Hour })
 	run := &program{session: "run"}
 	e := with(run.worker(1).enter(1, "train"), object{"metadata": nil, "host": "h", "pid": int64(1)})
 	require.Equal(t, 1, p.passLogs(t, records(t, e)).LogRecordCount())

@@ -435,9 +435,9 @@ func withNumbers(raw any) any {
 // asAttributes is what a record is to carry when all attributes are written.
 func asAttributes(answer object) object {
 	names := map[string]Attribute{
-		"phase_resolution": AttributeResolution, "phase_path": AttributePath, "phase_paths": AttributePaths,
-		"phase_source": AttributeSource, "scope_id": AttributeScopeID, "thread_id": AttributeThreadID,
-		"thread_name": AttributeThreadName, "rank": AttributeRank,
+		"phase_resolution": "phase_resolution", "phase_path": "phase_path", "phase_paths": "phase_path",
+		"phase_source": "phase_source", "scope_id": "phase_scope_id", "thread_id": "phase_thread_id",
+		"thread_name": "phase_thread_name", "rank": "phase_rank",
 	}
 	attributes := object{}
 	for key, value := range answer {
@@ -446,7 +446,7 @@ func asAttributes(answer object) object {
 		}
 	}
 	if summary, ok := answer["phase_summary"].(object); ok {
-		attributes[string(AttributeSummary)] = summary["phase_path"]
+		attributes[string("phase_summary")] = summary["phase_path"]
 	}
 	return attributes
 }
@@ -454,7 +454,7 @@ func asAttributes(answer object) object {
 func everyAttributeButLabel(cfg *Config) {
 	cfg.Attributes = nil
 	for _, name := range attributeNames() {
-		if name != AttributeLabel {
+		if name != "phase_label" {
 			cfg.Attributes = append(cfg.Attributes, name)
 		}
 	}
@@ -486,7 +486,7 @@ func TestCapturedRunsAreAnsweredAsByTheReference(t *testing.T) {
 					p := startPipelines(t, everyAttributeButLabel, func(cfg *Config) {
 						cfg.Repair = repair
 						// While enters come before the exits of earlier scopes, more seem open than ever were.
-						cfg.MaxOpenScopesPerThread = len(run.events)
+						cfg.Limits.MaxOpenScopesPerThread = len(run.events)
 					})
 					out := attributesOfLogs(p.passLogs(t, ld))
 					require.Len(t, out, len(order))
@@ -541,13 +541,13 @@ func TestRefusedBoundaryIsNotDropped(t *testing.T) {
 	set := metadatatest.NewSettings(tel)
 	set.Logger = zap.New(core)
 	sink := new(consumertest.LogsSink)
-	p, err := NewFactory().CreateLogs(t.Context(), set, newConfig(t, func(c *Config) { c.Boundaries = BoundariesDrop; c.MaxGroups = 1 }), sink)
+	p, err := NewFactory().CreateLogs(t.Context(), set, newConfig(t, func(c *Config) { c.Boundaries = BoundariesDrop; c.Limits.MaxRanks = 1 }), sink)
 	require.NoError(t, err)
 	require.NoError(t, p.Start(t.Context(), componenttest.NewNopHost()))
 	require.NoError(t, p.ConsumeLogs(t.Context(), records(t, (&program{session: "a"}).worker(1).enter(1, "x"), (&program{session: "b"}).worker(1).enter(1, "x"))))
 	require.NoError(t, p.Shutdown(t.Context()))
 	assert.Equal(t, 1, sink.LogRecordCount())
-	assert.Len(t, seen.FilterField(zap.String("reason", "max_groups")).All(), 1)
+	assert.Len(t, seen.FilterField(zap.String("reason", "max_ranks")).All(), 1)
 }
 
 func TestEventNameGoesBeforeAResourcesEventType(t *testing.T) {

@@ -110,7 +110,7 @@ func (e *runEvent) takeIn(index *replay.Index) {
 
 // answer is what the index says at the event's time, as text.
 func (e *runEvent) answer(index *replay.Index) string {
-	decide, err := policy.New(policy.DeepestPerThread, policy.Options{})
+	decide, err := policy.New(policy.Options{}), error(nil)
 	if err != nil {
 		return err.Error()
 	}
@@ -173,7 +173,7 @@ func generatedRun() []runEvent {
 	enter := func(path ...string) {
 		b := boundary.Boundary{
 			ThreadID: thread, ThreadName: "MainThread", ScopeID: fmt.Sprintf("generated:%d", sequence+1),
-			Name: path[len(path)-1], Path: boundary.NewPath(path...),
+			Path: boundary.NewPath(path...),
 		}
 		if len(stack) > 0 {
 			b.ParentScopeID = stack[len(stack)-1].ScopeID

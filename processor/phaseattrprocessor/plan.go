@@ -27,8 +27,8 @@ func (r waitReason) String() string {
 	return [waitReasons]string{"behind", "unknown", "order"}[r]
 }
 
-// lines is what waits in a pipeline.
-type lines interface {
+// queueState is what waits in a pipeline.
+type queueState interface {
 	// AnyWaiting reports whether anything waits.
 	AnyWaiting() bool
 	// Waiting reports whether telemetry that names a key waits.
@@ -64,7 +64,7 @@ type target struct {
 
 // plan returns what is held of a batch that has been decided, nil if nothing is. unknowns
 // is nil when its items do not wait for what is unknown.
-func (a *annotator) plan(grace time.Duration, waiting lines, unknowns *hold.Unknown) *plan {
+func (a *annotator) plan(grace time.Duration, waiting queueState, unknowns *hold.Unknown) *plan {
 	if !a.early && !waiting.AnyWaiting() {
 		return nil
 	}
@@ -148,7 +148,7 @@ func (p *plan) root(number int32) int32 {
 }
 
 // consider makes a part of what is held together with a target that must wait.
-func (p *plan) consider(t *target, waiting lines, unknowns *hold.Unknown) {
+func (p *plan) consider(t *target, waiting queueState, unknowns *hold.Unknown) {
 	deadline, reason := p.now.Add(p.grace), behind
 	switch {
 	case t.behind:

@@ -277,16 +277,16 @@ func (r *recorder) storageFailed(ctx context.Context, operation checkpoint.Opera
 	})
 }
 
-// gauge is a metric that is read off.
-type gauge struct {
+// instrument is a metric that is read off.
+type instrument struct {
 	register func(metric.Int64Callback) error
 	value    func() int64
 }
 
-// observe registers gauges, all or none.
-func (r *recorder) observe(gauges []gauge) error {
+// observe registers instruments, all or none.
+func (r *recorder) observe(instruments []instrument) error {
 	var errs []error
-	for _, g := range gauges {
+	for _, g := range instruments {
 		errs = append(errs, g.register(func(_ context.Context, o metric.Int64Observer) error {
 			o.Observe(g.value(), r.processor)
 			return nil

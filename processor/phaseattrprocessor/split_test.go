@@ -25,7 +25,7 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/metadatatest"
 )
 
-func split(cfg *Config) { cfg.Split = true }
+func split(cfg *Config) { cfg.Split.Enabled = true }
 
 // seconds is a moment as moment takes it.
 func seconds(at pcommon.Timestamp) float64 { return float64(int64(at)-moment(0)) / 1e9 }
@@ -257,7 +257,7 @@ func TestPointOfManyPhasesStaysWhole(t *testing.T) {
 		events = append(events, loader.enter(float64(i)/100, "load"), loader.exit(float64(i)/100+0.005))
 	}
 	p := startPipelines(t, split, func(cfg *Config) {
-		cfg.MaxParts = 5
+		cfg.Split.MaxParts = 5
 		cfg.Threads.Ignore = []string{"worker-2"}
 	})
 	p.passLogs(t, records(t, append(events, run.event("sample", 30))...))
@@ -265,7 +265,7 @@ func TestPointOfManyPhasesStaysWhole(t *testing.T) {
 	assert.Equal(t, []string{"2-8: 4 ambiguous"}, lines(sumsOf(p.passMetrics(t, counter(2, 8, int64(4))))))
 	assert.Len(t, sumsOf(p.passMetrics(t, counter(0, 2, int64(4)))), 1, "what makes no part is bounded too")
 	metadatatest.AssertEqualProcessorPhaseAttrUnsplitPoints(t, p.telemetry,
-		[]metricdata.DataPoint[int64]{{Value: 2}}, metricdatatest.IgnoreTimestamp())
+		[]metricdata.DataPoint[int64]{count(2)}, metricdatatest.IgnoreTimestamp())
 }
 
 func TestPartsAreCountedAsTheyAreAnswered(t *testing.T) {

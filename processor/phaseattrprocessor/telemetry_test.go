@@ -14,12 +14,13 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata/metricdatatest"
 
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/metadata"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/metadatatest"
 )
 
 // count is a data point with attributes of pairs of names and values.
 func count(value int64, pairs ...string) metricdata.DataPoint[int64] {
-	attributes := make([]attribute.KeyValue, 0, len(pairs)/2)
+	attributes := []attribute.KeyValue{attribute.Stringer("processor", metadata.Type)}
 	for i := 0; i < len(pairs); i += 2 {
 		attributes = append(attributes, attribute.String(pairs[i], pairs[i+1]))
 	}
@@ -28,7 +29,7 @@ func count(value int64, pairs ...string) metricdata.DataPoint[int64] {
 
 func TestBoundariesAreCountedByWhatBecameOfThem(t *testing.T) {
 	p := startPipelines(t, func(cfg *Config) {
-		cfg.MaxGroups, cfg.MaxThreadsPerGroup, cfg.MaxOpenScopesPerThread, cfg.MaxTextBytes = 2, 2, 2, 16
+		cfg.Limits.MaxRanks, cfg.Limits.MaxThreadsPerRank, cfg.Limits.MaxOpenScopesPerThread, cfg.Limits.MaxTextBytes = 2, 2, 2, 16
 	})
 	run, second, third := &program{session: "run"}, &program{session: "run", rank: 1}, &program{session: "run", rank: 2}
 	first := run.worker(1)
@@ -45,8 +46,8 @@ func TestBoundariesAreCountedByWhatBecameOfThem(t *testing.T) {
 		count(4, "outcome", "accepted"),
 		count(2, "outcome", "duplicate"),
 		count(1, "outcome", "rejected", "reason", "max_open_scopes_per_thread"),
-		count(1, "outcome", "rejected", "reason", "max_threads_per_group"),
-		count(1, "outcome", "rejected", "reason", "max_groups"),
+		count(1, "outcome", "rejected", "reason", "max_threads_per_rank"),
+		count(1, "outcome", "rejected", "reason", "max_ranks"),
 		count(1, "outcome", "rejected", "reason", "too_long"),
 		count(2, "outcome", "rejected", "reason", "name"),
 		count(2, "outcome", "rejected", "reason", "session_id"),
@@ -105,11 +106,11 @@ func TestWhatTheIndexHoldsCanBeReadOff(t *testing.T) {
 	p := startPipelines(t)
 	assertHeld := func(groups, open, boundaries int64) {
 		t.Helper()
-		metadatatest.AssertEqualProcessorPhaseAttrGroups(t, p.telemetry,
+		metadatatest.AssertEqualProcessorPhaseAttrRanks(t, p.telemetry,
 			[]metricdata.DataPoint[int64]{count(groups)}, metricdatatest.IgnoreTimestamp())
 		metadatatest.AssertEqualProcessorPhaseAttrOpenScopes(t, p.telemetry,
 			[]metricdata.DataPoint[int64]{count(open)}, metricdatatest.IgnoreTimestamp())
-		metadatatest.AssertEqualProcessorPhaseAttrBoundariesHeld(t, p.telemetry,
+		metadatatest.AssertEqualProcessorPhaseAttrWindowBoundaries(t, p.telemetry,
 			[]metricdata.DataPoint[int64]{count(boundaries)}, metricdatatest.IgnoreTimestamp())
 	}
 	assertHeld(0, 0, 0)

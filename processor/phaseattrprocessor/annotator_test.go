@@ -134,7 +134,7 @@ func TestAnswersReplaceWhatAnEarlierOneSaid(t *testing.T) {
 }
 
 func TestAttributesThatAreNotAskedForStayAsTheyAre(t *testing.T) {
-	p := startPipelines(t, func(cfg *Config) { cfg.Attributes = []Attribute{AttributeResolution} })
+	p := startPipelines(t, func(cfg *Config) { cfg.Attributes = []Attribute{"phase_resolution"} })
 	run := &program{session: "run"}
 	p.passLogs(t, records(t, run.worker(1).enter(1, "train")))
 	assert.Equal(t, object{"phase_resolution": "unique", "phase_path": "upstream"},
@@ -214,7 +214,7 @@ func TestManyQuestionsOfOneBatchAreAnsweredApart(t *testing.T) {
 	run := &program{session: "run"}
 	w := run.worker(1)
 	var events []object
-	for step := range 4 * memoSize {
+	for step := range 512 {
 		at := float64(step)
 		events = append(events, w.enter(at, fmt.Sprintf("step-%d", step%7)), w.exit(at+0.75))
 		times = append(times, at+0.5)
