@@ -57,7 +57,7 @@ func TestAllocationsBesideRecords(t *testing.T) {
 				scope.described = scope.describe()
 				for _, action := range [...]string{actionEnter, actionExit} {
 					record := rec.boundaryRecord(&boundary{scope: scope, action: action})
-					rec.logger.Emit(&step.ctx, record)
+					rec.logger.Emit(step.ctx, record)
 				}
 			})
 			if whole-records > pair {

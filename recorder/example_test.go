@@ -40,11 +40,15 @@ func Example() {
 	defer step.Close()
 
 	_, forward := rec.Enter(ctx, "forward")
-	defer forward.Close()
+	fmt.Println(forward.Path())
+	if err := forward.Close(); err != nil {
+		fmt.Println(err)
+	}
 	// Output:
 	// start: Phase recording started
 	// phase_enter: Phase entered: step
 	// phase_enter: Phase entered: step / forward
+	// [step forward]
 	// phase_exit: Phase exited: step / forward
 	// phase_exit: Phase exited: step
 	// stop: Phase recording stopped

