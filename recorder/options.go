@@ -84,15 +84,15 @@ func WithAttributes(attrs ...log.KeyValue) Option {
 	return func(c *config) { c.attributes = append(c.attributes, attrs...) }
 }
 
-// WithPulse sets the interval of the sample events. The processor takes a program for
-// dead after ten of them are missing, at least 5 s. It is rounded up to whole
-// milliseconds; 0 or less means no sample events. Default: 1 s.
+// WithPulse sets the interval of the sample events. The processor considers a process
+// gone when ten of them are missing, for at least 5 s. The interval is rounded up to
+// whole milliseconds; 0 or less means no sample events. Default: 1 s.
 func WithPulse(interval time.Duration) Option {
 	return func(c *config) { c.pulse = (interval + time.Millisecond - 1).Truncate(time.Millisecond) }
 }
 
-// WithErrorHandler sets a function that is called with every [ProtocolError], besides
-// its being returned. It can be called by several goroutines at a time. Default: none.
+// WithErrorHandler sets a function that is called with every [ProtocolError] that a
+// call returns. Several goroutines may call it at a time. Default: none.
 func WithErrorHandler(handle func(error)) Option {
 	return func(c *config) { c.onError = handle }
 }
