@@ -292,7 +292,7 @@ func (e *emitter) run() (*session, []*request) {
 	}
 	e.now = last + 1000*millisecond
 	e.sessions = append(e.sessions, s)
-	return s, e.plan(s)
+	return s, e.schedule(s)
 }
 
 // expectedAnnotation returns the annotation for the phases that the threads are in.
@@ -342,8 +342,8 @@ func delay[T any](random *rand.Rand, inOrder []T, share float64, by int) []T {
 	return inOrder
 }
 
-// chunks divides items into batches of random size. Some items are in two batches.
-func (e *emitter) chunks(s *session, items []*item, signal string) []*request {
+// divide divides items into batches of random size. Some items are in two batches.
+func (e *emitter) divide(s *session, items []*item, signal string) []*request {
 	var requests []*request
 	var again []*item
 	for len(items) > 0 {
@@ -365,14 +365,14 @@ func (e *emitter) chunks(s *session, items []*item, signal string) []*request {
 	return requests
 }
 
-// plan returns the requests of a session in sending order.
-func (e *emitter) plan(s *session) []*request {
+// schedule returns the requests of a session in sending order.
+func (e *emitter) schedule(s *session) []*request {
 	sent := slices.DeleteFunc(slices.Clone(s.events), func(it *item) bool { return it.lost })
 	badNetwork := len(e.sessions)%3 != 0
 	if badNetwork {
 		sent = delay(e.random, sent, lateRecords, lateRecordsBy)
 	}
-	batches := e.chunks(s, sent, logs)
+	batches := e.divide(s, sent, logs)
 	if badNetwork {
 		batches = delay(e.random, batches, lateBatches, lateBatchesBy)
 	}
@@ -381,15 +381,15 @@ func (e *emitter) plan(s *session) []*request {
 		position float64
 		*request
 	}
-	var plan []positioned
+	var scheduled []positioned
 	reached := make([]int64, len(batches)) // the newest event after each batch
 	newest := int64(0)
 	for i, r := range batches {
 		newest = max(newest, r.newest())
 		reached[i] = newest
-		plan = append(plan, positioned{float64(i), r})
+		scheduled = append(scheduled, positioned{float64(i), r})
 	}
-	for _, r := range slices.Concat(e.chunks(s, s.points, metrics), e.chunks(s, s.spans, traces)) {
+	for _, r := range slices.Concat(e.divide(s, s.points, metrics), e.divide(s, s.spans, traces)) {
 		at, _ := slices.BinarySearch(reached, r.newest())
 		position := float64(at) + 0.5
 		switch chance := e.random.Float64(); {
@@ -398,11 +398,11 @@ func (e *emitter) plan(s *session) []*request {
 		case chance < e.early+lateMetrics:
 			position += float64(1 + e.random.IntN(lateMetricsBy))
 		}
-		plan = append(plan, positioned{max(position, 0.5), r}) // after the first event of the session
+		scheduled = append(scheduled, positioned{max(position, 0.5), r}) // after the first event of the session
 	}
-	slices.SortStableFunc(plan, func(a, b positioned) int { return cmp.Compare(a.position, b.position) })
-	requests := make([]*request, len(plan))
-	for i, p := range plan {
+	slices.SortStableFunc(scheduled, func(a, b positioned) int { return cmp.Compare(a.position, b.position) })
+	requests := make([]*request, len(scheduled))
+	for i, p := range scheduled {
 		requests[i] = p.request
 		p.number = int64(len(e.requests) + i)
 		p.received = make([]int, len(p.items))

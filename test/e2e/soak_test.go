@@ -87,7 +87,7 @@ func TestSoak(t *testing.T) {
 	sending.Wait()
 	c.stop(t)
 
-	a := &account{emitters: emitters}
+	a := &audit{emitters: emitters}
 	stream(t, filepath.Join(c.output, "logs.jsonl"), (&plog.JSONUnmarshaler{}).UnmarshalLogs, func(ld plog.Logs) {
 		eachLogRecord([]plog.Logs{ld}, func(resource pcommon.Map, record plog.LogRecord) { a.receive(t, resource, record.Attributes()) })
 	})
@@ -96,7 +96,7 @@ func TestSoak(t *testing.T) {
 			a.receive(t, resource, dp.Attributes())
 		})
 	})
-	a.close(t)
+	a.check(t)
 }
 
 // deliver sends a request until it is acknowledged.
@@ -122,12 +122,12 @@ func (c *collector) deliver(ctx context.Context, r *request) error {
 	}
 }
 
-// account tracks what happened to the records that were sent.
-type account struct {
+// audit tracks what happened to the records that were sent.
+type audit struct {
 	emitters []*emitter
 	// unsent is the number of received records that were not sent.
 	unsent  int
-	results [classes]tally
+	results [classes]score
 	shown   int
 }
 
@@ -140,7 +140,7 @@ const (
 )
 
 // receive counts a received record.
-func (a *account) receive(t *testing.T, resource, attributes pcommon.Map) {
+func (a *audit) receive(t *testing.T, resource, attributes pcommon.Map) {
 	t.Helper()
 	i, n, id := number(resource, "emitter"), number(resource, "request"), number(attributes, "record")
 	if i >= int64(len(a.emitters)) || n >= int64(len(a.emitters[i].requests)) {
@@ -174,15 +174,15 @@ func (a *account) receive(t *testing.T, resource, attributes pcommon.Map) {
 	}
 }
 
-// ledger counts the records of a signal.
-type ledger struct {
-	made, lost, duplicated int
-	acknowledged, received int
-	retried                int // received again after a failed request
-	missing, unexpected    int
+// recordCounts counts the records of a signal.
+type recordCounts struct {
+	generated, lost, duplicated int
+	acknowledged, received      int
+	retried                     int // received again after a failed request
+	missing, unexpected         int
 }
 
-func (l *ledger) add(r *request) {
+func (l *recordCounts) add(r *request) {
 	for _, times := range r.received {
 		if r.acked {
 			l.acknowledged++
@@ -199,10 +199,10 @@ func (l *ledger) add(r *request) {
 	}
 }
 
-// close prints the account and checks it.
-func (a *account) close(t *testing.T) {
+// check prints the results and checks them.
+func (a *audit) check(t *testing.T) {
 	t.Helper()
-	var events, points ledger
+	var events, points recordCounts
 	sessions, cut, requests, repeated, tries, early := 0, 0, 0, 0, 0, 0
 	for _, e := range a.emitters {
 		for _, s := range e.sessions {
@@ -210,9 +210,9 @@ func (a *account) close(t *testing.T) {
 			if s.cut {
 				cut++
 			}
-			events.made += len(s.events)
+			events.generated += len(s.events)
 			events.lost += s.lost
-			points.made += len(s.points)
+			points.generated += len(s.points)
 			events.duplicated += s.duplicated[logs]
 			points.duplicated += s.duplicated[metrics]
 		}
@@ -232,9 +232,9 @@ func (a *account) close(t *testing.T) {
 			}
 		}
 	}
-	all := ledger{}
-	for _, l := range []*ledger{&events, &points} {
-		all.made += l.made
+	all := recordCounts{}
+	for _, l := range []*recordCounts{&events, &points} {
+		all.generated += l.generated
 		all.lost += l.lost
 		all.duplicated += l.duplicated
 		all.acknowledged += l.acknowledged
@@ -246,20 +246,20 @@ func (a *account) close(t *testing.T) {
 
 	var text strings.Builder
 	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', tabwriter.AlignRight)
-	row := func(name string, of func(*ledger) int) {
+	row := func(name string, of func(*recordCounts) int) {
 		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t\n", name, of(&events), of(&points), of(&all))
 	}
-	fmt.Fprintf(w, "the account\tlog records\tdata points\tall\t\n")
-	row("made", func(l *ledger) int { return l.made })
-	row("- lost in transit", func(l *ledger) int { return l.lost })
-	row("+ sent twice", func(l *ledger) int { return l.duplicated })
-	row("= in: acknowledged", func(l *ledger) int { return l.acknowledged })
-	row("+ received again after a retry", func(l *ledger) int { return l.retried })
-	row("= out", func(l *ledger) int { return l.received })
-	row("missing", func(l *ledger) int { return l.missing })
-	row("unexpected", func(l *ledger) int { return l.unexpected })
-	fmt.Fprintf(w, "\t\t\t\t\\nannotations in sessions without a reload\\trecords\\tcorrect\\tshare\t\n")
-	var settled, total tally
+	fmt.Fprintf(w, "records\tlog records\tdata points\tall\t\n")
+	row("generated", func(l *recordCounts) int { return l.generated })
+	row("- lost in transit", func(l *recordCounts) int { return l.lost })
+	row("+ sent twice", func(l *recordCounts) int { return l.duplicated })
+	row("= in: acknowledged", func(l *recordCounts) int { return l.acknowledged })
+	row("+ received again after a retry", func(l *recordCounts) int { return l.retried })
+	row("= out", func(l *recordCounts) int { return l.received })
+	row("missing", func(l *recordCounts) int { return l.missing })
+	row("unexpected", func(l *recordCounts) int { return l.unexpected })
+	fmt.Fprintf(w, "\t\t\t\t\nannotations in sessions without a reload\trecords\tcorrect\tshare\t\n")
+	var settled, total score
 	for class, name := range [classes]string{
 		settledWhole: "all earlier boundaries received, none lost",
 		settledLossy: "all earlier boundaries received, some lost",
@@ -277,7 +277,7 @@ func (a *account) close(t *testing.T) {
 		"%d requests, %d of them sent more than once, %d attempts in total; %d with records that preceded their boundaries\n\n%s",
 		sessions, len(a.emitters), cut, soakReloads, requests, repeated, tries, early, text.String())
 
-	assert.Equal(t, all.made-all.lost+all.duplicated, all.acknowledged, "records in")
+	assert.Equal(t, all.generated-all.lost+all.duplicated, all.acknowledged, "records in")
 	assert.Equal(t, all.acknowledged+all.retried, all.received, "records out")
 	assert.Zero(t, all.missing, "missing records")
 	assert.Zero(t, all.unexpected, "records received more often than they were sent")
@@ -287,13 +287,13 @@ func (a *account) close(t *testing.T) {
 	assert.GreaterOrEqual(t, settled.share(), soakFloor, "share of correct annotations where all earlier boundaries have arrived")
 }
 
-// tally counts annotations.
-type tally struct{ total, correct int }
+// score counts annotations.
+type score struct{ total, correct int }
 
-func (n tally) plus(more tally) tally { return tally{n.total + more.total, n.correct + more.correct} }
+func (n score) plus(more score) score { return score{n.total + more.total, n.correct + more.correct} }
 
-func (n tally) share() float64 { return float64(n.correct) / float64(n.total) }
+func (n score) share() float64 { return float64(n.correct) / float64(n.total) }
 
-func (n tally) String() string {
+func (n score) String() string {
 	return fmt.Sprintf("%d\t%d\t%.3f%%", n.total, n.correct, 100*n.share())
 }
