@@ -60,6 +60,29 @@ func TestTelemetryWaitsForItsBoundaries(t *testing.T) {
 	}
 }
 
+// TestMetricsWaitForAnUnknownRun sends the metrics of the runs before any of their events.
+func TestMetricsWaitForAnUnknownRun(t *testing.T) {
+	c := start(t, nil)
+	captures := loadCaptures(t)
+	want := annotations{}
+	for _, run := range captures {
+		for _, md := range run.metrics(t) {
+			c.send(t, md)
+		}
+		want.add(run.expectedMetrics(t))
+	}
+	assert.Empty(t, c.metrics(t, "metrics"), "metrics before the first events")
+	for _, run := range captures {
+		c.send(t, run.logs(t, run.events))
+	}
+	c.eventually(t, "all data points", func() bool { return len(metricAnnotations(t, c.metrics(t, "metrics"))) >= len(want) })
+	c.stop(t)
+
+	received := metricAnnotations(t, c.metrics(t, "metrics"))
+	compare(t, "metrics", want, received)
+	nothingElse(t, "metrics", received)
+}
+
 // TestMetricsAheadOfTheirBoundaries sends the later metrics of a run 2 s before the events
 // that precede them. The batch also has metrics of a run that has been sent completely
 // and a data point of no run: these do not wait.
