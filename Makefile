@@ -16,15 +16,15 @@ KILLS     ?= 120
 ROUNDS    ?= 64
 PEERS     ?=
 
-# Every tool is built from source at the version that its go.mod pins; nothing is installed.
+# Tools are built from source at the versions pinned in their go.mod; nothing is installed.
 TOOL    := $(GO) tool -modfile=tools/go.mod
 BUILDER := $(GO) tool -modfile=tools/builder/go.mod builder
 LINTER  := $(GO) tool -modfile=tools/golangci-lint/go.mod golangci-lint
 
-# Runs a benchmark, and puts what it prints into docs/performance.md.
+# Runs a benchmark and writes its output to docs/performance.md.
 RECORD := $(GO) run ./record
 
-# What the collector is compiled from.
+# The sources of the collector.
 SOURCES := $(shell find processor -name '*.go' ! -name '*_test.go' 2>/dev/null)
 
 .DEFAULT_GOAL := help
@@ -44,7 +44,7 @@ test: ## Run the tests with the race detector, in random order
 	$(GO) test -race -shuffle=on ./...
 
 .PHONY: build
-build: $(COLLECTOR) ## Build bin/otelcol-phaseattr; the first time takes minutes
+build: $(COLLECTOR) ## Build bin/otelcol-phaseattr; takes minutes the first time
 	@echo "==> $(COLLECTOR) is up to date"
 
 $(COLLECTOR): builder-config.yaml go.mod go.sum tools/builder/go.mod $(SOURCES)
@@ -54,13 +54,13 @@ $(COLLECTOR): builder-config.yaml go.mod go.sum tools/builder/go.mod $(SOURCES)
 	@mv bin/.build/$(@F) $@
 
 .PHONY: e2e
-e2e: build ## Drive the built collector from outside
+e2e: build ## Test the built collector from outside
 	@echo "==> testing $(COLLECTOR) end to end"
 	OTELCOL_PHASEATTR="$(CURDIR)/$(COLLECTOR)" $(GO) test -tags e2e -count=1 -v ./test/e2e/...
 
 .PHONY: e2e-crash
-e2e-crash: build ## Kill the built collector KILLS times, and damage its storage ROUNDS times
-	@echo "==> killing $(COLLECTOR) $(KILLS) times, and damaging its storage $(ROUNDS) times, each way"
+e2e-crash: build ## Kill the built collector KILLS times and damage its storage ROUNDS times
+	@echo "==> killing $(COLLECTOR) $(KILLS) times and damaging its storage $(ROUNDS) times, in each way"
 	OTELCOL_PHASEATTR="$(CURDIR)/$(COLLECTOR)" KILLS=$(KILLS) ROUNDS=$(ROUNDS) \
 	  $(GO) test -tags e2e -count=1 -v -timeout 30m -run 'TestKilled|TestDamagedStorage' ./test/e2e/...
 
@@ -84,7 +84,7 @@ e2e-dcgm: build-dcgm bin/prometheus ## Run examples/dcgm into a real Prometheus
 	@echo "==> testing examples/dcgm end to end"
 	OTELCOL_DCGM="$(CURDIR)/$(DCGM)" PROMETHEUS="$(CURDIR)/bin/prometheus" $(GO) test -tags e2e -count=1 -v ./test/dcgm/...
 
-# npm alone is not built from source: where it is missing, it is installed as Debian has it.
+# npm is the only tool that is not built from source: if missing, it is installed from Debian.
 $(TYPES): test/dashboards/package-lock.json
 	@echo "==> fetching Grafana's types and the TypeScript compiler"
 	@command -v npm >/dev/null || { apt-get -q update && apt-get -qy install --no-install-recommends npm; }
@@ -94,19 +94,19 @@ $(TYPES): test/dashboards/package-lock.json
 	@mv bin/.grafana-types $@
 
 .PHONY: e2e-dashboards
-e2e-dashboards: build-dcgm bin/prometheus $(TYPES) ## Check examples/grafana by Grafana's types and a real Prometheus
+e2e-dashboards: build-dcgm bin/prometheus $(TYPES) ## Check examples/grafana against Grafana's types and a real Prometheus
 	@echo "==> testing examples/grafana"
 	GRAFANA_TYPES="$(CURDIR)/$(TYPES)/node_modules" OTELCOL_DCGM="$(CURDIR)/$(DCGM)" PROMETHEUS="$(CURDIR)/bin/prometheus" \
 	  $(GO) test -tags e2e -count=1 -v ./test/dashboards/...
 
 .PHONY: lint
-lint: ## Run golangci-lint; the first time compiles it
+lint: ## Run golangci-lint; compiles it the first time
 	@echo "==> linting"
 	$(LINTER) run ./...
 	cd benchmarks && $(GO) tool -modfile=../tools/golangci-lint/go.mod golangci-lint run -c ../.golangci.yaml ./...
 
 .PHONY: generate
-generate: ## Rewrite the generated files and format the code
+generate: ## Update the generated files and format the code
 	@echo "==> generating the component's code and documentation"
 	$(GO) generate ./...
 	@echo "==> generating the configuration's schema"
@@ -116,14 +116,14 @@ generate: ## Rewrite the generated files and format the code
 	@find . -path ./bin -prune -o -name '*.go' -print0 | xargs -0 $(TOOL) goimports -w -local $(MODULE)
 	@find . -path ./bin -prune -o -name '*.go' -print0 | xargs -0 $(TOOL) gofumpt -w -extra=group_params,clothe_returns
 
-# The whole working tree, untracked files included, as a git tree; the real index is left alone.
+# Writes the working tree, including untracked files, as a git tree; the real index is not touched.
 SNAPSHOT = mkdir -p bin && rm -f bin/.index && export GIT_INDEX_FILE=bin/.index && git add -A && git write-tree && rm -f bin/.index
 
 .PHONY: check-generated
 check-generated: ## Fail if generate changes anything
 	@echo "==> checking that the generated files are up to date"
 	@before=$$($(SNAPSHOT)) && $(MAKE) --no-print-directory generate && after=$$($(SNAPSHOT)) && \
-	  { git diff --exit-code $$before $$after || { echo "run 'make generate' and commit what it changed" >&2; exit 1; }; }
+	  { git diff --exit-code $$before $$after || { echo "run 'make generate' and commit the changes" >&2; exit 1; }; }
 
 .PHONY: tidy-check
 tidy-check: ## Fail if a go.mod or go.sum is not tidy
@@ -191,6 +191,6 @@ bench-smoke: ## Check the benchmarks, and run each for a moment
 	@cd benchmarks && $(GO) vet ./... && $(GO) test ./...
 
 .PHONY: clean
-clean: ## Remove what was built
+clean: ## Remove build outputs
 	@echo "==> removing bin"
 	@rm -rf bin

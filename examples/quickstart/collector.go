@@ -14,20 +14,20 @@ import (
 	"time"
 )
 
-// stopWithin is how long the collector may take to stop before it is killed.
-const stopWithin = 10 * time.Second
+// stopTimeout is how long the collector may take to stop before it is killed.
+const stopTimeout = 10 * time.Second
 
-// collector is the running collector.
+// collector is a running collector process.
 type collector struct {
 	cmd     *exec.Cmd
 	logPath string
-	// ended is closed when the process has ended.
-	ended chan struct{}
+	// exited is closed when the process has exited.
+	exited chan struct{}
 }
 
-// startCollector starts the collector; when ctx is done, it is told to stop.
+// startCollector starts the collector. It is asked to stop when ctx is done.
 func startCollector(ctx context.Context, o *options) (*collector, error) {
-	program, err := filepath.Abs(o.collector) // a bare name is a file here, not one in PATH
+	program, err := filepath.Abs(o.collector) // a bare name is a file in this directory, not one in PATH
 	if err != nil {
 		return nil, err
 	}
@@ -35,32 +35,33 @@ func startCollector(ctx context.Context, o *options) (*collector, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer log.Close() // the process has its own
+	defer log.Close() // the process has its own handle
 
-	cmd := exec.CommandContext(ctx, program, "--config", o.config) //nolint:gosec // the user names both
+	cmd := exec.CommandContext(ctx, program, "--config", o.config) //nolint:gosec // the user chooses both
 	cmd.Env = append(os.Environ(),
 		"QUICKSTART_LOGS="+o.logs,
+		"QUICKSTART_METRICS="+o.metrics,
 		"QUICKSTART_OUT="+o.out,
 		fmt.Sprintf("QUICKSTART_PORT=%d", o.port),
 		fmt.Sprintf("QUICKSTART_TELEMETRY_PORT=%d", o.telemetryPort),
 	)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = stopWithin
+	cmd.WaitDelay = stopTimeout
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("cannot start the collector: %w", err)
 	}
-	c := &collector{cmd: cmd, logPath: o.collectorLog(), ended: make(chan struct{})}
+	c := &collector{cmd: cmd, logPath: o.collectorLog(), exited: make(chan struct{})}
 	go func() {
-		defer close(c.ended)
-		_ = cmd.Wait() // the process state tells more
+		defer close(c.exited)
+		_ = cmd.Wait() // the process state has the details
 	}()
 	return c, nil
 }
 
-// await polls until pending says that nothing is missing.
+// await calls pending until it returns an empty string. pending describes what is missing.
 func (c *collector) await(ctx context.Context, pending func() (string, error)) error {
-	deadline := time.After(answerWithin)
+	deadline := time.After(readTimeout)
 	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()
 	for {
@@ -71,48 +72,48 @@ func (c *collector) await(ctx context.Context, pending func() (string, error)) e
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-c.ended:
+		case <-c.exited:
 			return c.failure()
 		case <-deadline:
-			return fmt.Errorf("after %s, %s; the collector's log is %s", answerWithin, missing, c.logPath)
+			return fmt.Errorf("after %s, %s; the collector's log is %s", readTimeout, missing, c.logPath)
 		case <-ticker.C:
 		}
 	}
 }
 
-// wait returns when ctx is done, or with an error when the collector ends by itself.
+// wait returns when ctx is done, or with an error if the collector exits before.
 func (c *collector) wait(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		return nil
-	case <-c.ended:
+	case <-c.exited:
 		return c.failure()
 	}
 }
 
-// stop waits for the collector, which has been told to stop.
+// stop waits for the collector to exit after its context is done.
 func (c *collector) stop() error {
-	<-c.ended
+	<-c.exited
 	if status, ok := c.cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signal() == syscall.SIGKILL {
-		return fmt.Errorf("the collector did not stop within %s and was killed; its log is %s", stopWithin, c.logPath)
+		return fmt.Errorf("the collector did not stop within %s and was killed; its log is %s", stopTimeout, c.logPath)
 	}
 	return nil
 }
 
-// failure is why the collector ended by itself, in one line.
+// failure returns the reason why the collector exited, in one line.
 func (c *collector) failure() error {
 	log, err := os.ReadFile(c.logPath)
 	if err != nil {
 		return err
 	}
 	if reason := lastError(string(log)); reason != "" {
-		return fmt.Errorf("the collector ended: %s", reason)
+		return fmt.Errorf("the collector exited: %s", reason)
 	}
-	return fmt.Errorf("the collector ended (%s); its log is %s", c.cmd.ProcessState, c.logPath)
+	return fmt.Errorf("the collector exited (%s); its log is %s", c.cmd.ProcessState, c.logPath)
 }
 
-// lastError is the error that a collector's log ends with, in one line. A configuration
-// error comes in several, of which some only announce the next.
+// lastError returns the error at the end of a collector's log, in one line. A configuration
+// error spans several lines, some of which only introduce the next.
 func lastError(log string) string {
 	const start = "Error: "
 	at := strings.LastIndex("\n"+log, "\n"+start)
@@ -127,10 +128,10 @@ func lastError(log string) string {
 			continue
 		}
 		b.WriteString(separator)
-		announced, announces := strings.CutSuffix(line, ": decoding failed due to the following error(s):")
-		b.WriteString(announced)
+		text, introduces := strings.CutSuffix(line, ": decoding failed due to the following error(s):")
+		b.WriteString(text)
 		separator = "; "
-		if announces {
+		if introduces {
 			separator = ": "
 		}
 	}

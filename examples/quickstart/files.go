@@ -14,14 +14,14 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 )
 
-// tail reads a file that another process is writing.
+// tail follows a file that another process is writing.
 type tail struct {
 	path   string
 	offset int64
 }
 
-// each hands on the whole lines that have come since the last call. A file that does
-// not exist yet has none.
+// each calls f with each complete line written since the last call. A file that does not
+// exist yet has none.
 func (t *tail) each(f func(line []byte) error) error {
 	file, err := os.Open(t.path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -43,7 +43,7 @@ func (t *tail) each(f func(line []byte) error) error {
 	return eachLine(data, f)
 }
 
-// eachLine hands on the lines that are not blank.
+// eachLine calls f with each line that is not blank.
 func eachLine(data []byte, f func(line []byte) error) error {
 	for line := range bytes.Lines(data) {
 		if line = bytes.TrimSpace(line); len(line) == 0 {
@@ -56,9 +56,9 @@ func eachLine(data []byte, f func(line []byte) error) error {
 	return nil
 }
 
-// countRecords counts the log records that a file of events gives.
+// countRecords returns the number of log records in a file of events.
 func countRecords(path string) (int, error) {
-	data, err := os.ReadFile(path) //nolint:gosec // the user names the file
+	data, err := os.ReadFile(path) //nolint:gosec // the user chooses the file
 	if err != nil {
 		return 0, err
 	}
@@ -70,9 +70,9 @@ func countRecords(path string) (int, error) {
 	return records, err
 }
 
-// countPoints counts the data points that a file of OTLP JSON lines gives.
+// countPoints returns the number of data points in a file of OTLP JSON lines.
 func countPoints(path string) (int, error) {
-	data, err := os.ReadFile(path) //nolint:gosec // the user names the file
+	data, err := os.ReadFile(path) //nolint:gosec // the user chooses the file
 	if err != nil {
 		return 0, err
 	}
@@ -84,10 +84,10 @@ func countPoints(path string) (int, error) {
 		}
 		return err
 	}); err != nil {
-		return 0, fmt.Errorf("%s is not OTLP JSON, a request per line: %w", path, err)
+		return 0, fmt.Errorf("%s is not OTLP JSON with one request per line: %w", path, err)
 	}
 	if points == 0 {
-		return 0, fmt.Errorf("%s holds no data points", path)
+		return 0, fmt.Errorf("%s has no data points", path)
 	}
 	return points, nil
 }

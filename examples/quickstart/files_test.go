@@ -14,7 +14,7 @@ import (
 
 const captures = "../../testdata/captures/"
 
-func TestTailHandsOnWholeLinesOnce(t *testing.T) {
+func TestTailReturnsCompleteLinesOnce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "out.jsonl")
 	follow := tail{path: path}
 	read := func() (lines []string) {
@@ -26,7 +26,7 @@ func TestTailHandsOnWholeLinesOnce(t *testing.T) {
 	}
 	write := func(text string) { require.NoError(t, os.WriteFile(path, []byte(text), 0o600)) }
 
-	assert.Empty(t, read(), "the file is not there yet")
+	assert.Empty(t, read(), "the file does not exist yet")
 	write("a\nb")
 	assert.Equal(t, []string{"a"}, read())
 	assert.Empty(t, read())
@@ -34,7 +34,7 @@ func TestTailHandsOnWholeLinesOnce(t *testing.T) {
 	assert.Equal(t, []string{"bc", "d"}, read())
 }
 
-func TestCountsOfTheCapturedRun(t *testing.T) {
+func TestCountsOfARecordedRun(t *testing.T) {
 	records, err := countRecords(captures + "single.jsonl")
 	require.NoError(t, err)
 	assert.Equal(t, 274, records)
@@ -44,7 +44,7 @@ func TestCountsOfTheCapturedRun(t *testing.T) {
 	assert.Equal(t, 144, points)
 }
 
-func TestFilesThatHoldNothingToReadAreErrors(t *testing.T) {
+func TestFilesWithoutDataAreErrors(t *testing.T) {
 	dir := t.TempDir()
 	file := func(name, text string) string {
 		path := filepath.Join(dir, name)
@@ -60,17 +60,5 @@ func TestFilesThatHoldNothingToReadAreErrors(t *testing.T) {
 	_, err = countPoints(file("text", "no JSON\n"))
 	require.ErrorContains(t, err, "is not OTLP JSON")
 	_, err = countPoints(captures + "single.jsonl")
-	require.ErrorContains(t, err, "holds no data points")
-}
-
-func TestPlacedFileIsComplete(t *testing.T) {
-	dir := t.TempDir()
-	require.NoError(t, place(captures+"single.metrics.jsonl", dir))
-
-	entries, err := os.ReadDir(dir)
-	require.NoError(t, err)
-	require.Len(t, entries, 1)
-	points, err := countPoints(filepath.Join(dir, entries[0].Name()))
-	require.NoError(t, err)
-	assert.Equal(t, 144, points)
+	require.ErrorContains(t, err, "has no data points")
 }

@@ -1,9 +1,9 @@
 // Copyright The phaseattr Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Command quickstart runs the built collector on a recorded training run, shows which
-// phases the run had and how memory went in each, and keeps the collector running
-// until it is interrupted.
+// Command quickstart runs the built collector on a recorded training run, prints the
+// phases of the run and the memory used in each, and keeps the collector running until
+// it is interrupted.
 package main
 
 import (
@@ -24,8 +24,8 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 )
 
-// answerWithin is how long the collector may take to read one of the files.
-const answerWithin = 30 * time.Second
+// readTimeout is how long the collector may take to process each of the files.
+const readTimeout = 30 * time.Second
 
 type options struct {
 	collector     string
@@ -37,8 +37,7 @@ type options struct {
 	telemetryPort int
 }
 
-// The files of a run, under the directory that options.out names.
-func (o *options) inputDir() string        { return filepath.Join(o.out, "input") }
+// The files of a run, in the directory options.out.
 func (o *options) enrichedLogs() string    { return filepath.Join(o.out, "logs.jsonl") }
 func (o *options) enrichedMetrics() string { return filepath.Join(o.out, "metrics.jsonl") }
 func (o *options) collectorLog() string    { return filepath.Join(o.out, "collector.log") }
@@ -47,16 +46,16 @@ func main() {
 	var o options
 	flag.StringVar(&o.collector, "collector", "bin/otelcol-phaseattr", "the built collector")
 	flag.StringVar(&o.config, "config", "examples/quickstart/collector.yaml", "its configuration")
-	flag.StringVar(&o.logs, "logs", "testdata/captures/single.jsonl", "the run's events, JSON lines")
-	flag.StringVar(&o.metrics, "metrics", "testdata/captures/single.metrics.jsonl", "the run's metrics, OTLP JSON lines")
-	flag.StringVar(&o.out, "out", "bin/quickstart", "the directory that the results are written to")
+	flag.StringVar(&o.logs, "logs", "testdata/captures/single.jsonl", "the events of the run, as JSON lines")
+	flag.StringVar(&o.metrics, "metrics", "testdata/captures/single.metrics.jsonl", "the metrics of the run, as OTLP JSON lines")
+	flag.StringVar(&o.out, "out", "bin/quickstart", "the directory for the results")
 	flag.IntVar(&o.port, "port", 8889, "the port of the Prometheus exporter")
 	flag.IntVar(&o.telemetryPort, "telemetry-port", 8888, "the port of the collector's own metrics")
 	flag.Parse()
 	os.Exit(status(run(&o)))
 }
 
-// status tells the one line that went wrong, if any.
+// status prints the error, if any, and returns the exit status.
 func status(err error) int {
 	if err == nil {
 		return 0
@@ -66,7 +65,7 @@ func status(err error) int {
 }
 
 func run(o *options) error {
-	// A closed terminal or pipe ends the collector too.
+	// A closed terminal or pipe stops the collector too.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	defer stop()
 	ctx, cancel := context.WithCancel(ctx)
@@ -91,14 +90,14 @@ func run(o *options) error {
 	if !interrupted {
 		return err
 	}
-	if stopped == nil { // whatever was being waited for does not matter any more
+	if stopped == nil { // an error of the interrupted wait does not matter
 		fmt.Println("\nThe collector has stopped.")
 	}
 	return stopped
 }
 
-// cancelWithParent cancels once the process that started this one is gone. `go run`
-// goes without a word when it is told to terminate.
+// cancelWithParent calls cancel once the parent process is gone: when `go run` is
+// terminated, it does not forward the signal.
 func cancelWithParent(ctx context.Context, cancel context.CancelFunc) {
 	parent := os.Getppid()
 	ticker := time.NewTicker(time.Second)
@@ -113,21 +112,21 @@ func cancelWithParent(ctx context.Context, cancel context.CancelFunc) {
 	cancel()
 }
 
-// amounts are what a whole run comes to.
+// amounts are the sizes of a complete run.
 type amounts struct {
 	records int
 	points  int
 }
 
-// prepare looks at all that can be wrong before the collector starts, and clears away
-// the last run's results.
+// prepare checks the files and ports that the collector needs and removes the results of
+// the previous run.
 func prepare(o *options) (amounts, error) {
 	var want amounts
 	if _, err := os.Stat(o.collector); err != nil {
-		return want, fmt.Errorf("no collector: %w (make build makes it)", err)
+		return want, fmt.Errorf("no collector: %w (run make build)", err)
 	}
 	if _, err := os.Stat(o.config); err != nil {
-		return want, fmt.Errorf("no configuration: %w (run this from the repository's root)", err)
+		return want, fmt.Errorf("no configuration: %w (run this from the root of the repository)", err)
 	}
 	var err error
 	if want.records, err = countRecords(o.logs); err != nil {
@@ -139,12 +138,12 @@ func prepare(o *options) (amounts, error) {
 	if err := checkPorts(o); err != nil {
 		return want, err
 	}
-	for _, old := range []string{o.inputDir(), o.enrichedLogs(), o.enrichedMetrics(), o.collectorLog()} {
+	for _, old := range []string{o.enrichedLogs(), o.enrichedMetrics(), o.collectorLog()} {
 		if err := os.RemoveAll(old); err != nil {
 			return want, err
 		}
 	}
-	return want, os.MkdirAll(o.inputDir(), 0o750)
+	return want, os.MkdirAll(o.out, 0o750)
 }
 
 func checkPorts(o *options) error {
@@ -157,18 +156,18 @@ func checkPorts(o *options) error {
 	} {
 		listener, err := net.Listen("tcp", net.JoinHostPort("localhost", strconv.Itoa(use.port)))
 		if errors.Is(err, syscall.EADDRINUSE) {
-			return fmt.Errorf("port %d, for %s, is in use: free it, or choose another with "+
+			return fmt.Errorf("port %d, for %s, is in use: free it or choose another one with "+
 				"go run ./examples/quickstart -%s N", use.port, use.user, use.flag)
 		}
 		if err != nil {
 			return fmt.Errorf("port %d, for %s: %w", use.port, use.user, err)
 		}
-		defer listener.Close() // both are held until both are known to be free
+		defer listener.Close() // keep each port until both are known to be free
 	}
 	return nil
 }
 
-// show waits for the collector's answers and prints them.
+// show waits for the enriched telemetry and prints a summary of it.
 func show(ctx context.Context, w io.Writer, o *options, c *collector, want amounts) error {
 	fmt.Fprintf(w, "Reading %s and %s\n", o.logs, o.metrics)
 	var s summary
@@ -186,10 +185,6 @@ func show(ctx context.Context, w io.Writer, o *options, c *collector, want amoun
 		return err
 	}
 
-	// All boundaries are in; what is asked from now on can be answered.
-	if err := place(o.metrics, o.inputDir()); err != nil {
-		return err
-	}
 	metrics := tail{path: o.enrichedMetrics()}
 	if err := c.await(ctx, func() (string, error) {
 		err := metrics.each(func(line []byte) error {
@@ -204,11 +199,11 @@ func show(ctx context.Context, w io.Writer, o *options, c *collector, want amoun
 		return err
 	}
 
-	fmt.Fprintf(w, "%d log records and %d data points went through the collector.\n\n", s.records, s.points)
+	fmt.Fprintf(w, "%d log records and %d data points passed through the collector.\n\n", s.records, s.points)
 	s.render(w)
 	fmt.Fprintf(w, `
-scopes: how often the phase was entered. records: log records in it.
-points: samples of %s in it, with their min, mean and max in MiB.
+scopes: how often the phase was entered. records: log records in the phase.
+points: samples of %s in the phase, with their min, mean and max in MiB.
 
 Prometheus endpoint  http://localhost:%d/metrics
 collector's metrics  http://localhost:%d/metrics
@@ -221,23 +216,10 @@ Running until Ctrl-C.
 	return nil
 }
 
-// missing says what is still to come; nothing if all is there.
+// missing describes what is missing. It returns an empty string if nothing is.
 func missing(got, want int, what string) string {
 	if got >= want {
 		return ""
 	}
-	return fmt.Sprintf("%d of %d %s have come out", got, want, what)
-}
-
-// place puts a copy of a file into a directory that the collector watches, all at once.
-func place(path, dir string) error {
-	data, err := os.ReadFile(path) //nolint:gosec // the user names the file
-	if err != nil {
-		return err
-	}
-	unfinished := filepath.Join(dir, "unfinished")
-	if err := os.WriteFile(unfinished, data, 0o600); err != nil { //nolint:gosec // the user names the directory
-		return err
-	}
-	return os.Rename(unfinished, filepath.Join(dir, filepath.Base(path)))
+	return fmt.Sprintf("%d of %d %s have been written", got, want, what)
 }

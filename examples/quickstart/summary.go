@@ -15,20 +15,20 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 )
 
-// memoryMetric is the gauge that the table is about.
+// memoryMetric is the gauge that the table summarizes.
 const memoryMetric = "stormlog.allocator.allocated"
 
-// What stands in the table for telemetry without a phase_path.
+// Rows for telemetry without a phase_path.
 const (
 	ambiguous = "(ambiguous)"
 	noPhase   = "(no phase)"
 )
 
-// summary is what the enriched telemetry says about the phases of a run.
+// summary collects the phases of a run from its enriched telemetry.
 type summary struct {
 	records int
 	points  int
-	// phases are in the order in which they were first seen.
+	// phases are in the order of their first occurrence.
 	phases []*phase
 }
 
@@ -39,7 +39,7 @@ type phase struct {
 	memory  stats
 }
 
-// stats are taken over samples in bytes.
+// stats summarize samples in bytes.
 type stats struct {
 	n             int
 	min, sum, max float64
@@ -67,7 +67,7 @@ func (s *summary) phase(path string) *phase {
 	return p
 }
 
-// phaseOf is the phase that a record's attributes name.
+// phaseOf returns the phase in a record's attributes.
 func phaseOf(attributes pcommon.Map) string {
 	if path, ok := attributes.Get("phase_path"); ok {
 		return path.Str()
@@ -92,7 +92,7 @@ func (s *summary) addLogs(ld plog.Logs) {
 	}
 }
 
-// entered is the path and the scope that a phase_enter event tells of.
+// entered returns the path and the scope ID of a phase_enter event.
 func entered(attributes pcommon.Map) (path, scopeID string, ok bool) {
 	raw := attributes.AsRaw()
 	if raw["event_type"] != "phase_enter" {
@@ -131,7 +131,7 @@ func number(point pmetric.NumberDataPoint) float64 {
 	return point.DoubleValue()
 }
 
-// render prints a row per phase; what has none comes last.
+// render prints a row per phase, then the telemetry without one.
 func (s *summary) render(w io.Writer) {
 	rows := [][]string{{"phase_path", "scopes", "records", "points", "min", "mean", "max"}}
 	for _, p := range s.phases {
@@ -158,7 +158,7 @@ func (p *phase) row() []string {
 
 func mib(bytes float64) string { return strconv.FormatFloat(bytes/(1<<20), 'f', 2, 64) }
 
-// table aligns the first column to the left and the others to the right.
+// table left-aligns the first column and right-aligns the others.
 func table(w io.Writer, rows [][]string) {
 	var widths []int
 	for _, row := range rows {

@@ -38,7 +38,7 @@ const enrichedMetrics = `{"resourceMetrics":[{"scopeMetrics":[{"metrics":[
 {"name":"other","gauge":{"dataPoints":[{"asInt":"1"}]}}
 ]}]}]}`
 
-func TestSummaryTellsScopesRecordsAndMemoryOfEachPhase(t *testing.T) {
+func TestSummaryCountsScopesRecordsAndMemoryPerPhase(t *testing.T) {
 	var s summary
 	ld, err := (&plog.JSONUnmarshaler{}).UnmarshalLogs([]byte(enrichedLogs))
 	require.NoError(t, err)
@@ -61,14 +61,14 @@ func TestSummaryTellsScopesRecordsAndMemoryOfEachPhase(t *testing.T) {
 	}, "\n"), b.String())
 }
 
-func TestSummaryTakesEventsOfAnyShape(t *testing.T) {
+func TestSummaryAcceptsMalformedEvents(t *testing.T) {
 	for name, attributes := range map[string]string{
-		"no attributes":           ``,
-		"metadata is text":        `{"key":"metadata","value":{"stringValue":"{}"}}`,
-		"no scope":                `{"key":"metadata","value":{"kvlistValue":{"values":[]}}}`,
-		"scope is text":           `{"key":"metadata","value":{"kvlistValue":{"values":[{"key":"phase_scope","value":{"stringValue":"x"}}]}}}`,
-		"scope without a path":    `{"key":"metadata","value":{"kvlistValue":{"values":[{"key":"phase_scope","value":{"kvlistValue":{}}}]}}}`,
-		"event type is no string": `{"key":"event_type","value":{"intValue":"1"}}`,
+		"no attributes":              ``,
+		"metadata is text":           `{"key":"metadata","value":{"stringValue":"{}"}}`,
+		"no scope":                   `{"key":"metadata","value":{"kvlistValue":{"values":[]}}}`,
+		"scope is text":              `{"key":"metadata","value":{"kvlistValue":{"values":[{"key":"phase_scope","value":{"stringValue":"x"}}]}}}`,
+		"scope without a path":       `{"key":"metadata","value":{"kvlistValue":{"values":[{"key":"phase_scope","value":{"kvlistValue":{}}}]}}}`,
+		"event type is not a string": `{"key":"event_type","value":{"intValue":"1"}}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			event := `{"key":"event_type","value":{"stringValue":"phase_enter"}}`

@@ -1,8 +1,8 @@
 // Copyright The phaseattr Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package dashboards holds examples/grafana against Grafana's types, against the metrics
-// that there are, and against a Prometheus that the example for DCGM has filled.
+// Package dashboards checks examples/grafana against Grafana's types, the metrics of the
+// processor, and a Prometheus filled by the DCGM example.
 package dashboards
 
 import (
@@ -21,7 +21,7 @@ import (
 	"go.opentelemetry.io/collector/confmap/confmaptest"
 )
 
-// board is what the tests read of a dashboard.
+// board has the fields of a dashboard that the tests check.
 type board struct {
 	UID        string
 	Title      string
@@ -53,11 +53,11 @@ type variable struct {
 	Name     string
 	Type     string
 	AllValue string
-	Query    json.RawMessage // a text for a data source, an object for a query
+	Query    json.RawMessage // a string for a data source, an object for a query
 	Current  struct{ Value any }
 }
 
-// promQL is the query of a variable whose values Prometheus knows.
+// promQL returns the query of a variable.
 func (v variable) promQL(t *testing.T) string {
 	t.Helper()
 	var query struct{ Query string }
@@ -86,7 +86,7 @@ func grafana(path ...string) string {
 	return filepath.Join(append([]string{"..", "..", "examples", "grafana"}, path...)...)
 }
 
-// eachBoard runs a test for every dashboard.
+// eachBoard runs a test for each dashboard.
 func eachBoard(t *testing.T, test func(t *testing.T, b board)) {
 	t.Helper()
 	eachFile(t, func(t *testing.T, content []byte) {
@@ -97,7 +97,7 @@ func eachBoard(t *testing.T, test func(t *testing.T, b board)) {
 	})
 }
 
-// eachFile runs a test for the file of every dashboard.
+// eachFile runs a test for the file of each dashboard.
 func eachFile(t *testing.T, test func(t *testing.T, content []byte)) {
 	t.Helper()
 	files, err := filepath.Glob(grafana("dashboards", "*.json"))
@@ -112,17 +112,17 @@ func eachFile(t *testing.T, test func(t *testing.T, content []byte)) {
 	}
 }
 
-func TestPanelsHaveAPlaceOfTheirOwn(t *testing.T) {
+func TestPanelsDoNotOverlap(t *testing.T) {
 	eachBoard(t, func(t *testing.T, b board) {
 		taken, ids := map[[2]int]string{}, map[int]bool{}
 		for _, p := range b.Panels {
-			assert.False(t, ids[p.ID], "%s: another panel has its ID", p.Title)
+			assert.False(t, ids[p.ID], "%s: duplicate ID", p.Title)
 			ids[p.ID] = true
-			place := p.GridPos
-			assert.LessOrEqual(t, place.X+place.W, 24, p.Title)
-			for x := place.X; x < place.X+place.W; x++ {
-				for y := place.Y; y < place.Y+place.H; y++ {
-					assert.Empty(t, taken[[2]int{x, y}], "what else is where %s is", p.Title)
+			pos := p.GridPos
+			assert.LessOrEqual(t, pos.X+pos.W, 24, p.Title)
+			for x := pos.X; x < pos.X+pos.W; x++ {
+				for y := pos.Y; y < pos.Y+pos.H; y++ {
+					assert.Empty(t, taken[[2]int{x, y}], "panel that overlaps with %s", p.Title)
 					taken[[2]int{x, y}] = p.Title
 				}
 			}
@@ -130,17 +130,17 @@ func TestPanelsHaveAPlaceOfTheirOwn(t *testing.T) {
 	})
 }
 
-// used finds the variables in a query.
-var used = regexp.MustCompile(`\$(\w+)`)
+// variableReference matches the variables in a query.
+var variableReference = regexp.MustCompile(`\$(\w+)`)
 
-func TestQueriesUseVariablesThatThereAre(t *testing.T) {
+func TestQueriesUseDefinedVariables(t *testing.T) {
 	eachBoard(t, func(t *testing.T, b board) {
 		known := []string{"__range", "__rate_interval"}
 		for _, v := range b.Templating.List {
 			known = append(known, v.Name)
 		}
 		for _, query := range b.queries(t) {
-			for _, match := range used.FindAllStringSubmatch(query, -1) {
+			for _, match := range variableReference.FindAllStringSubmatch(query, -1) {
 				assert.Contains(t, known, match[1], query)
 			}
 		}
@@ -152,9 +152,9 @@ func TestQueriesUseVariablesThatThereAre(t *testing.T) {
 	})
 }
 
-// A query that falls back on a number when it finds nothing has data even if it asks for
-// what nobody sends, so the names are held against those that the processor has.
-func TestQueriesAskForWhatTheProcessorSends(t *testing.T) {
+// A query that falls back to a number has data even if its metric does not exist, so names
+// are checked against the metadata of the processor.
+func TestQueriesUseExistingMetricsAndLabels(t *testing.T) {
 	metadata, err := confmaptest.LoadConf(filepath.Join("..", "..", "metadata.yaml"))
 	require.NoError(t, err)
 	var component struct {
@@ -170,7 +170,7 @@ func TestQueriesAskForWhatTheProcessorSends(t *testing.T) {
 		} `mapstructure:"telemetry"`
 	}
 	require.NoError(t, metadata.Unmarshal(&component, confmap.WithIgnoreUnused()))
-	// enum returns the values that a label of a metric can have.
+	// enum returns the valid values of a label of a metric.
 	enum := func(attributes []string, label string) []string {
 		for _, name := range attributes {
 			if a := component.Attributes[name]; name == label || a.NameOverride == label {
@@ -199,7 +199,7 @@ func TestQueriesAskForWhatTheProcessorSends(t *testing.T) {
 				for _, matcher := range matchers.FindAllStringSubmatch(selector[2], -1) {
 					label, value := matcher[1], matcher[2]
 					if value == "$"+label {
-						continue // of the scrape, not of the processor
+						continue // chosen from the values in Prometheus
 					}
 					require.Contains(t, enum(metric.Attributes, label), value, selector[0])
 				}
@@ -227,25 +227,25 @@ func TestProvisioning(t *testing.T) {
 	})
 }
 
-func TestReadmeSaysWhatEachPanelAnswers(t *testing.T) {
+func TestReadmeDescribesEachPanel(t *testing.T) {
 	readme, err := os.ReadFile(grafana("README.md"))
 	require.NoError(t, err)
 	eachBoard(t, func(t *testing.T, b board) {
-		_, told, found := strings.Cut(string(readme), "## "+b.Title+"\n")
+		_, section, found := strings.Cut(string(readme), "## "+b.Title+"\n")
 		require.True(t, found, b.Title)
-		told, _, _ = strings.Cut(told, "\n## ")
+		section, _, _ = strings.Cut(section, "\n## ")
 		for _, p := range b.Panels {
 			if p.Type != "row" {
-				assert.True(t, strings.Contains(told, p.Title), p.Title) //nolint:testifylint // Contains would print all of it.
+				assert.True(t, strings.Contains(section, p.Title), p.Title) //nolint:testifylint // Contains would print the whole section.
 			}
 		}
 	})
 }
 
-// provisioned reads the entries of a list of a provisioning file.
-func provisioned(t *testing.T, folder, file, list string) []map[string]any {
+// provisioned returns the entries of a list in a provisioning file.
+func provisioned(t *testing.T, directory, file, list string) []map[string]any {
 	t.Helper()
-	conf, err := confmaptest.LoadConf(grafana("provisioning", folder, file))
+	conf, err := confmaptest.LoadConf(grafana("provisioning", directory, file))
 	require.NoError(t, err)
 	var entries []map[string]any
 	for _, entry := range conf.Get(list).([]any) {

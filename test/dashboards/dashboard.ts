@@ -1,10 +1,10 @@
 // Copyright The phaseattr Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// The type of a dashboard of this project, made of Grafana's own. Grafana's Dashboard
-// leaves open what depends on the kind of a panel, a variable or a data source; here it
-// is closed for the kinds that the dashboards use, so that another kind, a field that
-// Grafana does not know, and a value of another type are all errors.
+// The type of this project's dashboards, based on Grafana's. Grafana's Dashboard type is
+// open where it depends on the kind of a panel, a variable or a data source. Here it is
+// closed for the kinds in use, so that another kind, an unknown field or a value of the
+// wrong type is an error.
 
 import type * as barGauge from '@grafana/schema/dist/esm/raw/composable/bargauge/panelcfg/x/BarGaugePanelCfg_types.gen';
 import type * as stat from '@grafana/schema/dist/esm/raw/composable/stat/panelcfg/x/StatPanelCfg_types.gen';
@@ -12,17 +12,17 @@ import type * as timeSeries from '@grafana/schema/dist/esm/raw/composable/timese
 import type * as raw from '@grafana/schema/dist/esm/raw/dashboard/x/Dashboard_types.gen';
 import type { PrometheusDataQuery } from '@grafana/schema-10/dist/esm/raw/composable/prometheus/dataquery/x/PrometheusDataQuery_types.gen';
 
-// What JSON holds of a T: where T has a string enum, its values.
+// The JSON form of T: string enums become their values.
 type JSONOf<T> = T extends string ? `${T}` : T extends object ? { [K in keyof T]: JSONOf<T[K]> } : T;
 
-// T with some of its fields typed anew.
+// T with other types for some of its fields.
 type With<T, Fields> = Omit<T, keyof Fields> & Fields;
 
 type DataSource = { type: 'prometheus'; uid: '${datasource}' };
 
 type Query = With<PrometheusDataQuery, { datasource?: never }>;
 
-// A field of a series, of Grafana's or of the panel's kind, and its value.
+// A property of a series, general or specific to the kind of panel, and its value.
 type Property<Custom> =
   | { [K in keyof raw.FieldConfig]-?: { id: K; value: raw.FieldConfig[K] } }[keyof raw.FieldConfig]
   | { [K in keyof Custom & string]-?: { id: `custom.${K}`; value: Custom[K] } }[keyof Custom & string];

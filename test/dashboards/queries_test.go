@@ -24,26 +24,26 @@ import (
 	"github.com/phaseattr/phaseattr/test/dcgm"
 )
 
-// all is what a variable holds when nothing is chosen.
+// all is the value of a variable when nothing is selected.
 const all = "$__all"
 
 func TestQueriesHaveData(t *testing.T) {
 	r := prometheus{Rig: dcgm.Start(t)}
 	eachBoard(t, func(t *testing.T, b board) {
 		known := r.variables(t, b)
-		choices := []choice{choose(b, nil), choose(b, known)}
+		selections := []selection{choose(b, nil), choose(b, known)}
 		for name, values := range known {
 			if name == "phase" {
-				continue // some are too short to be in every panel
+				continue // some phases are too short for every panel
 			}
 			for _, value := range values {
-				choices = append(choices, choose(b, map[string][]string{name: {value}}))
+				selections = append(selections, choose(b, map[string][]string{name: {value}}))
 			}
 		}
 		for _, p := range b.Panels {
 			for _, query := range p.Targets {
 				t.Run(p.Title+" "+query.RefID, func(t *testing.T) {
-					for _, c := range choices {
+					for _, c := range selections {
 						r.requireData(t, p, query, c)
 					}
 					for _, value := range known[p.Repeat] {
@@ -53,30 +53,30 @@ func TestQueriesHaveData(t *testing.T) {
 			}
 			switch p.Title {
 			case "Share of time by phase":
-				t.Run("the shares of all phases add up", func(t *testing.T) {
-					shares := r.requireWhole(t, p, choices[0])
+				t.Run("the shares of all phases add up to 1", func(t *testing.T) {
+					shares := r.requireWhole(t, p, selections[0])
 					require.ElementsMatch(t, append(known["phase"], ""), slices.Collect(maps.Keys(shares)))
-					require.InDelta(t, r.idle(t, choices[0]), shares[""], 1e-9)
+					require.InDelta(t, r.idle(t, selections[0]), shares[""], 1e-9)
 					for _, rank := range known["rank"] {
 						shares := r.requireWhole(t, p, choose(b, map[string][]string{"rank": {rank}}))
-						require.Zero(t, shares[""], "what is of a rank is in a phase")
+						require.Zero(t, shares[""], "all samples of a rank are in a phase")
 					}
 				})
 			case "Utilization":
 				t.Run("the utilization is the mean of all samples", func(t *testing.T) {
-					r.requireMean(t, p, choices[0])
+					r.requireMean(t, p, selections[0])
 				})
 			}
 		}
 	})
 }
 
-func TestChosenValuesAreQuoted(t *testing.T) {
+func TestSelectedValuesAreEscaped(t *testing.T) {
 	chosen := choose(board{}, map[string][]string{"gpu": {"7", "a.b"}})
 	assert.Equal(t, `x{gpu=~"(7|a\\.b)"}`, chosen(`x{gpu=~"$gpu"}`, time.Second))
 }
 
-// prometheus is a Prometheus that a run has filled.
+// prometheus is a Prometheus filled by a run.
 type prometheus struct{ *dcgm.Rig }
 
 // variables returns the values of each variable that has a query, as Grafana lists them.
@@ -108,16 +108,16 @@ func (r prometheus) labelValues(t *testing.T, selector, label string) []string {
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
 	require.NoError(t, err)
-	var answer struct{ Data []string }
-	require.NoError(t, json.Unmarshal(body, &answer), "%s", body)
-	return answer.Data
+	var result struct{ Data []string }
+	require.NoError(t, json.Unmarshal(body, &result), "%s", body)
+	return result.Data
 }
 
-// choice makes PromQL of a query for a time range, as Grafana does.
-type choice func(query string, timeRange time.Duration) string
+// selection interpolates a query for a time range, as Grafana does.
+type selection func(query string, timeRange time.Duration) string
 
-// choose is the choice of some values, and of all for the variables that are not among them.
-func choose(b board, chosen map[string][]string) choice {
+// choose selects values of some variables, and all values of the others.
+func choose(b board, chosen map[string][]string) selection {
 	texts := map[string]string{}
 	for _, v := range b.Templating.List {
 		texts[v.Name] = v.AllValue
@@ -131,20 +131,20 @@ func choose(b board, chosen map[string][]string) choice {
 	}
 	return func(query string, timeRange time.Duration) string {
 		texts["__range"] = timeRange.String()
-		texts["__rate_interval"] = (4 * dcgm.Interval).String() // the least that Grafana takes
-		return used.ReplaceAllStringFunc(query, func(name string) string { return texts[name[1:]] })
+		texts["__rate_interval"] = (4 * dcgm.Interval).String() // the minimum in Grafana
+		return variableReference.ReplaceAllStringFunc(query, func(name string) string { return texts[name[1:]] })
 	}
 }
 
-// length is how long the run took.
+// length returns the duration of the run.
 func (r prometheus) length() time.Duration {
 	return r.End.Sub(r.Start).Round(time.Second)
 }
 
-// ask runs a query of a panel over the whole run.
-func (r prometheus) ask(t *testing.T, query target, c choice) []dcgm.Series {
+// run runs a query of a panel over the whole run.
+func (r prometheus) run(t *testing.T, query target, c selection) []dcgm.Series {
 	t.Helper()
-	require.NotEqual(t, query.Instant, query.Range, "it is the one or the other")
+	require.NotEqual(t, query.Instant, query.Range, "a query is either instant or range")
 	promQL := c(query.Expr, r.length())
 	if query.Instant {
 		return r.Query(t, promQL, r.End)
@@ -152,16 +152,16 @@ func (r prometheus) ask(t *testing.T, query target, c choice) []dcgm.Series {
 	return r.QueryRange(t, promQL, r.Start, r.End, dcgm.Interval)
 }
 
-// requireData requires that every series of a query has numbers, and such as its unit allows.
-func (r prometheus) requireData(t *testing.T, p panel, query target, c choice) {
+// requireData requires that every series of a query has numbers that its unit allows.
+func (r prometheus) requireData(t *testing.T, p panel, query target, c selection) {
 	t.Helper()
-	series := r.ask(t, query, c)
+	series := r.run(t, query, c)
 	require.NotEmpty(t, series, c(query.Expr, 0))
 	for _, s := range series {
 		numbers := 0
 		for _, point := range s.Points {
 			if math.IsNaN(point.Value) {
-				continue // nothing happened in that interval; Grafana leaves a gap
+				continue // no events in that interval; Grafana shows a gap
 			}
 			numbers++
 			require.False(t, math.IsInf(point.Value, 0), "%v", s.Labels)
@@ -173,13 +173,13 @@ func (r prometheus) requireData(t *testing.T, p panel, query target, c choice) {
 	}
 }
 
-// requireWhole requires that the values of a panel add up to 1, and returns them by
-// phase; the rest has none.
-func (r prometheus) requireWhole(t *testing.T, p panel, c choice) map[string]float64 {
+// requireWhole requires that the values of a panel add up to 1 and returns them by phase,
+// with an empty path for the rest.
+func (r prometheus) requireWhole(t *testing.T, p panel, c selection) map[string]float64 {
 	t.Helper()
 	sum, shares := 0.0, map[string]float64{}
 	for _, query := range p.Targets {
-		for _, s := range r.ask(t, query, c) {
+		for _, s := range r.run(t, query, c) {
 			sum += s.Points[0].Value
 			shares[s.Labels["phase_path"]] += s.Points[0].Value
 		}
@@ -188,8 +188,8 @@ func (r prometheus) requireWhole(t *testing.T, p panel, c choice) map[string]flo
 	return shares
 }
 
-// idle is the share of the samples that are in no phase. There are some.
-func (r prometheus) idle(t *testing.T, c choice) float64 {
+// idle returns the share of samples in no phase, which is not zero.
+func (r prometheus) idle(t *testing.T, c selection) float64 {
 	t.Helper()
 	idle, samples := 0, 0
 	for _, s := range r.Query(t, c("DCGM_FI_DEV_GPU_UTIL[$__range]", r.length()), r.End) {
@@ -202,8 +202,8 @@ func (r prometheus) idle(t *testing.T, c choice) float64 {
 	return float64(idle) / float64(samples)
 }
 
-// requireMean requires that a panel shows the mean of all samples, however many each phase has.
-func (r prometheus) requireMean(t *testing.T, p panel, c choice) {
+// requireMean requires that a panel shows the mean of all samples, weighted by their number.
+func (r prometheus) requireMean(t *testing.T, p panel, c selection) {
 	t.Helper()
 	sum, samples := 0.0, 0.0
 	for _, s := range r.Query(t, c("DCGM_FI_DEV_GPU_UTIL[$__range]", r.length()), r.End) {
@@ -212,7 +212,7 @@ func (r prometheus) requireMean(t *testing.T, p panel, c choice) {
 			samples++
 		}
 	}
-	shown := r.ask(t, p.Targets[0], c)
+	shown := r.run(t, p.Targets[0], c)
 	require.Len(t, shown, 1)
 	require.InDelta(t, sum/samples, shown[0].Points[0].Value, 1e-9)
 }

@@ -15,42 +15,42 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestDashboardsAreOfGrafanasTypes(t *testing.T) {
+func TestDashboardsMatchGrafanaTypes(t *testing.T) {
 	eachFile(t, func(t *testing.T, content []byte) {
-		said, accepted := typeCheck(t, string(content))
-		require.True(t, accepted, said)
+		message, accepted := typeCheck(t, string(content))
+		require.True(t, accepted, message)
 	})
 }
 
-func TestBrokenDashboardsAreRefused(t *testing.T) {
+func TestInvalidDashboardsAreRejected(t *testing.T) {
 	content, err := os.ReadFile(grafana("dashboards", "gpus.json"))
 	require.NoError(t, err)
-	for name, broken := range map[string]struct{ from, to, said string }{
-		"a field of another type":               {`"unit": "percent"`, `"unit": 5`, `Type 'number' is not assignable to type 'string'`},
-		"a value that Grafana does not know":    {`"mode": "multi"`, `"mode": "many"`, `Type '"many"' is not assignable to type '"multi" | "none" | "single"'`},
-		"a number that Grafana does not know":   {`"refresh": 2`, `"refresh": 7`, `Type '7' is not assignable to type 'VariableRefresh'`},
-		"a field that Grafana does not know":    {`"lineWidth"`, `"lineWith"`, `'"lineWith"' does not exist`},
-		"an option of another kind of panel":    {`"textMode": "auto"`, `"textMode": "auto", "displayMode": "basic"`, `'"displayMode"' does not exist`},
-		"a kind of panel that is not checked":   {`"type": "timeseries"`, `"type": "graph"`, `Type '"graph"' is not assignable`},
-		"a query without PromQL":                {`"expr"`, `"query"`, `'"query"' does not exist`},
-		"a field that is missing":               {`"showUnfilled": true,`, ``, `Property 'showUnfilled' is missing`},
-		"an override of a field that is not so": {`"overrides": []`, `"overrides": [{"matcher": {"id": "byName", "options": "a"}, "properties": [{"id": "unit", "value": 1}]}]`, `not assignable`},
-		"a data source of its own":              {`"uid": "${datasource}"`, `"uid": "mine"`, `"mine"`},
+	for name, broken := range map[string]struct{ from, to, message string }{
+		"wrong type":                      {`"unit": "percent"`, `"unit": 5`, `Type 'number' is not assignable to type 'string'`},
+		"unknown value":                   {`"mode": "multi"`, `"mode": "many"`, `Type '"many"' is not assignable to type '"multi" | "none" | "single"'`},
+		"unknown number":                  {`"refresh": 2`, `"refresh": 7`, `Type '7' is not assignable to type 'VariableRefresh'`},
+		"unknown field":                   {`"lineWidth"`, `"lineWith"`, `'"lineWith"' does not exist`},
+		"option of another kind of panel": {`"textMode": "auto"`, `"textMode": "auto", "displayMode": "basic"`, `'"displayMode"' does not exist`},
+		"unsupported kind of panel":       {`"type": "timeseries"`, `"type": "graph"`, `Type '"graph"' is not assignable`},
+		"query without PromQL":            {`"expr"`, `"query"`, `'"query"' does not exist`},
+		"missing field":                   {`"showUnfilled": true,`, ``, `Property 'showUnfilled' is missing`},
+		"override of the wrong type":      {`"overrides": []`, `"overrides": [{"matcher": {"id": "byName", "options": "a"}, "properties": [{"id": "unit", "value": 1}]}]`, `not assignable`},
+		"fixed data source":               {`"uid": "${datasource}"`, `"uid": "mine"`, `"mine"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			require.Contains(t, string(content), broken.from)
-			said, accepted := typeCheck(t, strings.Replace(string(content), broken.from, broken.to, 1))
+			message, accepted := typeCheck(t, strings.Replace(string(content), broken.from, broken.to, 1))
 			require.False(t, accepted)
-			require.Contains(t, said, broken.said)
+			require.Contains(t, message, broken.message)
 		})
 	}
 }
 
-// typeCheck has TypeScript assign a dashboard to the type in dashboard.ts.
-func typeCheck(t *testing.T, dashboard string) (said string, accepted bool) {
+// typeCheck compiles an assignment of a dashboard to the type in dashboard.ts.
+func typeCheck(t *testing.T, dashboard string) (message string, accepted bool) {
 	t.Helper()
 	packages := os.Getenv("GRAFANA_TYPES")
-	require.NotEmpty(t, packages, "GRAFANA_TYPES must hold the path of node_modules; make e2e-dashboards sets it")
+	require.NotEmpty(t, packages, "GRAFANA_TYPES must be the path of node_modules; make e2e-dashboards sets it")
 	compilers, err := filepath.Glob(filepath.Join(packages, "@typescript", "typescript-*", "lib", "tsc"))
 	require.NoError(t, err)
 	require.Len(t, compilers, 1)
@@ -67,7 +67,7 @@ func typeCheck(t *testing.T, dashboard string) (said string, accepted bool) {
 	output, err := command.CombinedOutput()
 	if err != nil {
 		require.ErrorAs(t, err, new(*exec.ExitError))
-		require.Contains(t, string(output), "checked.ts(", "another file is at fault")
+		require.Contains(t, string(output), "checked.ts(", "the error is in the dashboard")
 	}
 	return string(output), err == nil
 }

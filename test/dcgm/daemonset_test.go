@@ -20,7 +20,7 @@ import (
 	"go.opentelemetry.io/collector/confmap"
 )
 
-// daemonSet is what the test reads of the DaemonSet.
+// daemonSet has the fields of the DaemonSet that the test checks.
 type daemonSet struct {
 	Spec struct {
 		Selector struct{ MatchLabels map[string]string }
@@ -49,8 +49,8 @@ type daemonSet struct {
 	}
 }
 
-// TestDaemonSetRunsTheExample holds the manifest for Kubernetes to the example's own
-// configuration: it is the same, and valid with the variables that the DaemonSet sets.
+// TestDaemonSetRunsTheExample checks that the Kubernetes manifest has the same
+// configuration as the example and that it is valid with the variables of the DaemonSet.
 func TestDaemonSetRunsTheExample(t *testing.T) {
 	content, err := os.ReadFile(example("kubernetes/daemonset.yaml"))
 	require.NoError(t, err)
@@ -84,7 +84,7 @@ func TestDaemonSetRunsTheExample(t *testing.T) {
 		values[variable.Name] = variable.Value
 		validate.Env = append(validate.Env, variable.Name+"="+variable.Value)
 		if variable.Name != "GOMEMLIMIT" {
-			assert.Regexp(t, `\$\{env:`+variable.Name+`[:}]|env\("`+variable.Name+`"\)`, embedded, "a variable that nothing reads")
+			assert.Regexp(t, `\$\{env:`+variable.Name+`[:}]|env\("`+variable.Name+`"\)`, embedded, "unused variable")
 		}
 	}
 	printed, err := validate.CombinedOutput()

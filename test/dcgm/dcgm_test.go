@@ -18,14 +18,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestPrometheusShowsThePhases runs the example once, and other ways to bring its
-// metrics to Prometheus beside it, and asks Prometheus what came of it.
+// TestPrometheusShowsThePhases runs the example, along with other routes of its metrics
+// to Prometheus, and checks the data in Prometheus.
 func TestPrometheusShowsThePhases(t *testing.T) {
 	ranks := []*rank{loadRank(t, "rank0", 0, 40), loadRank(t, "rank1", 1, 40)}
 	r := start(t, setup{
 		shifts: [][]*rank{ranks},
 		onTop:  []string{"testdata/variants.yaml"},
-		jobs:   []string{"untimed", "timed", "unguarded", "cut", "few", "annotated"},
+		jobs:   []string{"untimed", "timed", "unguarded", "truncated", "few", "annotated"},
 	})
 	run := finished{r, ranks, r.scrapes(t)}
 
@@ -33,73 +33,73 @@ func TestPrometheusShowsThePhases(t *testing.T) {
 	t.Run("nothing has a phase before or after the run", run.checkEnds)
 	t.Run("utilization by phase", run.checkMeans)
 	t.Run("energy by phase", run.checkEnergy)
-	t.Run("the guards bound the series", run.checkSeries)
-	t.Run("gauges are better pushed than scraped", run.checkScraped)
-	t.Run("a counter whose labels change is wrong", run.checkAnnotated)
+	t.Run("options bound the series", run.checkSeries)
+	t.Run("pushed gauges are better than scraped ones", run.checkScraped)
+	t.Run("a counter with changing labels is wrong", run.checkAnnotated)
 }
 
-// TestDeviceIsShared has two ranks on what looks like one device, as on two hosts of
-// the same name: where both are in a phase, neither is picked.
+// TestDeviceIsShared runs two ranks on what looks like one device, as on two hosts with the
+// same name: while both are in a phase, the phase is ambiguous.
 func TestDeviceIsShared(t *testing.T) {
 	ranks := []*rank{loadRank(t, "rank0", 0, 10), loadRank(t, "rank1", 0, 10)}
 	r := start(t, setup{shifts: [][]*rank{ranks}})
-	met := r.checkShared(t, ranks)
-	assert.Positive(t, met[labels{resolution: "ambiguous"}])
+	counts := r.checkShared(t, ranks)
+	assert.Positive(t, counts[labels{resolution: "ambiguous"}])
 }
 
-// TestDeviceChangesHands has a rank begin on a device where another one has just ended.
-// Both run in pods, of which the collector knows the node.
-func TestDeviceChangesHands(t *testing.T) {
+// TestDeviceIsReused starts a rank on a device right after another one has ended. Both run
+// in pods, and the collector is configured with the name of the node.
+func TestDeviceIsReused(t *testing.T) {
 	first, second := loadRank(t, "rank0", 0, 10), loadRank(t, "rank1", 0, 10)
 	first.host, second.host = "trainer-0", "trainer-1"
 	r := start(t, setup{shifts: [][]*rank{{first}, {second}}, env: []string{"NODE_NAME=" + host}})
-	met := r.checkShared(t, []*rank{first, second})
-	assert.Zero(t, met[labels{resolution: "ambiguous"}])
-	t.Logf("the second began %s after the first ended", second.began().Sub(first.ended()))
+	counts := r.checkShared(t, []*rank{first, second})
+	assert.Zero(t, counts[labels{resolution: "ambiguous"}])
+	t.Logf("the second rank began %s after the first ended", second.began().Sub(first.ended()))
 }
 
-// checkShared compares the points of GPU 0 with what the reference says of the ranks
-// that run on it, and those of GPU 1, which nobody uses. It returns how many points of
-// GPU 0 have which labels.
+// checkShared compares the points of GPU 0 with the reference for the ranks that run on
+// it, and those of GPU 1, which is unused. It returns the number of points of GPU 0 by
+// their labels.
 func (r *Rig) checkShared(t *testing.T, ranks []*rank) map[labels]int {
 	t.Helper()
-	met := map[labels]int{}
+	counts := map[labels]int{}
 	used, unused := map[int64]map[labels]float64{}, map[int64]map[labels]float64{}
 	for _, s := range r.scrapes(t) {
-		var is labels
+		var want labels
 		for _, rank := range ranks {
 			switch of := rank.labels(s.at); {
-			case is == labels{}:
-				is = of
+			case want == labels{}:
+				want = of
 			case of != labels{}:
-				is = labels{resolution: "ambiguous"}
+				want = labels{resolution: "ambiguous"}
 			}
 		}
-		met[is]++
-		used[s.at.UnixMilli()] = map[labels]float64{is: gpuUtil.value(s.number, 0)}
+		counts[want]++
+		used[s.at.UnixMilli()] = map[labels]float64{want: gpuUtil.value(s.number, 0)}
 		unused[s.at.UnixMilli()] = map[labels]float64{{}: gpuUtil.value(s.number, 1)}
 	}
 	assert.Equal(t, used, r.points(t, gpuUtil, "dcgm", 0))
 	assert.Equal(t, unused, r.points(t, gpuUtil, "dcgm", 1))
-	t.Logf("points by labels: %v", met)
-	return met
+	t.Logf("points by labels: %v", counts)
+	return counts
 }
 
-// finished is what there is to look at after a run.
+// finished is a completed run.
 type finished struct {
 	*Rig
 	ranks   []*rank
 	scrapes []scrape
 }
 
-// scrape is a page of the exporter, and when the collector asked for it.
+// scrape is a page of the exporter and the time when it was scraped.
 type scrape struct {
 	number int
 	at     time.Time
 }
 
-// scrapes are those that Prometheus has, by a gauge that has no phases and tells their
-// numbers. None is missing.
+// scrapes returns the scrapes in Prometheus, using a gauge without phases whose value
+// contains the number of the scrape. It checks that none is missing.
 func (r *Rig) scrapes(t *testing.T) []scrape {
 	t.Helper()
 	series := r.Query(t, smClock.name+`{job="dcgm",gpu="0"}[1h]`, r.End)
@@ -113,7 +113,7 @@ func (r *Rig) scrapes(t *testing.T) []scrape {
 	return scrapes
 }
 
-// labels of the phase on a point.
+// labels has the phase labels of a point.
 type labels struct{ resolution, path, rank string }
 
 func (r *rank) labels(at time.Time) labels {
@@ -123,8 +123,7 @@ func (r *rank) labels(at time.Time) labels {
 	return labels{}
 }
 
-// points are those of a metric of a GPU that came through a job of Prometheus, by
-// their time.
+// points returns the points of a metric of a GPU from a Prometheus job, by time.
 func (r *Rig) points(t *testing.T, m metric, job string, gpu int) map[int64]map[labels]float64 {
 	t.Helper()
 	points := map[int64]map[labels]float64{}
@@ -140,7 +139,7 @@ func (r *Rig) points(t *testing.T, m metric, job string, gpu int) map[int64]map[
 	return points
 }
 
-// byPath has the values of a query for a GPU, by their path.
+// byPath returns the values of a query for a GPU, by path.
 func (r *Rig) byPath(t *testing.T, query string, gpu int) map[string]float64 {
 	t.Helper()
 	values := map[string]float64{}
@@ -166,10 +165,10 @@ func (r finished) checkPoints(t *testing.T) {
 			assert.Equal(t, want, r.points(t, m, "dcgm", rank.gpu), "%s of %s", m.name, rank.name)
 			checked += len(want)
 		}
-		assert.Greater(t, len(byPath), 5, "the phases of %s that were met", rank.name)
+		assert.Greater(t, len(byPath), 5, "the phases of %s", rank.name)
 		t.Logf("%s: %d scrapes, points of 4 metrics by phase: %v", rank.name, len(r.scrapes), byPath)
 	}
-	t.Logf("%d points are as the reference says", checked)
+	t.Logf("%d points match the reference", checked)
 }
 
 func (r finished) checkEnds(t *testing.T) {
@@ -188,18 +187,18 @@ func (r finished) checkEnds(t *testing.T) {
 		assert.GreaterOrEqual(t, late, around)
 
 		selector := fmt.Sprintf(`{__name__=~"DCGM_.*",job="dcgm",gpu="%d",phase_resolution!=""}`, rank.gpu)
-		before := began.Add(-time.Millisecond) // times are stored in whole milliseconds
-		assert.Empty(t, r.Query(t, selector+window(before.Sub(r.Start)), before), "%s has not begun", rank.name)
-		assert.NotEmpty(t, r.Query(t, selector+window(ended.Sub(began)), ended), "%s runs", rank.name)
-		// The counter of a phase is still shown when the phase is over, as it stands.
+		before := began.Add(-time.Millisecond) // Prometheus stores milliseconds
+		assert.Empty(t, r.Query(t, selector+window(before.Sub(r.Start)), before), "before %s", rank.name)
+		assert.NotEmpty(t, r.Query(t, selector+window(ended.Sub(began)), ended), "during %s", rank.name)
+		// The counter of a phase is still exported after the phase, but no longer grows.
 		last := r.scrapes[len(r.scrapes)-1].at
 		grows := "changes(" + selector + window(last.Sub(ended)-settling) + ") > 0"
-		assert.Empty(t, r.Query(t, grows, last), "%s has ended", rank.name)
+		assert.Empty(t, r.Query(t, grows, last), "after %s", rank.name)
 		t.Logf("%s: %d scrapes before the run and %d after it", rank.name, early, late)
 	}
 }
 
-// window is the range of a range vector.
+// window returns the range of a range vector.
 func window(of time.Duration) string { return fmt.Sprintf("[%dms]", of.Milliseconds()) }
 
 func (r finished) checkMeans(t *testing.T) {
@@ -221,12 +220,12 @@ func (r finished) checkMeans(t *testing.T) {
 	shown.log(t, query, "gpu", "phase_path", "mean", "points")
 }
 
-// spent is the energy of a GPU up to a scrape, in joules, since the first one.
+// spent returns the energy of a GPU between the first scrape and another one, in joules.
 func spent(scrape, gpu int) float64 {
 	return (energy.value(scrape, gpu) - energy.value(1, gpu)) / 1000
 }
 
-// shares has the energy of a rank's GPU, shared by time, by phase.
+// shares returns the energy of a rank's GPU by phase, divided by time.
 func (r finished) shares(rank *rank) map[string]float64 {
 	shares := map[string]float64{}
 	for i, s := range r.scrapes[1:] {
@@ -253,38 +252,37 @@ func (r finished) checkEnergy(t *testing.T) {
 		for path, joules := range came {
 			total += joules
 			shown.row(rank.gpu, path, fmt.Sprintf("%.1f J", joules))
-			if path != "" { // time in no phase goes on
+			if path != "" { // time in no phase continues
 				assert.InDelta(t, want[path], joules, exact, "%s in %q", rank.name, path)
 			}
 		}
 		shown.row(rank.gpu, "all", fmt.Sprintf("%.1f J", total))
 		upTo := slices.IndexFunc(r.scrapes, func(s scrape) bool { return spent(s.number, rank.gpu) > total-exact })
-		if assert.Positive(t, upTo, "%s: %f J are more than the counter", rank.name, total) {
+		if assert.Positive(t, upTo, "%s: %f J exceed the counter", rank.name, total) {
 			assert.InDelta(t, spent(r.scrapes[upTo].number, rank.gpu), total, exact, "%s: the counter", rank.name)
 		}
 	}
 	shown.log(t, query, "gpu", "phase_path", "energy")
 }
 
-// checkSeries counts the series with and without the guards, and those that there
-// should be by the reference.
+// checkSeries compares the number of series, with and without the options that bound them,
+// with the reference.
 func (r finished) checkSeries(t *testing.T) {
 	gauges := len(metrics()) - 1 // all but the energy
 	whole := func(path string) string { return path }
-	twoParts := func(path string) string {
-		parts := strings.Split(path, " / ")
-		return strings.Join(parts[:min(2, len(parts))], " / ")
+	twoElements := func(path string) string {
+		elements := strings.Split(path, " / ")
+		return strings.Join(elements[:min(2, len(elements))], " / ")
 	}
-	// A gauge has a series for each phase that it was scraped in, the energy one for
-	// each phase.
-	series := func(gauges int, cut func(string) string) (n int) {
+	// A gauge has one series per phase in which it was scraped, energy one per phase.
+	series := func(gauges int, truncate func(string) string) (n int) {
 		for _, rank := range r.ranks {
 			scraped, spanned := map[string]bool{}, map[string]bool{}
 			for _, s := range r.scrapes {
-				scraped[cut(rank.at(s.at))] = true
+				scraped[truncate(rank.at(s.at))] = true
 			}
 			for path := range r.shares(rank) {
-				spanned[cut(path)] = true
+				spanned[truncate(path)] = true
 			}
 			n += gauges*len(scraped) + len(spanned)
 		}
@@ -297,34 +295,34 @@ func (r finished) checkSeries(t *testing.T) {
 	}
 
 	none, all, chosen := count(`job="dcgm",phase_path=""`), count(`job="unguarded"`), count(`job="dcgm"`)
-	cut, few := count(`job="cut"`), count(`job="few"`)
+	truncated, few := count(`job="truncated"`), count(`job="few"`)
 	assert.Equal(t, len(metrics())*len(r.ranks), none)
 	assert.Equal(t, series(gauges, whole), all)
 	assert.Equal(t, series(gauges-1, whole)+len(r.ranks), chosen, "one for the clock of each GPU")
-	assert.Equal(t, series(gauges, twoParts), cut)
+	assert.Equal(t, series(gauges, twoElements), truncated)
 	paths := r.Query(t, `count by (phase_path) (last_over_time({__name__=~"DCGM_.*",job="few"}[1h]))`, r.End)
-	assert.Len(t, paths, 5, "three paths, other, and none")
+	assert.Len(t, paths, 5, "three paths, other and none")
 	assert.LessOrEqual(t, few, len(metrics())*len(r.ranks)*len(paths))
 
 	var shown table
-	shown.row("no phases", none)
+	shown.row("without phases", none)
 	shown.row("phases on all metrics", all)
-	shown.row("metrics chosen", chosen)
-	shown.row("max_path_depth: 2", cut)
-	shown.row("max_paths: 3", few)
-	shown.log(t, "series of 6 metrics of 2 GPUs", "guard", "series")
+	shown.row("metrics::include", chosen)
+	shown.row("metrics::truncate_paths: 2", truncated)
+	shown.row("limits::max_paths: 3", few)
+	shown.log(t, "series of 6 metrics of 2 GPUs", "option", "series")
 }
 
-// checkScraped compares the ways in which a gauge can come to Prometheus: pushed,
-// scraped with and without the time of its points.
+// checkScraped compares the routes of a gauge to Prometheus: pushed, and scraped with and
+// without the timestamps of its points.
 func (r finished) checkScraped(t *testing.T) {
 	var shown table
 	for job, check := range map[string]func(wrong, right, points int){
 		"dcgm": func(wrong, right, points int) { assert.True(t, wrong == 0 && right == points, "pushed") },
 		"timed": func(wrong, right, points int) {
-			assert.True(t, wrong == 0 && 0 < right && right <= points, "with times")
+			assert.True(t, wrong == 0 && 0 < right && right <= points, "with timestamps")
 		},
-		"untimed": func(wrong, right, _ int) { assert.Greater(t, wrong, right, "without times") },
+		"untimed": func(wrong, right, _ int) { assert.Greater(t, wrong, right, "without timestamps") },
 	} {
 		wrong, right := 0, 0
 		for _, rank := range r.ranks {
@@ -342,19 +340,19 @@ func (r finished) checkScraped(t *testing.T) {
 		check(wrong, right, points)
 		shown.row(job, points, right, wrong)
 	}
-	shown.log(t, gpuUtil.name, "way", "points", "right samples", "wrong samples")
+	shown.log(t, gpuUtil.name, "route", "points", "correct samples", "wrong samples")
 
-	// A query for a moment takes the last sample of a series, up to 5 minutes old. One
-	// over a short time shows the phase that is.
+	// An instant query returns the last sample of a series, up to 5 minutes old. A short
+	// range shows the current phase.
 	last := r.scrapes[len(r.scrapes)-1].at
-	lately := `last_over_time(` + gpuUtil.name + `{job="dcgm"}` + window(2*Interval) + `)`
+	recent := `last_over_time(` + gpuUtil.name + `{job="dcgm"}` + window(2*Interval) + `)`
 	for _, rank := range r.ranks {
 		assert.Greater(t, len(r.byPath(t, gpuUtil.name+`{job="dcgm"}`, rank.gpu)), 5)
 	}
-	assert.Len(t, r.Query(t, lately, last), len(r.ranks), "one series for each GPU")
+	assert.Len(t, r.Query(t, recent, last), len(r.ranks), "one series per GPU")
 }
 
-// checkAnnotated shows what becomes of a counter whose labels change with the phase.
+// checkAnnotated shows that a counter whose labels change with the phase counts too much.
 func (r finished) checkAnnotated(t *testing.T) {
 	const query = `increase(DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION_total{job="annotated"}[1h]) / 1000`
 	var shown table
@@ -367,12 +365,12 @@ func (r finished) checkAnnotated(t *testing.T) {
 			grown += came[path]
 		}
 		shown.row(rank.gpu, "all", fmt.Sprintf("%.1f J", total), fmt.Sprintf("%.1f J", grown))
-		assert.Greater(t, grown, 2*total, "%s: the same energy counts several times", rank.name)
+		assert.Greater(t, grown, 2*total, "%s: the same energy is counted several times", rank.name)
 	}
-	shown.log(t, query, "gpu", "phase_path", "by the reference", "by the counter")
+	shown.log(t, query, "gpu", "phase_path", "reference", "counter")
 }
 
-// table is what a test shows.
+// table is a table in the log of a test.
 type table struct{ rows [][]any }
 
 func (t *table) row(cells ...any) { t.rows = append(t.rows, cells) }

@@ -14,18 +14,18 @@ import (
 	"testing"
 )
 
-// host is the node that the pages and the runs name.
+// host is the node in the pages and the events.
 const host = "gpu-node-1"
 
-// metric is a metric of dcgm-exporter, with its type and its help as in the exporter's
+// metric is a metric of dcgm-exporter, with type and help as in the exporter's
 // default-counters.csv and dcp-metrics-included.csv. The value is a function of the
-// scrape and of the GPU, so that what is stored can be traced back.
+// scrape and the GPU, so that stored values can be traced back.
 type metric struct {
 	name, kind, help string
 	value            func(scrape, gpu int) float64
 }
 
-// The metrics on a page, in its order. No two scrapes in a row have the same value.
+// The metrics on a page, in order. Values differ between consecutive scrapes.
 var (
 	smClock = metric{
 		"DCGM_FI_DEV_SM_CLOCK", "gauge", "SM clock frequency (in MHz).",
@@ -57,10 +57,10 @@ func metrics() []metric {
 	return []metric{smClock, powerUsage, energy, gpuUtil, fbUsed, tensorActive}
 }
 
-// exporter serves pages as dcgm-exporter does.
+// exporter serves pages like dcgm-exporter.
 type exporter struct {
 	address string
-	scrapes atomic.Int64 // how many pages have been asked for
+	scrapes atomic.Int64 // number of pages served
 }
 
 func startExporter(t *testing.T) *exporter {
@@ -75,7 +75,7 @@ func startExporter(t *testing.T) *exporter {
 	return e
 }
 
-// page is what dcgm-exporter prints of a node with two GPUs.
+// page returns the page of a node with two GPUs.
 func page(scrape int) string {
 	var text strings.Builder
 	for _, m := range metrics() {

@@ -20,22 +20,22 @@ import (
 )
 
 const (
-	// patience is how long the rig waits for what must happen.
-	patience = time.Minute
-	// tick is how often it looks.
-	tick = 50 * time.Millisecond
+	// waitTimeout is how long the rig waits for an expected event.
+	waitTimeout = time.Minute
+	// pollInterval is how often it checks.
+	pollInterval = 50 * time.Millisecond
 )
 
-// run starts a program that an environment variable names, and ends it with the test.
-// The program must end well when it is told to.
+// run starts the program in an environment variable and stops it at the end of the test.
+// The program must exit without an error on SIGTERM.
 func run(t *testing.T, variable string, env []string, args ...string) {
 	t.Helper()
 	binary := os.Getenv(variable)
-	require.NotEmpty(t, binary, "%s must hold the path of a program; make e2e-dcgm sets it", variable)
+	require.NotEmpty(t, binary, "%s must be the path of a program; make e2e-dcgm sets it", variable)
 	printed, err := os.Create(filepath.Join(t.TempDir(), "log"))
 	require.NoError(t, err)
 
-	command := exec.Command(binary, args...) //nolint:gosec // whoever runs the test names it
+	command := exec.Command(binary, args...) //nolint:gosec // the user chooses the program
 	command.Env = append(os.Environ(), env...)
 	command.Stdout, command.Stderr = printed, printed
 	require.NoError(t, command.Start())
@@ -43,22 +43,22 @@ func run(t *testing.T, variable string, env []string, args ...string) {
 	go func() { exited <- command.Wait() }()
 	t.Cleanup(func() {
 		defer printed.Close()
-		_ = command.Process.Signal(syscall.SIGTERM) // it may have ended
+		_ = command.Process.Signal(syscall.SIGTERM) // it may have exited
 		select {
 		case err := <-exited:
-			assert.NoError(t, err, "how %s ended", filepath.Base(binary))
-		case <-time.After(patience):
+			assert.NoError(t, err, "exit of %s", filepath.Base(binary))
+		case <-time.After(waitTimeout):
 			_ = command.Process.Kill()
-			assert.Fail(t, "does not end", binary)
+			assert.Fail(t, "does not exit", binary)
 		}
 		if t.Failed() {
 			text, _ := os.ReadFile(printed.Name())
-			t.Logf("%s printed:\n%s", filepath.Base(binary), text)
+			t.Logf("output of %s:\n%s", filepath.Base(binary), text)
 		}
 	})
 }
 
-// get returns the body of a page, or nothing while the page cannot be had.
+// get returns the body of a page, or nil if it is not available.
 func get(t *testing.T, url string) []byte {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)

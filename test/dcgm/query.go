@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Series is a series of an answer, with one point or, of a range, several.
+// Series is a series in a result: with one point, or several for a range.
 type Series struct {
 	Labels map[string]string
 	Points []Point
@@ -48,17 +48,17 @@ func (p *Point) UnmarshalJSON(data []byte) error {
 	return err
 }
 
-// Query asks Prometheus for an instant vector or a matrix. It fails the test if the
-// query is refused.
+// Query runs an instant query, which may return a range vector. It fails the test if
+// Prometheus rejects the query.
 func (r *Rig) Query(t *testing.T, promQL string, at time.Time) []Series {
 	t.Helper()
-	return r.ask(t, "/api/v1/query", url.Values{"query": {promQL}, "time": {unix(at)}})
+	return r.request(t, "/api/v1/query", url.Values{"query": {promQL}, "time": {unix(at)}})
 }
 
-// QueryRange asks Prometheus for the values of a query at steps from start to end.
+// QueryRange runs a range query.
 func (r *Rig) QueryRange(t *testing.T, promQL string, start, end time.Time, step time.Duration) []Series {
 	t.Helper()
-	return r.ask(t, "/api/v1/query_range", url.Values{
+	return r.request(t, "/api/v1/query_range", url.Values{
 		"query": {promQL}, "start": {unix(start)}, "end": {unix(end)}, "step": {step.String()},
 	})
 }
@@ -67,14 +67,14 @@ func unix(at time.Time) string {
 	return strconv.FormatFloat(float64(at.UnixMilli())/1000, 'f', 3, 64)
 }
 
-func (r *Rig) ask(t *testing.T, path string, values url.Values) []Series {
+func (r *Rig) request(t *testing.T, path string, values url.Values) []Series {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.URL+path+"?"+values.Encode(), http.NoBody)
 	require.NoError(t, err)
 	response, err := http.DefaultClient.Do(request)
 	require.NoError(t, err)
 	defer response.Body.Close()
-	var answer struct {
+	var result struct {
 		Status, Error string
 		Data          struct {
 			Result []struct {
@@ -84,10 +84,10 @@ func (r *Rig) ask(t *testing.T, path string, values url.Values) []Series {
 			}
 		}
 	}
-	require.NoError(t, json.NewDecoder(response.Body).Decode(&answer))
-	require.Equal(t, "success", answer.Status, "%s: %s", values.Get("query"), answer.Error)
+	require.NoError(t, json.NewDecoder(response.Body).Decode(&result))
+	require.Equal(t, "success", result.Status, "%s: %s", values.Get("query"), result.Error)
 	var series []Series
-	for _, one := range answer.Data.Result {
+	for _, one := range result.Data.Result {
 		if one.Value != nil {
 			one.Values = []Point{*one.Value}
 		}

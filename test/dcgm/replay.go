@@ -21,19 +21,19 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// rank is a recorded run, on a GPU, at the time of the test.
+// rank is a recorded run that is replayed on a GPU.
 type rank struct {
 	name    string
-	number  string // as a label has it
+	number  string // as in labels
 	host    string
 	gpu     int
-	stretch int64 // how much slower than it was recorded
+	stretch int64 // slows down the replay by this factor
 	events  []event
 	scopes  []scope
 
-	origin int64 // when the capture begins, in its own time
+	origin int64 // the start of the capture, in recorded time
 	known  int64 // when the first event, "start", was replayed
-	base   int64 // when the rest of the replay began
+	base   int64 // when the replay of the other events began
 }
 
 // event is a line of a capture.
@@ -42,16 +42,15 @@ type event struct {
 	fields map[string]any
 }
 
-// scope is one entered phase, in the capture's own time.
+// scope is one entered phase, in recorded time.
 type scope struct {
 	path     string
 	depth    int
 	from, to int64
 }
 
-// loadRank reads a capture, to be replayed on a GPU and slower than it was. Its phases
-// are those that the reference's answers rest on: at each of the capture's events, they
-// give the answer that the reference gave.
+// loadRank reads a capture to replay on a GPU, slowed down. It checks that the phases of
+// the capture agree with the reference at each event.
 func loadRank(t *testing.T, name string, gpu int, stretch int64) *rank {
 	t.Helper()
 	r := &rank{name: name, host: host, gpu: gpu, stretch: stretch}
@@ -112,9 +111,8 @@ func eachLine(t *testing.T, name string, do func(line []byte)) {
 	}
 }
 
-// deepest is the path of the deepest phase that is active at a time, both ends of a
-// phase included; empty where there is none. clock says when what the capture holds
-// happened.
+// deepest returns the path of the deepest phase that is active at a time, both ends
+// inclusive, or an empty string. clock maps recorded time to the time of at.
 func (r *rank) deepest(at int64, clock func(int64) int64) string {
 	var deepest scope
 	for _, s := range r.scopes {
@@ -125,13 +123,12 @@ func (r *rank) deepest(at int64, clock func(int64) int64) string {
 	return deepest.path
 }
 
-// at is the phase at a time of the replay.
+// at returns the phase at a time of the replay.
 func (r *rank) at(t time.Time) string {
 	return r.deepest(t.UnixNano(), r.replayed)
 }
 
-// during shares the time between two times of the replay among the phases that it was
-// spent in.
+// during returns the time spent in each phase between two times of the replay.
 func (r *rank) during(from, to time.Time) map[string]time.Duration {
 	cuts := []int64{from.UnixNano(), to.UnixNano()}
 	for _, s := range r.scopes {
@@ -150,7 +147,7 @@ func (r *rank) during(from, to time.Time) map[string]time.Duration {
 	return shares
 }
 
-// replayed is when an event of the capture happens in the replay.
+// replayed maps recorded time to the time of the replay.
 func (r *rank) replayed(at int64) int64 {
 	if at == r.origin {
 		return r.known
@@ -158,17 +155,17 @@ func (r *rank) replayed(at int64) int64 {
 	return r.base + (at-r.origin)*r.stretch
 }
 
-// began and ended are when the first phase was entered, and when the run was over.
+// began and ended return when the first phase was entered and when the run ended.
 func (r *rank) began() time.Time { return time.Unix(0, r.replayed(r.scopes[0].from)) }
 func (r *rank) ended() time.Time { return time.Unix(0, r.replayed(r.events[len(r.events)-1].at)) }
 
-// announce writes the first event, by which the collector knows of the run.
+// announce writes the first event, which makes the rank known to the collector.
 func (r *rank) announce(dir string) error {
 	r.known = time.Now().UnixNano()
 	return r.write(dir, r.events[0])
 }
 
-// replay writes the other events as their times come.
+// replay writes the other events at their times.
 func (r *rank) replay(ctx context.Context, dir string) error {
 	for _, e := range r.events[1:] {
 		select {
@@ -183,8 +180,8 @@ func (r *rank) replay(ctx context.Context, dir string) error {
 	return nil
 }
 
-// write appends an event to the run's file, as stormlog's sink does, with the time of
-// the replay and the device that the rank uses.
+// write appends an event to the run's file, as stormlog's sink does, with the time of the
+// replay and the device of the rank.
 func (r *rank) write(dir string, e event) error {
 	e.fields["timestamp_ns"], e.fields["host"], e.fields["device_id"] = r.replayed(e.at), r.host, r.gpu
 	line, err := json.Marshal(e.fields)
@@ -192,7 +189,7 @@ func (r *rank) write(dir string, e event) error {
 		return err
 	}
 	path := filepath.Join(dir, r.name+".jsonl")
-	file, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600) //nolint:gosec // a folder of the test
+	file, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600) //nolint:gosec // a directory of the test
 	if err != nil {
 		return err
 	}

@@ -3,16 +3,16 @@
 
 //go:build e2e
 
-// Package dcgm runs examples/dcgm: its collector scrapes pages as dcgm-exporter serves
-// them, reads the events of two ranks, and fills a Prometheus.
+// Package dcgm runs examples/dcgm: its collector scrapes pages like those of
+// dcgm-exporter, reads the events of two ranks, and fills a Prometheus.
 package dcgm
 
 import (
-	"bytes"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -26,42 +26,40 @@ import (
 // Interval is how often the GPUs are scraped.
 const Interval = 500 * time.Millisecond
 
-// settling is how long the energy of a phase that is over may be on its way: until the next
-// scrape of the GPU, in the example's batches of a second, and until the next scrape by
-// Prometheus; and as long as a scrape takes more.
+// settling is how long the energy of a phase may be in transit after its end: until the
+// next scrape of the GPU, in the example's batches of a second, until the next scrape by
+// Prometheus, and for the duration of a scrape.
 const settling = Interval + time.Second + 2*Interval
 
-// around is how many scrapes there are before and after the run, at least: some of them
-// once all has settled.
+// around is the minimum number of scrapes before and after the run. Some of them follow
+// after everything has settled.
 const around = 10
 
-// Rig is the example after a run.
+// Rig is the running example after a run.
 type Rig struct {
-	// URL is where Prometheus answers, without a slash at the end.
+	// URL is the base URL of Prometheus, without a trailing slash.
 	URL string
-	// Start is when nothing had been scraped yet.
+	// Start is a time before the first scrape.
 	Start time.Time
-	// End is when all had been stored.
+	// End is a time after everything was stored.
 	End time.Time
 }
 
-// setup is what a test does with the example.
+// setup configures a run of the example.
 type setup struct {
-	// shifts are the ranks that run, those of a shift at the same time, one shift after
-	// the other.
+	// shifts are the ranks to run: those of a shift concurrently, the shifts in sequence.
 	shifts [][]*rank
-	// onTop lists configuration files that go on top of the collector's. They find the
-	// address for a job in the environment variable JOB_ADDRESS.
+	// onTop lists configuration files to merge into the example's. The environment
+	// variable JOB_ADDRESS has the address of a job.
 	onTop []string
-	// jobs lists what Prometheus scrapes besides.
+	// jobs lists further Prometheus jobs.
 	jobs []string
-	// env has more variables, NAME=VALUE, for the collector.
+	// env has further variables for the collector, as NAME=VALUE.
 	env []string
 }
 
-// Start starts the example, replays a run of rank 0 on GPU 0 and rank 1 on GPU 1 in
-// 40 s, and returns when all points are in Prometheus. Everything runs on until the
-// test ends.
+// Start starts the example, replays rank 0 on GPU 0 and rank 1 on GPU 1 in 40 s, and returns
+// when all points are in Prometheus. Everything keeps running until the test ends.
 func Start(t *testing.T) *Rig {
 	t.Helper()
 	return start(t, setup{shifts: [][]*rank{{loadRank(t, "rank0", 0, 40), loadRank(t, "rank1", 1, 40)}}})
@@ -107,9 +105,10 @@ func start(t *testing.T, s setup) *Rig {
 			require.NoError(t, rank.announce(logs))
 		}
 		known += len(shift)
-		groups := fmt.Appendf(nil, "\notelcol_processor_phase_attr_groups %d\n", known)
+		ranks := regexp.MustCompile(fmt.Sprintf(
+			`(?m)^otelcol_processor_phase_attr_ranks\{(?:.*,)?processor="phase_attr"[^}]*\} %d$`, known))
 		eventually(t, "the ranks are known", func() bool {
-			return bytes.Contains(get(t, "http://"+telemetry+"/metrics"), groups)
+			return ranks.Match(get(t, "http://"+telemetry+"/metrics"))
 		})
 		base := time.Now().UnixNano()
 		replays, ctx := errgroup.WithContext(t.Context())
@@ -126,7 +125,7 @@ func start(t *testing.T, s setup) *Rig {
 	return r
 }
 
-// await waits until so many scrapes are in Prometheus.
+// await waits until a number of scrapes are in Prometheus.
 func (r *Rig) await(t *testing.T, scrapes int) {
 	t.Helper()
 	eventually(t, "the scrapes are stored", func() bool {
@@ -135,7 +134,7 @@ func (r *Rig) await(t *testing.T, scrapes int) {
 	})
 }
 
-// awaitEnergy waits until the energy of so many scrapes is in Prometheus.
+// awaitEnergy waits until the energy of a number of scrapes is in Prometheus.
 func (r *Rig) awaitEnergy(t *testing.T, scrapes int) {
 	t.Helper()
 	eventually(t, "the energy is stored", func() bool {
@@ -146,15 +145,15 @@ func (r *Rig) awaitEnergy(t *testing.T, scrapes int) {
 
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	require.Eventually(t, condition, patience, tick, what)
+	require.Eventually(t, condition, waitTimeout, pollInterval, what)
 }
 
 func example(file string) string {
 	return filepath.Join("..", "..", "examples", "dcgm", file)
 }
 
-// prometheusConfig is the example's configuration with other addresses and a shorter
-// interval. Its last section is that of the jobs.
+// prometheusConfig returns the example's configuration with other addresses and a shorter
+// interval. It ends with the jobs.
 func prometheusConfig(t *testing.T, telemetry, counters string) string {
 	t.Helper()
 	content, err := os.ReadFile(example("prometheus.yml"))

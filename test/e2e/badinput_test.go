@@ -23,8 +23,8 @@ import (
 // fields are those of an event, or of its phase_scope.
 type fields = map[string]any
 
-// malformedBoundaries are ways to spoil a boundary, each with the reason that the
-// collector gives.
+// malformedBoundaries returns ways to make a boundary invalid, each with the reason that
+// the collector counts.
 func malformedBoundaries() []malformedBoundary {
 	missing := func(name string) func(event, scope fields) {
 		return func(event, scope fields) {
@@ -98,10 +98,10 @@ type malformedBoundary struct {
 	spoil        func(event, scope fields)
 }
 
-// TestBadInputPassesUntouched sends malformed boundaries of every kind, and telemetry
-// that names no group: all comes out as it went in, the boundaries are counted by
-// reason, and none does harm to the run that follows.
-func TestBadInputPassesUntouched(t *testing.T) {
+// TestBadInputPassesUnchanged sends malformed boundaries of every kind and telemetry that
+// belongs to no rank: all of it passes unchanged, the boundaries are counted by reason,
+// and the run that follows is not affected.
+func TestBadInputPassesUnchanged(t *testing.T) {
 	run := loadCapture(t, "single")
 	c := start(t, nil)
 
@@ -113,17 +113,17 @@ func TestBadInputPassesUntouched(t *testing.T) {
 		sent[name] = body
 		c.send(t, batch)
 	}
-	stranger := maps.Clone(run.events[1]) // of a session that is no run
-	stranger["session_id"], stranger["pid"] = "malformed", 1
+	foreign := maps.Clone(run.events[1]) // of another session
+	foreign["session_id"], foreign["pid"] = "malformed", 1
 	boundaries := malformedBoundaries()
 	reasons := map[string]int{}
 	for _, bad := range boundaries {
-		send(bad.name, bad.logs(t, stranger))
+		send(bad.name, bad.logs(t, foreign))
 		reasons[bad.reason]++
 	}
-	send("logs", logsWithoutGroup(run))
-	send("metrics", metricsWithoutAnswer(run))
-	send("traces", tracesWithoutGroup(run))
+	send("logs", logsWithoutRank(run))
+	send("metrics", metricsWithoutRank(run))
+	send("traces", tracesWithoutRank(run))
 	for _, empty := range []any{plog.NewLogs(), pmetric.NewMetrics(), ptrace.NewTraces()} {
 		c.send(t, empty)
 	}
@@ -131,46 +131,46 @@ func TestBadInputPassesUntouched(t *testing.T) {
 	assert.Equal(t, reasons, c.counts(t, counter, "reason"))
 	assert.Equal(t, map[string]int{"rejected": len(boundaries)}, c.counts(t, counter, "outcome"))
 
-	for _, bad := range boundaries { // of the run: they may be answered, so what matters is that they come out
+	for _, bad := range boundaries { // of the run: they may be annotated, but must not get lost
 		name := bad.name + ", in the run"
 		send(name, bad.logs(t, run.events[1]))
 		sent[name] = nil
 	}
 	c.send(t, run.logs(t, run.events))
-	send("logs beside the run", logsWithoutGroup(run))
-	send("metrics beside the run", metricsWithoutAnswer(run))
-	send("traces beside the run", tracesWithoutGroup(run))
+	send("logs next to the run", logsWithoutRank(run))
+	send("metrics next to the run", metricsWithoutRank(run))
+	send("traces next to the run", tracesWithoutRank(run))
 	c.stop(t)
 
-	answered := answers{}
-	came := func(batch any) {
+	annotated := annotations{}
+	check := func(batch any) {
 		name := batchName(batch)
 		if name == "" {
-			answered.add(answersOfLogs(t, []plog.Logs{batch.(plog.Logs)}))
+			annotated.add(logAnnotations(t, []plog.Logs{batch.(plog.Logs)}))
 			return
 		}
 		_, body, err := encode(batch)
 		require.NoError(t, err)
 		want, ok := sent[name]
-		assert.True(t, ok, "%s: came but once", name)
-		assert.True(t, want == nil || bytes.Equal(want, body), "%s: came out unchanged", name)
+		assert.True(t, ok, "%s: received once", name)
+		assert.True(t, want == nil || bytes.Equal(want, body), "%s: unchanged", name)
 		delete(sent, name)
 	}
 	for _, ld := range c.logs(t, "logs") {
-		came(ld)
+		check(ld)
 	}
 	for _, md := range c.metrics(t, "metrics") {
-		came(md)
+		check(md)
 	}
 	for _, td := range c.traces(t, "traces") {
-		came(td)
+		check(td)
 	}
-	assert.Empty(t, slices.Collect(maps.Keys(sent)), "cases that did not come out")
-	compare(t, "logs of the run", run.expectedOfLogs(), answered)
-	nothingElse(t, "logs of the run", answered)
+	assert.Empty(t, slices.Collect(maps.Keys(sent)), "cases that got lost")
+	compare(t, "logs of the run", run.expectedLogs(), annotated)
+	nothingElse(t, "logs of the run", annotated)
 }
 
-// logs has a copy of a boundary, spoiled, as a record without a time of its own.
+// logs returns a spoiled copy of a boundary, as a record without a timestamp.
 func (bad *malformedBoundary) logs(t *testing.T, event fields) plog.Logs {
 	t.Helper()
 	clone := pcommon.NewMap()
@@ -183,9 +183,9 @@ func (bad *malformedBoundary) logs(t *testing.T, event fields) plog.Logs {
 	return ld
 }
 
-// logsWithoutGroup has records that name no group, at a time of the run, among
-// resources and scopes that have none.
-func logsWithoutGroup(run *capture) plog.Logs {
+// logsWithoutRank returns records that belong to no rank, at a time of the run, among
+// empty resources and scopes.
+func logsWithoutRank(run *capture) plog.Logs {
 	at := pcommon.Timestamp(run.scopes[0].from)
 	ld := plog.NewLogs()
 	resource := ld.ResourceLogs().AppendEmpty()
@@ -200,7 +200,7 @@ func logsWithoutGroup(run *capture) plog.Logs {
 	record.SetTimestamp(at)
 	record.SetEventName("sample")
 	record.Attributes().PutStr("session_id", run.session)
-	record.Attributes().PutStr("rank", "no rank")
+	record.Attributes().PutStr("rank", "not a rank")
 	record = records.AppendEmpty()
 	record.Body().SetStr("without time")
 	record.Attributes().PutStr("session_id", run.session)
@@ -209,9 +209,9 @@ func logsWithoutGroup(run *capture) plog.Logs {
 	return ld
 }
 
-// metricsWithoutAnswer has data points that name no group, or have no time, and
+// metricsWithoutRank returns data points that belong to no rank or have no time, and
 // cumulative ones.
-func metricsWithoutAnswer(run *capture) pmetric.Metrics {
+func metricsWithoutRank(run *capture) pmetric.Metrics {
 	at := pcommon.Timestamp(run.scopes[0].from)
 	md := pmetric.NewMetrics()
 	resource := md.ResourceMetrics().AppendEmpty()
@@ -237,8 +237,8 @@ func metricsWithoutAnswer(run *capture) pmetric.Metrics {
 	return md
 }
 
-// tracesWithoutGroup has spans that name no group, or have no times.
-func tracesWithoutGroup(run *capture) ptrace.Traces {
+// tracesWithoutRank returns spans that belong to no rank or have no times.
+func tracesWithoutRank(run *capture) ptrace.Traces {
 	at := pcommon.Timestamp(run.scopes[0].from)
 	td := ptrace.NewTraces()
 	resource := td.ResourceSpans().AppendEmpty()
@@ -253,7 +253,7 @@ func tracesWithoutGroup(run *capture) ptrace.Traces {
 	return td
 }
 
-// nameBatch writes the name of a case on the first resource of its batch.
+// nameBatch sets the name of a case on the first resource of its batch.
 func nameBatch(batch any, name string) { firstResource(batch).PutStr("case", name) }
 
 func batchName(batch any) string { return text(firstResource(batch), "case") }

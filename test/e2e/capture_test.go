@@ -24,17 +24,17 @@ import (
 // captureNames are the recorded runs in testdata/captures.
 var captureNames = []string{"single", "threads", "bursty", "crash", "rank0", "rank1"}
 
-// capture is a recorded run, with the reference implementation's answers.
+// capture is a recorded run with the attributions of the reference implementation.
 type capture struct {
 	name      string
 	session   string
 	rank      int64
 	events    []map[string]any
-	reference map[int64]*attribution // by time; no two events of a run have the same
+	reference map[int64]*attribution // by time, which is unique within a run
 	scopes    []scope
 }
 
-// attribution is an answer of the reference implementation; nil where it has none.
+// attribution is a result of the reference implementation; nil if there is none.
 type attribution struct {
 	Resolution string   `json:"phase_resolution"`
 	Path       *string  `json:"phase_path"`
@@ -98,7 +98,7 @@ func eachLine(t *testing.T, file string, do func(line []byte)) {
 	}
 }
 
-// decodeEvent reads a line of a run; its ints stay ints.
+// decodeEvent reads a line of a run. Integers remain integers.
 func decodeEvent(t *testing.T, line []byte) map[string]any {
 	t.Helper()
 	decoder := json.NewDecoder(bytes.NewReader(line))
@@ -130,8 +130,8 @@ func numbers(t *testing.T, value any) any {
 	return value
 }
 
-// findScopes pairs the enters and exits of the run by their scope IDs. What has no
-// exit ends with the run.
+// findScopes pairs the enters and exits of the run by scope ID. A scope without an exit
+// ends with the run.
 func (c *capture) findScopes(t *testing.T) {
 	t.Helper()
 	end := slices.Max(c.times())
@@ -173,21 +173,21 @@ func (c *capture) byTime() []map[string]any {
 	})
 }
 
-// answer is what the processor writes, by default, for what the reference says.
-func (a *attribution) answer() answer {
+// annotation returns what the processor writes by default for an attribution.
+func (a *attribution) annotation() annotation {
 	switch {
 	case a == nil:
-		return answer{}
+		return annotation{}
 	case a.Path == nil:
-		return answer{"phase_resolution": a.Resolution}
+		return annotation{"phase_resolution": a.Resolution}
 	}
-	return answer{"phase_resolution": a.Resolution, "phase_path": *a.Path}
+	return annotation{"phase_resolution": a.Resolution, "phase_path": *a.Path}
 }
 
-// during is the answer for what lasted from one event to a later one: the deepest
-// scope that contains it, or the merge of the answers at its ends. The boolean
-// tells which.
-func (c *capture) during(from, to int64) (_ answer, contained bool) {
+// during returns the annotation of an interval from one event to a later one: the deepest
+// scope that contains it, or the merge of the attributions at its ends. It reports
+// whether there is such a scope.
+func (c *capture) during(from, to int64) (_ annotation, contained bool) {
 	deepest := map[int64]scope{} // by thread
 	for _, s := range c.scopes {
 		if s.from <= from && to <= s.to && s.depth > deepest[s.thread].depth {
@@ -195,13 +195,13 @@ func (c *capture) during(from, to int64) (_ answer, contained bool) {
 		}
 	}
 	if len(deepest) == 0 {
-		return merge(c.reference[from], c.reference[to]).answer(), false
+		return merge(c.reference[from], c.reference[to]).annotation(), false
 	}
 	if len(deepest) > 1 {
-		return answer{"phase_resolution": "ambiguous"}, true
+		return annotation{"phase_resolution": "ambiguous"}, true
 	}
 	for _, s := range deepest {
-		return answer{"phase_resolution": "unique", "phase_path": s.path}, true
+		return annotation{"phase_resolution": "unique", "phase_path": s.path}, true
 	}
 	panic("unreachable")
 }
@@ -218,13 +218,13 @@ func merge(a, b *attribution) *attribution {
 	return &attribution{Resolution: "ambiguous"}
 }
 
-// describe makes a resource that of the run.
+// describe sets the attributes of the run on a resource.
 func (c *capture) describe(resource pcommon.Resource) {
 	resource.Attributes().PutStr("session_id", c.session)
 	resource.Attributes().PutInt("rank", c.rank)
 }
 
-// logs has the given events of a run as log events in one batch.
+// logs returns events of the run as log records in one batch.
 func (c *capture) logs(t *testing.T, events []map[string]any) plog.Logs {
 	t.Helper()
 	ld := plog.NewLogs()
@@ -237,41 +237,41 @@ func (c *capture) logs(t *testing.T, events []map[string]any) plog.Logs {
 	return ld
 }
 
-// expectedOfLogs has the reference's answers to the run's events.
-func (c *capture) expectedOfLogs() answers {
-	want := answers{}
+// expectedLogs returns the annotations of the run's events according to the reference.
+func (c *capture) expectedLogs() annotations {
+	want := annotations{}
 	for at, reference := range c.reference {
-		want[key{session: c.session, from: at, to: at}] = reference.answer()
+		want[key{session: c.session, from: at, to: at}] = reference.annotation()
 	}
 	return want
 }
 
-// metrics are the run's gauges.
+// metrics returns the gauges of the run.
 func (c *capture) metrics(t *testing.T) []pmetric.Metrics {
 	t.Helper()
 	return read(t, captureFile(c.name, ".metrics.jsonl"), (&pmetric.JSONUnmarshaler{}).UnmarshalMetrics)
 }
 
-// expectedOfMetrics has, for each data point, the reference's answer to the event of
-// the same time.
-func (c *capture) expectedOfMetrics(t *testing.T) answers {
+// expectedMetrics returns, for each data point, the annotation of the event at the same
+// time.
+func (c *capture) expectedMetrics(t *testing.T) annotations {
 	t.Helper()
-	want := answersOfMetrics(t, c.metrics(t))
+	want := metricAnnotations(t, c.metrics(t))
 	require.NotEmpty(t, want)
 	for k := range want {
 		reference, ok := c.reference[k.from]
 		require.True(t, ok, "no event at %d", k.from)
-		want[k] = reference.answer()
+		want[k] = reference.annotation()
 	}
 	return want
 }
 
-// traces has spans from events of the run to later ones, near and far, and to
-// themselves, in one batch; want has the answers that they should get, and contained
-// counts those that lie within a phase.
-func (c *capture) traces(t *testing.T) (td ptrace.Traces, want answers, contained int) {
+// traces returns, in one batch, spans from events of the run to themselves and to nearby
+// and distant later ones, with their wanted annotations and the number of those that lie
+// within a phase.
+func (c *capture) traces(t *testing.T) (td ptrace.Traces, want annotations, contained int) {
 	t.Helper()
-	td, want = ptrace.NewTraces(), answers{}
+	td, want = ptrace.NewTraces(), annotations{}
 	resource := td.ResourceSpans().AppendEmpty()
 	c.describe(resource.Resource())
 	spans := resource.ScopeSpans().AppendEmpty().Spans()
@@ -279,7 +279,7 @@ func (c *capture) traces(t *testing.T) (td ptrace.Traces, want answers, containe
 	for _, stride := range []int{0, 1, 2, 4, 8, 16, 64} {
 		for i := range len(times) - stride {
 			from, to := times[i], times[i+stride]
-			expected := c.reference[from].answer()
+			expected := c.reference[from].annotation()
 			if from < to {
 				var within bool
 				if expected, within = c.during(from, to); within {

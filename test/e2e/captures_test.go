@@ -23,17 +23,17 @@ import (
 	"go.opentelemetry.io/collector/pdata/plog"
 )
 
-// How records came into the collector, as the table says it.
+// How records reach the collector, as shown in the table.
 const (
-	throughFile  = "file"
-	throughOTLP  = "OTLP"
-	throughMixed = "OTLP, shuffled"
-	afterSingles = "OTLP, after the last record"
+	throughFile     = "file"
+	throughOTLP     = "OTLP"
+	throughShuffled = "OTLP, shuffled"
+	afterSingles    = "OTLP, after the last record"
 )
 
-// TestCapturesAreAnsweredLikeTheReference sends the recorded runs, their metrics and
-// spans over their events through the collector, and compares record by record.
-func TestCapturesAreAnsweredLikeTheReference(t *testing.T) {
+// TestCapturesMatchTheReference sends the recorded runs, their metrics and spans over their
+// events through the collector and compares each record with the reference.
+func TestCapturesMatchTheReference(t *testing.T) {
 	captures := loadCaptures(t)
 	var table report
 
@@ -45,14 +45,14 @@ func TestCapturesAreAnsweredLikeTheReference(t *testing.T) {
 			place(t, captureFile(run.name, ".jsonl"), filepath.Join(input, run.name+".events.jsonl"))
 		}
 		c := start(t, []string{"INPUT=" + input, "RECORDS=" + strconv.Itoa(records)}, "files.yaml")
-		c.eventually(t, "all log records", func() bool { return len(answersOfLogs(t, c.logs(t, "logs"))) >= records })
+		c.eventually(t, "all log records", func() bool { return len(logAnnotations(t, c.logs(t, "logs"))) >= records })
 
 		points := 0
 		for _, run := range captures {
-			points += len(run.expectedOfMetrics(t))
+			points += len(run.expectedMetrics(t))
 			place(t, captureFile(run.name, ".metrics.jsonl"), filepath.Join(input, run.name+".metrics.jsonl"))
 		}
-		c.eventually(t, "all data points", func() bool { return len(answersOfMetrics(t, c.metrics(t, "metrics"))) >= points })
+		c.eventually(t, "all data points", func() bool { return len(metricAnnotations(t, c.metrics(t, "metrics"))) >= points })
 		c.compareCaptures(t, &table, throughFile, throughFile, captures)
 	})
 
@@ -61,7 +61,7 @@ func TestCapturesAreAnsweredLikeTheReference(t *testing.T) {
 		order         func(events []map[string]any) []map[string]any
 	}{
 		{"over OTLP", throughOTLP, slices.Clone[[]map[string]any]},
-		{"over OTLP, shuffled", throughMixed, shuffled},
+		{"over OTLP, shuffled", throughShuffled, shuffled},
 	} {
 		t.Run(way.name, func(t *testing.T) {
 			c := start(t, nil)
@@ -79,9 +79,9 @@ func TestCapturesAreAnsweredLikeTheReference(t *testing.T) {
 	table.log(t)
 }
 
-// TestCapturesRecordByRecord sends each record of the recorded runs in a request of its
-// own, some of them twice, those of all runs among each other in any order, by several
-// senders at once. What is asked once all are in is answered like the reference does.
+// TestCapturesRecordByRecord sends each record of the recorded runs in its own request,
+// some of them twice, all runs result and in random order, from several concurrent senders.
+// Metrics and spans sent afterwards must match the reference.
 func TestCapturesRecordByRecord(t *testing.T) {
 	const senders, everyNthTwice = 4, 5
 	captures := loadCaptures(t)
@@ -126,27 +126,27 @@ func TestCapturesRecordByRecord(t *testing.T) {
 	}
 	c.stop(t)
 
-	came := map[key]int{}
+	received := map[key]int{}
 	eachLogRecord(c.logs(t, "logs"), func(_ pcommon.Map, record plog.LogRecord) {
 		at := number(record.Attributes(), "timestamp_ns")
-		came[key{session: text(record.Attributes(), "session_id"), from: at, to: at}]++
+		received[key{session: text(record.Attributes(), "session_id"), from: at, to: at}]++
 	})
-	assert.Equal(t, sent, came, "how often each log record came")
+	assert.Equal(t, sent, received, "how often each log record was received")
 
 	var table report
-	metrics, spans := answersOfMetrics(t, c.metrics(t, "metrics")), answersOfTraces(t, c.traces(t, "traces"))
+	metrics, spans := metricAnnotations(t, c.metrics(t, "metrics")), spanAnnotations(t, c.traces(t, "traces"))
 	for _, run := range captures {
 		_, want, _ := run.traces(t)
-		table.compare(t, run.name, "metrics", afterSingles, run.expectedOfMetrics(t), metrics)
+		table.compare(t, run.name, "metrics", afterSingles, run.expectedMetrics(t), metrics)
 		table.compare(t, run.name, "spans", afterSingles, want, spans)
 	}
 	nothingElse(t, "metrics", metrics)
 	nothingElse(t, "spans", spans)
-	t.Logf("%d log records went in and came out, %d of them twice", len(records), len(records)-len(sent))
+	t.Logf("%d log records were sent and received, %d of them twice", len(records), len(records)-len(sent))
 	table.log(t)
 }
 
-// place puts a copy of a file where a receiver looks for it, at once in full.
+// place atomically copies a file to where a receiver looks for it.
 func place(t *testing.T, from, to string) {
 	t.Helper()
 	content, err := os.ReadFile(from)
@@ -155,18 +155,18 @@ func place(t *testing.T, from, to string) {
 	require.NoError(t, os.Rename(to+".part", to))
 }
 
-// shuffled returns the events in an order that is random, but always the same.
+// shuffled returns the events in a random but reproducible order.
 func shuffled(events []map[string]any) []map[string]any {
-	mixed := slices.Clone(events)
-	rand.New(rand.NewPCG(1, 2)).Shuffle(len(mixed), func(i, j int) { mixed[i], mixed[j] = mixed[j], mixed[i] })
-	return mixed
+	result := slices.Clone(events)
+	rand.New(rand.NewPCG(1, 2)).Shuffle(len(result), func(i, j int) { result[i], result[j] = result[j], result[i] })
+	return result
 }
 
-// compareCaptures sends the spans of the runs, whose log records and metrics are in,
-// ends the collector, and compares all that came out with what should have.
+// compareCaptures sends the spans of the runs, whose log records and metrics have been
+// sent, stops the collector, and compares its output with the reference.
 func (c *collector) compareCaptures(t *testing.T, table *report, logsThrough, metricsThrough string, captures []*capture) {
 	t.Helper()
-	wantSpans := map[string]answers{}
+	wantSpans := map[string]annotations{}
 	for _, run := range captures {
 		td, want, contained := run.traces(t)
 		t.Logf("%s: %d of %d spans lie within a phase", run.name, contained, len(want))
@@ -175,11 +175,11 @@ func (c *collector) compareCaptures(t *testing.T, table *report, logsThrough, me
 	}
 	c.stop(t)
 
-	logs, metrics := answersOfLogs(t, c.logs(t, "logs")), answersOfMetrics(t, c.metrics(t, "metrics"))
-	spans := answersOfTraces(t, c.traces(t, "traces"))
+	logs, metrics := logAnnotations(t, c.logs(t, "logs")), metricAnnotations(t, c.metrics(t, "metrics"))
+	spans := spanAnnotations(t, c.traces(t, "traces"))
 	for _, run := range captures {
-		table.compare(t, run.name, "logs", logsThrough, run.expectedOfLogs(), logs)
-		table.compare(t, run.name, "metrics", metricsThrough, run.expectedOfMetrics(t), metrics)
+		table.compare(t, run.name, "logs", logsThrough, run.expectedLogs(), logs)
+		table.compare(t, run.name, "metrics", metricsThrough, run.expectedMetrics(t), metrics)
 		table.compare(t, run.name, "spans", throughOTLP, wantSpans[run.name], spans)
 	}
 	nothingElse(t, "logs", logs)
@@ -187,16 +187,16 @@ func (c *collector) compareCaptures(t *testing.T, table *report, logsThrough, me
 	nothingElse(t, "spans", spans)
 }
 
-// report is the table of what was compared.
+// report is a table of comparisons.
 type report struct {
 	rows           []string
 	records, equal int
 }
 
-// compare adds a line to the table.
-func (r *report) compare(t *testing.T, name, signal, through string, want, came answers) {
+// compare adds a row to the table.
+func (r *report) compare(t *testing.T, name, signal, through string, want, received annotations) {
 	t.Helper()
-	equal := compare(t, name+" "+signal, want, came)
+	equal := compare(t, name+" "+signal, want, received)
 	r.rows = append(r.rows, fmt.Sprintf("%s\t%s\t%s\t%d\t%d", name, signal, through, len(want), equal))
 	r.records += len(want)
 	r.equal += equal
@@ -212,5 +212,5 @@ func (r *report) log(t *testing.T) {
 	}
 	fmt.Fprintf(w, "all\t\t\t%d\t%d\n", r.records, r.equal)
 	require.NoError(t, w.Flush())
-	t.Logf("compared with the reference's answers:\n%s", text.String())
+	t.Logf("compared with the reference:\n%s", text.String())
 }

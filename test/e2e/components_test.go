@@ -8,8 +8,8 @@ package e2e
 import "testing"
 
 // TestComponentIDsShareNothing sends the boundaries of one run through phase_attr/a,
-// those of another through phase_attr/b, and the metrics and spans of both through
-// both: each knows only the run whose boundaries it saw, in all its pipelines.
+// those of another through phase_attr/b, and the metrics and spans of both runs through
+// both: each annotates only the run whose boundaries it received, in all its pipelines.
 func TestComponentIDsShareNothing(t *testing.T) {
 	single, threads := loadCapture(t, "single"), loadCapture(t, "threads")
 	a := start(t, nil, "components.yaml")
@@ -18,7 +18,7 @@ func TestComponentIDsShareNothing(t *testing.T) {
 
 	a.send(t, single.logs(t, single.events))
 	b.send(t, threads.logs(t, threads.events))
-	spans := map[string]answers{}
+	spans := map[string]annotations{}
 	for _, run := range []*capture{single, threads} {
 		td, want, _ := run.traces(t)
 		spans[run.name] = want
@@ -39,28 +39,28 @@ func TestComponentIDsShareNothing(t *testing.T) {
 		{"phase_attr/b", "_b", threads, single},
 	} {
 		t.Run(id.name, func(t *testing.T) {
-			logs := answersOfLogs(t, a.logs(t, "logs"+id.suffix))
-			compare(t, "logs", id.known.expectedOfLogs(), logs)
+			logs := logAnnotations(t, a.logs(t, "logs"+id.suffix))
+			compare(t, "logs", id.known.expectedLogs(), logs)
 			nothingElse(t, "logs", logs)
 
-			metrics := answersOfMetrics(t, a.metrics(t, "metrics"+id.suffix))
-			compare(t, "metrics of the known run", id.known.expectedOfMetrics(t), metrics)
-			compare(t, "metrics of the unknown run", unanswered(id.unknown.expectedOfMetrics(t)), metrics)
+			metrics := metricAnnotations(t, a.metrics(t, "metrics"+id.suffix))
+			compare(t, "metrics of the known run", id.known.expectedMetrics(t), metrics)
+			compare(t, "metrics of the unknown run", unannotated(id.unknown.expectedMetrics(t)), metrics)
 			nothingElse(t, "metrics", metrics)
 
-			traces := answersOfTraces(t, a.traces(t, "traces"+id.suffix))
+			traces := spanAnnotations(t, a.traces(t, "traces"+id.suffix))
 			compare(t, "spans of the known run", spans[id.known.name], traces)
-			compare(t, "spans of the unknown run", unanswered(spans[id.unknown.name]), traces)
+			compare(t, "spans of the unknown run", unannotated(spans[id.unknown.name]), traces)
 			nothingElse(t, "spans", traces)
 		})
 	}
 }
 
-// unanswered has the same records without answers.
-func unanswered(records answers) answers {
-	none := answers{}
+// unannotated returns the same records without annotations.
+func unannotated(records annotations) annotations {
+	none := annotations{}
 	for k := range records {
-		none[k] = answer{}
+		none[k] = annotation{}
 	}
 	return none
 }

@@ -28,25 +28,25 @@ import (
 )
 
 const (
-	// roundsByDefault is for a short test; ROUNDS says how many there are.
+	// roundsByDefault keeps the test short; ROUNDS overrides it.
 	roundsByDefault = 8
-	// requestsPerRound is how many requests each program sends between two damages.
+	// requestsPerRound is the number of requests of each program between two damages.
 	requestsPerRound = 60
 	pageSize         = 4096
-	// maxAttempts is how often a file has to be opened in vain before another one is begun.
+	// maxAttempts is how many attempts to open a file must fail before a new one is started.
 	maxAttempts = 5
-	// openingTakes is how long a collector may take to open what is stored, at the most.
-	openingTakes = 10 * time.Second
+	// openTimeout is how long a collector may take to open the storage.
+	openTimeout = 10 * time.Second
 )
 
-// damage is what can happen to what is stored.
+// damage is a way to damage the storage.
 type damage struct {
 	name string
-	// do changes the content of a file, or of some of the records in it.
+	// do changes the content of a file or of some of its records.
 	do func(random *rand.Rand, content []byte) []byte
 }
 
-// fileDamages are what can happen to the file.
+// fileDamages returns ways to damage a file.
 func fileDamages() []damage {
 	return []damage{
 		{"cut off anywhere", func(random *rand.Rand, content []byte) []byte { return content[:random.IntN(len(content))] }},
@@ -55,7 +55,7 @@ func fileDamages() []damage {
 			return content
 		}},
 		{"a page of garbage", func(random *rand.Rand, content []byte) []byte {
-			page := somePage(random, content)
+			page := randomPage(random, content)
 			for i := range page {
 				page[i] = byte(random.Uint32())
 			}
@@ -66,14 +66,14 @@ func fileDamages() []damage {
 			return content
 		}},
 		{"a bit in the header of a page", func(random *rand.Rand, content []byte) []byte {
-			flip(random, somePage(random, content), 0, 16, 1)
+			flip(random, randomPage(random, content), 0, 16, 1)
 			return content
 		}},
 		{"cut off at a page", func(random *rand.Rand, content []byte) []byte {
 			return content[:random.IntN(len(content)/pageSize)*pageSize]
 		}},
 		{"a page of zeros", func(random *rand.Rand, content []byte) []byte {
-			clear(somePage(random, content))
+			clear(randomPage(random, content))
 			return content
 		}},
 		{"bits in the first two pages", func(random *rand.Rand, content []byte) []byte {
@@ -81,18 +81,18 @@ func fileDamages() []damage {
 			flip(random, content, pageSize, 80, 1)
 			return content
 		}},
-		{"a page in the place of another", func(random *rand.Rand, content []byte) []byte {
-			copy(somePage(random, content), somePage(random, content))
+		{"a page overwritten by another", func(random *rand.Rand, content []byte) []byte {
+			copy(randomPage(random, content), randomPage(random, content))
 			return content
 		}},
-		{"more at its end", func(random *rand.Rand, content []byte) []byte {
+		{"garbage appended", func(random *rand.Rand, content []byte) []byte {
 			for range random.IntN(3 * pageSize) {
 				content = append(content, byte(random.Uint32()))
 			}
 			return content
 		}},
 		{"empty", func(*rand.Rand, []byte) []byte { return nil }},
-		{"another file", func(random *rand.Rand, content []byte) []byte {
+		{"random content", func(random *rand.Rand, content []byte) []byte {
 			for i := range content {
 				content[i] = byte(random.Uint32())
 			}
@@ -101,7 +101,7 @@ func fileDamages() []damage {
 	}
 }
 
-// recordDamages are what can happen to records in a file that is sound.
+// recordDamages returns ways to damage records in an intact file.
 func recordDamages() []damage {
 	return []damage{
 		{"a bit of some records", func(random *rand.Rand, record []byte) []byte {
@@ -109,14 +109,14 @@ func recordDamages() []damage {
 			return record
 		}},
 		{"some records cut off", func(random *rand.Rand, record []byte) []byte { return record[:random.IntN(len(record))] }},
-		{"some records of another format", func(_ *rand.Rand, record []byte) []byte {
+		{"some records of an unknown format", func(_ *rand.Rand, record []byte) []byte {
 			record[0]++
 			return record
 		}},
 		{"some records longer", func(random *rand.Rand, record []byte) []byte {
 			return append(record, record[:random.IntN(len(record))]...)
 		}},
-		{"some records gone", func(*rand.Rand, []byte) []byte { return nil }},
+		{"some records deleted", func(*rand.Rand, []byte) []byte { return nil }},
 	}
 }
 
@@ -126,32 +126,30 @@ func flip(random *rand.Rand, content []byte, from, length, bits int) {
 	}
 }
 
-func somePage(random *rand.Rand, content []byte) []byte {
+func randomPage(random *rand.Rand, content []byte) []byte {
 	from := random.IntN(len(content)/pageSize) * pageSize
 	return content[from : from+pageSize]
 }
 
-// TestDamagedStorage damages what is stored again and again while no collector runs.
-// Programs go on through all of it, each with scopes that have paths of their own. Each
-// collector must start, take what it is sent, and pass on all of it. It must not answer
-// with a path that its session did not send before; and a session that was not damaged
-// must be answered right.
+// TestDamagedStorage repeatedly damages the storage while no collector runs. Programs, each
+// with unique paths, continue across the damages. Every collector must start and forward
+// all records that it is sent. It must not write a path that its session has not sent
+// yet, and records of sessions that were not damaged must be annotated correctly.
 //
-// file_storage reads a file that it opens in a goroutine of its own, in which a panic
-// ends the process, whatever its caller does; a page that claims to be very long keeps it
-// busy until the memory runs out. A collector that ends so, or is ended since it does not
-// come up, is started again, and must come up after as many attempts as a file has to be
-// opened; so must the storage, if its file is no reason to die but cannot be opened.
-// Nothing saves it if the file that counts the attempts is the one that is damaged: an
-// operator takes it away.
+// file_storage reads a file in a goroutine of its own when it opens it, so a panic there
+// terminates the process, whatever its caller does; a page that claims to be very long keeps
+// it busy until it runs out of memory. A collector that exits or hangs during its start is
+// started again, and must start within as many attempts as a file is tried; the same holds
+// for the storage if its file cannot be opened. If the file that counts the attempts is the
+// damaged one, an operator has to remove it.
 func TestDamagedStorage(t *testing.T) {
 	for _, way := range []struct {
 		name, recreate string
 		damages        []damage
 		do             func(t *testing.T, directory string, damage func(content []byte) []byte)
-		// mortal is true if it may be that neither a collector nor the storage comes up by
+		// mayNeedOperator allows that neither the collector nor the storage recovers by
 		// itself.
-		mortal bool
+		mayNeedOperator bool
 	}{
 		{"the index", "false", fileDamages(), damageIndex, false},
 		{"the index, with recreate", "true", fileDamages(), damageIndex, false},
@@ -163,19 +161,19 @@ func TestDamagedStorage(t *testing.T) {
 			directory := t.TempDir()
 			programs := damageEmitters(seed)
 			table := outcomes{}
-			attempts := 0 // to open the storage, in a row
-			const whole, after, anew = "none", "none: the round after", "none: begun anew"
-			for kind, damaged := whole, 0; ; {
-				opened := table.of(kind).round(t, directory, way.recreate, programs, way.mortal)
+			attempts := 0 // consecutive failures to open the storage
+			const undamaged, after, recreated = "none", "none: the round after", "none: recreated"
+			for kind, damaged := undamaged, 0; ; {
+				opened := table.of(kind).round(t, directory, way.recreate, programs, way.mayNeedOperator)
 				if !opened {
-					require.NotContains(t, []string{whole, anew}, kind, "a sound storage is opened")
+					require.NotContains(t, []string{undamaged, recreated}, kind, "an intact storage is opened")
 					kind = after
 					attempts++
 					if attempts > maxAttempts {
-						require.True(t, way.mortal, "the storage is not begun anew")
+						require.True(t, way.mayNeedOperator, "the storage is not recreated")
 						table.of(kind).operator++
 						require.NoError(t, os.Remove(countFile(directory)))
-						kind = anew
+						kind = recreated
 					}
 					continue
 				}
@@ -189,42 +187,42 @@ func TestDamagedStorage(t *testing.T) {
 				way.do(t, directory, func(content []byte) []byte { return next.do(random, content) })
 			}
 			all := table.print(t)
-			assert.Zero(t, all.missing, "records that did not come out once")
-			assert.Zero(t, all.strange, "answers with a phase that was not sent before")
-			assert.Zero(t, all.wrong, "wrong answers in sessions that were not damaged")
-			if !way.mortal {
-				assert.NotZero(t, all.deaths+all.hung+all.failures["open"]+all.failures["read"], "damages that showed")
+			assert.Zero(t, all.missing, "records that were not received exactly once")
+			assert.Zero(t, all.foreign, "annotations with a path that was not sent before")
+			assert.Zero(t, all.wrong, "wrong annotations in sessions that were not damaged")
+			if !way.mayNeedOperator {
+				assert.NotZero(t, all.deaths+all.hung+all.failures["open"]+all.failures["read"], "damages that were noticed")
 			}
-			assert.NotZero(t, all.answered, "records with a phase")
-			assert.NotZero(t, all.whole, "records of sessions that were not damaged")
+			assert.NotZero(t, all.annotated, "records with a phase")
+			assert.NotZero(t, all.undamaged, "records of sessions that were not damaged")
 		})
 	}
 }
 
-// outcome is what became of the rounds after one kind of damage.
+// outcome counts what happened in the rounds after one kind of damage.
 type outcome struct {
 	rounds int
-	// deaths is how many collectors file_storage ended as they started, hung how many it
-	// did not let start, operator how often an operator had to take something away.
+	// deaths and hung count collectors that exited or hung in file_storage during their
+	// start, operator the times that an operator had to remove a file.
 	deaths, hung, operator int
-	// failures counts them by operation.
+	// failures counts storage failures by operation.
 	failures map[string]int
-	// records is how many were sent, missing how many of them did not come out, answered
-	// how many have a phase.
-	records, missing, answered int
-	// strange counts answers with a path that the session had not sent.
-	strange int
-	// whole counts records of sessions that were not damaged, wrong those that have not
-	// the right answer.
-	whole, wrong int
+	// records is the number of records sent; of these, missing were not received exactly
+	// once and annotated have a phase.
+	records, missing, annotated int
+	// foreign counts annotations with a path that the session had not sent.
+	foreign int
+	// undamaged counts records of sessions that were not damaged, wrong those of them that
+	// are annotated incorrectly.
+	undamaged, wrong int
 }
 
-// round runs a collector on what is stored, and ends it. It returns whether the storage
+// round runs a collector with the storage and stops it. It reports whether the storage
 // could be opened.
-func (o *outcome) round(t *testing.T, directory, recreate string, programs []*program, mortal bool) (opened bool) {
+func (o *outcome) round(t *testing.T, directory, recreate string, programs []*program, mayNeedOperator bool) (opened bool) {
 	t.Helper()
 	o.rounds++
-	c := o.start(t, directory, recreate, mortal)
+	c := o.start(t, directory, recreate, mayNeedOperator)
 	for _, p := range programs {
 		p.send(t, c)
 	}
@@ -235,21 +233,21 @@ func (o *outcome) round(t *testing.T, directory, recreate string, programs []*pr
 	if o.rounds%2 == 0 {
 		c.kill(t)
 	} else {
-		c.stopTroubled(t)
+		c.stopAllowingErrors(t)
 	}
 	o.check(t, c, programs)
 	return failed["open"] == 0
 }
 
-// start starts collectors until one comes up.
-func (o *outcome) start(t *testing.T, directory, recreate string, mortal bool) *collector {
+// start starts collectors until one is ready.
+func (o *outcome) start(t *testing.T, directory, recreate string, mayNeedOperator bool) *collector {
 	t.Helper()
 	env := []string{"STORAGE=" + directory, "RECREATE=" + recreate}
 	configuration := []string{"soak.yaml", "storage.yaml", "damage.yaml"}
 	var printed string
 	for range maxAttempts + 1 {
 		c := launch(t, env, configuration...)
-		up := c.await(openingTakes, func() bool { return c.ready(t, 1) })
+		up := c.await(openTimeout, func() bool { return c.ready(t, 1) })
 		if up && c.running() {
 			return c
 		}
@@ -260,23 +258,23 @@ func (o *outcome) start(t *testing.T, directory, recreate string, mortal bool) *
 			c.quit()
 		}
 		printed = string(c.printed(t))
-		require.Contains(t, printed, "bbolt.(*DB).freepages.func", "what the collector was at in the end")
+		require.Contains(t, printed, "bbolt.(*DB).freepages.func", "where the collector exited or hung")
 		c.killed = true
 	}
-	require.True(t, mortal, "no collector comes up; the last one printed:\n%s", printed)
+	require.True(t, mayNeedOperator, "no collector starts; output of the last one:\n%s", printed)
 	o.operator++
 	require.NoError(t, os.Remove(countFile(directory)))
 	return start(t, env, configuration...)
 }
 
-// damageEmitters are programs with short sessions, longer ones, and one that goes on
-// through many damages.
+// damageEmitters returns programs with short and longer sessions, and one whose session
+// spans many damages.
 func damageEmitters(seed int) []*program {
 	programs := make([]*program, 3)
 	for i := range programs {
 		e := newEmitter(i)
 		e.random = rand.New(rand.NewPCG(uint64(seed), uint64(i)+1))
-		e.lost, e.early, e.spans, e.unlike = 0, 0, true, true
+		e.lost, e.early, e.spans, e.uniquePaths = 0, 0, true, true
 		e.steps = []int{4, stepsPerSession, 4000}[i]
 		e.perRequest = []int{maxRecordsPerRequest, maxRecordsPerRequest, 50}[i]
 		programs[i] = &program{emitter: e, entered: map[string]int64{}}
@@ -284,12 +282,13 @@ func damageEmitters(seed int) []*program {
 	return programs
 }
 
-// countFile is where the attempts to open the index are counted.
+// countFile returns the file that counts the attempts to open the index.
 func countFile(directory string) string {
 	return filepath.Join(directory, "processor_phase_attr__generations")
 }
 
-// indexFile is where the index is: the newest generation.
+// indexFile returns the file of the index, which is the newest generation, and its storage
+// client.
 func indexFile(t *testing.T, directory string) (file, client string) {
 	t.Helper()
 	const prefix = "processor_phase_attr__"
@@ -318,7 +317,7 @@ func damageFile(t *testing.T, file string, damage func(content []byte) []byte) {
 	require.NoError(t, os.WriteFile(file, damage(content), 0o600))
 }
 
-// damageRecords damages some of the records, the first one among them.
+// damageRecords damages some of the records, including the first.
 func damageRecords(t *testing.T, directory string, damage func(content []byte) []byte) {
 	t.Helper()
 	const everyNth = 10
@@ -345,18 +344,18 @@ func damageRecords(t *testing.T, directory string, damage func(content []byte) [
 	require.NoError(t, client.Close(t.Context()))
 }
 
-// program is an emitter of which a part is sent at a time.
+// program is an emitter whose requests are sent in portions.
 type program struct {
 	*emitter
 	session *session
 	next    []*request
-	// entered says, for each path, with which request its boundaries came first.
+	// entered has the number of the first request with a boundary of each path.
 	entered map[string]int64
-	// sent is how many requests have been sent, since how many before this round.
+	// sent is the number of requests sent so far, since the number before this round.
 	sent, since int
 }
 
-// send sends the next requests. A session that began before was damaged.
+// send sends the next requests. A session that is already in progress has been damaged.
 func (p *program) send(t *testing.T, c *collector) {
 	t.Helper()
 	p.since = p.sent
@@ -373,7 +372,7 @@ func (p *program) send(t *testing.T, c *collector) {
 			if it.phase == nil {
 				continue
 			}
-			for depth := range it.phase.path { // a boundary shows that the phases around it were entered too
+			for depth := range it.phase.path { // a boundary implies its enclosing phases
 				path := strings.Join(it.phase.path[:depth+1], " / ")
 				if _, known := p.entered[path]; !known {
 					p.entered[path] = r.number
@@ -385,8 +384,8 @@ func (p *program) send(t *testing.T, c *collector) {
 	}
 }
 
-// paths are those that an answer names.
-func (a answer) paths(t *testing.T) []string {
+// paths returns the paths in an annotation.
+func (a annotation) paths(t *testing.T) []string {
 	t.Helper()
 	var paths []string
 	if list := a["phase_paths"]; list != "" {
@@ -398,44 +397,44 @@ func (a answer) paths(t *testing.T) []string {
 	return paths
 }
 
-// check looks at all that came out of a collector.
+// check checks the output of a collector.
 func (o *outcome) check(t *testing.T, c *collector, programs []*program) {
 	t.Helper()
-	came := transcript{}
-	came.read(t, c)
+	received := output{}
+	received.read(t, c)
 	for _, p := range programs {
 		for _, r := range p.requests[p.since:p.sent] {
 			for _, it := range r.items {
 				o.records++
-				given := came[recordID{int64(p.id), r.number, it.id}]
-				if len(given) != 1 {
+				copies := received[recordID{int64(p.id), r.number, it.id}]
+				if len(copies) != 1 {
 					o.missing++
 					continue
 				}
-				paths := given[0].paths(t)
+				paths := copies[0].paths(t)
 				if len(paths) > 0 {
-					o.answered++
+					o.annotated++
 				}
 				for _, path := range paths {
 					if entered, ok := p.entered[path]; !ok || entered > r.number || !strings.Contains(path, " of "+r.of.id+" ") {
-						o.strange++
-						t.Errorf("%s, emitter %d, request %d (%s), record %d: it had not sent %q", r.of.id, p.id, r.number, r.signal, it.id, path)
+						o.foreign++
+						t.Errorf("%s, emitter %d, request %d (%s), record %d: path %q was not sent before", r.of.id, p.id, r.number, r.signal, it.id, path)
 					}
 				}
-				if r.of.cut || !r.settled || it.right == nil {
+				if r.of.cut || !r.settled || it.want == nil {
 					continue
 				}
-				o.whole++
-				if !maps.Equal(given[0], it.right) {
+				o.undamaged++
+				if !maps.Equal(copies[0], it.want) {
 					o.wrong++
-					t.Errorf("%s, emitter %d, request %d (%s), record %d: want %v, got %v", r.of.id, p.id, r.number, r.signal, it.id, it.right, given[0])
+					t.Errorf("%s, emitter %d, request %d (%s), record %d: want %v, got %v", r.of.id, p.id, r.number, r.signal, it.id, it.want, copies[0])
 				}
 			}
 		}
 	}
 }
 
-// outcomes are those by the kind of damage.
+// outcomes has the outcome of each kind of damage.
 type outcomes map[string]*outcome
 
 func (o outcomes) of(kind string) *outcome {
@@ -445,17 +444,17 @@ func (o outcomes) of(kind string) *outcome {
 	return o[kind]
 }
 
-// print prints the table. It returns the sum of its rows.
+// print prints a table and returns the sum of its rows.
 func (o outcomes) print(t *testing.T) *outcome {
 	t.Helper()
 	var text strings.Builder
 	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "damage\trounds\tdeaths in file_storage\thung in it\ttaken away by hand\tnot opened\tunreadable\tnot written\t"+
-		"records\tmissing\twith a phase\tof these not sent before\tof whole sessions\tof these wrong\t")
+	fmt.Fprintln(w, "damage\trounds\texits in file_storage\thangs in it\tremoved by hand\tnot opened\tunreadable\tnot written\t"+
+		"records\tmissing\twith a phase\tof these not sent before\tof undamaged sessions\tof these wrong\t")
 	row := func(kind string, o *outcome) {
 		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t\n", kind, o.rounds, o.deaths, o.hung, o.operator,
 			o.failures["open"], o.failures["read"], o.failures["write"],
-			o.records, o.missing, o.answered, o.strange, o.whole, o.wrong)
+			o.records, o.missing, o.annotated, o.foreign, o.undamaged, o.wrong)
 	}
 	all := &outcome{failures: map[string]int{}}
 	for _, kind := range slices.Sorted(maps.Keys(o)) {
@@ -470,9 +469,9 @@ func (o outcomes) print(t *testing.T) *outcome {
 		}
 		all.records += one.records
 		all.missing += one.missing
-		all.answered += one.answered
-		all.strange += one.strange
-		all.whole += one.whole
+		all.annotated += one.annotated
+		all.foreign += one.foreign
+		all.undamaged += one.undamaged
 		all.wrong += one.wrong
 	}
 	row("all", all)

@@ -20,10 +20,10 @@ import (
 
 const failures = "otelcol_processor_phase_attr_storage_failures"
 
-// TestRestartInThePhase ends a collector with storage in the middle of a run, within
-// phases, and starts it anew. At once it is asked about what came before; then the run
-// goes on. All is answered like the reference does.
-func TestRestartInThePhase(t *testing.T) {
+// TestRestartWithinPhases stops a collector with storage in the middle of a run, within
+// phases, and restarts it. It first receives metrics from before the restart, then the rest
+// of the run. All annotations must match the reference.
+func TestRestartWithinPhases(t *testing.T) {
 	for _, end := range []struct {
 		name    string
 		restart func(t *testing.T, c *collector, start func() *collector) *collector
@@ -49,12 +49,12 @@ func TestRestartInThePhase(t *testing.T) {
 			env := []string{"STORAGE=" + t.TempDir()}
 			first := start(t, env, "storage.yaml")
 			captures := loadCaptures(t)
-			wantLogs, wantMetrics, wantSpans := answers{}, answers{}, answers{}
+			wantLogs, wantMetrics, wantSpans := annotations{}, annotations{}, annotations{}
 			for _, run := range captures {
 				events, _, _ := run.firstHalf(t)
 				first.send(t, run.logs(t, events))
-				wantLogs.add(run.expectedOfLogs())
-				wantMetrics.add(run.expectedOfMetrics(t))
+				wantLogs.add(run.expectedLogs())
+				wantMetrics.add(run.expectedMetrics(t))
 			}
 			second := end.restart(t, first, func() *collector { return start(t, env, "storage.yaml") })
 
@@ -64,9 +64,9 @@ func TestRestartInThePhase(t *testing.T) {
 				for _, md := range before {
 					second.send(t, md)
 				}
-				early += len(answersOfMetrics(t, before))
+				early += len(metricAnnotations(t, before))
 			}
-			assert.Len(t, answersOfMetrics(t, second.metrics(t, "metrics")), early, "data points that did not have to wait")
+			assert.Len(t, metricAnnotations(t, second.metrics(t, "metrics")), early, "data points that do not wait")
 			for _, run := range captures {
 				events, _, _ := run.firstHalf(t)
 				second.send(t, run.logs(t, run.byTime()[len(events):]))
@@ -81,32 +81,32 @@ func TestRestartInThePhase(t *testing.T) {
 			assert.Empty(t, second.counts(t, failures, "operation"), "failures of the storage")
 			second.stop(t)
 
-			logs := answersOfLogs(t, second.logs(t, "logs"))
+			logs := logAnnotations(t, second.logs(t, "logs"))
 			if second != first {
-				logs.add(answersOfLogs(t, first.logs(t, "logs")))
+				logs.add(logAnnotations(t, first.logs(t, "logs")))
 			}
 			for _, signal := range []struct {
-				name       string
-				want, came answers
+				name           string
+				want, received annotations
 			}{
 				{"logs", wantLogs, logs},
-				{"metrics", wantMetrics, answersOfMetrics(t, second.metrics(t, "metrics"))},
-				{"spans", wantSpans, answersOfTraces(t, second.traces(t, "traces"))},
+				{"metrics", wantMetrics, metricAnnotations(t, second.metrics(t, "metrics"))},
+				{"spans", wantSpans, spanAnnotations(t, second.traces(t, "traces"))},
 			} {
-				compare(t, signal.name, signal.want, signal.came)
-				nothingElse(t, signal.name, signal.came)
+				compare(t, signal.name, signal.want, signal.received)
+				nothingElse(t, signal.name, signal.received)
 			}
-			t.Logf("%d records, %d of them asked about right after the restart", len(wantLogs)+len(wantMetrics)+len(wantSpans), early)
+			t.Logf("%d records, %d of them sent right after the restart", len(wantLogs)+len(wantMetrics)+len(wantSpans), early)
 		})
 	}
 }
 
-// metricsAround has the metrics of the first half of the run, and the other ones.
+// metricsAround returns the metrics of the first half of the run and the others.
 func (c *capture) metricsAround(t *testing.T) (before, after []pmetric.Metrics) {
 	t.Helper()
 	_, newest, _ := c.firstHalf(t)
 	for _, md := range c.metrics(t) {
-		late := slices.ContainsFunc(slices.Collect(maps.Keys(answersOfMetrics(t, []pmetric.Metrics{md}))),
+		late := slices.ContainsFunc(slices.Collect(maps.Keys(metricAnnotations(t, []pmetric.Metrics{md}))),
 			func(k key) bool { return k.from > newest })
 		if late {
 			after = append(after, md)
@@ -119,10 +119,9 @@ func (c *capture) metricsAround(t *testing.T) (before, after []pmetric.Metrics) 
 	return before, after
 }
 
-// TestASessionEndsWhileTheCollectorIsDown sends the stop event of a run, and nothing
-// between, once its collector is back. The phase that was open lasts until then, and no
-// longer.
-func TestASessionEndsWhileTheCollectorIsDown(t *testing.T) {
+// TestSessionEndsWhileTheCollectorIsDown sends only the stop event of a run after a restart
+// in the middle of it. The open phase lasts until that event.
+func TestSessionEndsWhileTheCollectorIsDown(t *testing.T) {
 	env := []string{"STORAGE=" + t.TempDir()}
 	run := loadCapture(t, "single")
 	events, newest, known := run.firstHalf(t)
@@ -139,20 +138,20 @@ func TestASessionEndsWhileTheCollectorIsDown(t *testing.T) {
 	c.send(t, run.numbered(4, end))
 	c.stop(t)
 
-	came := c.numberedRecords(t)
+	received := c.numberedRecords(t)
 	for record := int64(batchSize); record < 2*batchSize; record++ {
-		assert.Equal(t, []answer{known}, came[record], "a record before the end")
+		assert.Equal(t, []annotation{known}, received[record], "a record before the end")
 	}
 	for record := int64(4 * batchSize); record < 5*batchSize; record++ {
-		assert.Equal(t, []answer{{}}, came[record], "a record after the end")
+		assert.Equal(t, []annotation{{}}, received[record], "a record after the end")
 	}
-	assert.Len(t, came, 2*batchSize)
+	assert.Len(t, received, 2*batchSize)
 }
 
-// TestTelemetryGoesOnWithoutTheStorage gives a collector a storage that fails. All that
-// it is sent is answered, from what it has in memory, and the failures are counted.
-func TestTelemetryGoesOnWithoutTheStorage(t *testing.T) {
-	for _, trouble := range []struct {
+// TestTelemetryContinuesIfTheStorageFails runs a collector with a failing storage. All
+// records are annotated from the index in memory, and the failures are counted.
+func TestTelemetryContinuesIfTheStorageFails(t *testing.T) {
+	for _, failure := range []struct {
 		name, operation string
 		onTop           []string
 		prepare         func(t *testing.T, directory string)
@@ -173,12 +172,12 @@ func TestTelemetryGoesOnWithoutTheStorage(t *testing.T) {
 			},
 		},
 	} {
-		t.Run(trouble.name, func(t *testing.T) {
+		t.Run(failure.name, func(t *testing.T) {
 			directory := t.TempDir()
-			if trouble.prepare != nil {
-				trouble.prepare(t, directory)
+			if failure.prepare != nil {
+				failure.prepare(t, directory)
 			}
-			c := start(t, []string{"STORAGE=" + directory}, trouble.onTop...)
+			c := start(t, []string{"STORAGE=" + directory}, failure.onTop...)
 			captures := loadCaptures(t)
 			var table report
 			for _, run := range captures {
@@ -190,20 +189,20 @@ func TestTelemetryGoesOnWithoutTheStorage(t *testing.T) {
 				}
 			}
 			failed := c.counts(t, failures, "operation")
-			assert.NotZero(t, failed[trouble.operation], "failures by operation: %v", failed)
-			c.stopTroubled(t)
-			logs, metrics := answersOfLogs(t, c.logs(t, "logs")), answersOfMetrics(t, c.metrics(t, "metrics"))
+			assert.NotZero(t, failed[failure.operation], "failures by operation: %v", failed)
+			c.stopAllowingErrors(t)
+			logs, metrics := logAnnotations(t, c.logs(t, "logs")), metricAnnotations(t, c.metrics(t, "metrics"))
 			for _, run := range captures {
-				table.compare(t, run.name, "logs", throughOTLP, run.expectedOfLogs(), logs)
-				table.compare(t, run.name, "metrics", throughOTLP, run.expectedOfMetrics(t), metrics)
+				table.compare(t, run.name, "logs", throughOTLP, run.expectedLogs(), logs)
+				table.compare(t, run.name, "metrics", throughOTLP, run.expectedMetrics(t), metrics)
 			}
 			t.Logf("failures: %v; %d of %d records equal", failed, table.equal, table.records)
 		})
 	}
 }
 
-// TestTwoCollectorsOnOneDirectory starts a second collector while the first one has the
-// storage. Once the first one has ended, what the second one was told is stored too.
+// TestTwoCollectorsOnOneDirectory starts a second collector while the first one uses the
+// storage. After the first one has stopped, the index of the second one is stored, too.
 func TestTwoCollectorsOnOneDirectory(t *testing.T) {
 	env := []string{"STORAGE=" + t.TempDir()}
 	runs := []*capture{loadCapture(t, "single"), loadCapture(t, "threads")}
@@ -216,24 +215,24 @@ func TestTwoCollectorsOnOneDirectory(t *testing.T) {
 	assert.Empty(t, first.counts(t, failures, "operation"), "failures of the first one's storage")
 	assert.NotZero(t, second.counts(t, failures, "operation")["open"], "failures of the second one's storage")
 	first.stop(t)
-	second.eventually(t, "what the first one knew", func() bool {
-		return second.gauge(t, "otelcol_processor_phase_attr_groups") == len(runs)
+	second.eventually(t, "the index of the first one", func() bool {
+		return second.total(t, "otelcol_processor_phase_attr_ranks") == len(runs)
 	})
-	second.stopTroubled(t)
+	second.stopAllowingErrors(t)
 
 	third := start(t, env, "storage.yaml")
-	want := answers{}
+	want := annotations{}
 	for _, run := range runs {
 		before, _ := run.metricsAround(t)
 		for _, md := range before {
 			third.send(t, md)
 		}
-		for k := range answersOfMetrics(t, before) {
-			want[k] = run.reference[k.from].answer()
+		for k := range metricAnnotations(t, before) {
+			want[k] = run.reference[k.from].annotation()
 		}
 	}
 	third.stop(t)
-	came := answersOfMetrics(t, third.metrics(t, "metrics"))
-	compare(t, "metrics of both runs", want, came)
-	nothingElse(t, "metrics of both runs", came)
+	received := metricAnnotations(t, third.metrics(t, "metrics"))
+	compare(t, "metrics of both runs", want, received)
+	nothingElse(t, "metrics of both runs", received)
 }

@@ -30,51 +30,50 @@ import (
 )
 
 const (
-	// killsByDefault is for a short test; KILLS says how many there are.
+	// killsByDefault keeps the test short; KILLS overrides it.
 	killsByDefault = 10
-	// startingShare is the share of the kills that come as the collector starts, up to
-	// twice the time that its last start took. There are fewer in a row than attempts to
-	// open the file of the index: if each came in that moment, another one would be begun.
+	// startingShare is the share of the kills during the start of the collector, up to
+	// twice the duration of the previous start. There are fewer of them in a row than
+	// attempts to open the file of the index: after that many, a new file is started.
 	startingShare, startingInARow = 0.25, maxAttempts - 1
-	// The other ones come up to so many acknowledgements after the collector was ready,
-	// and up to killDelay later.
+	// The other kills come up to this many acknowledgements, plus killDelay, after the
+	// collector is ready.
 	acknowledgementsPerKill, killDelay = 1500, 20 * time.Millisecond
 )
 
-// TestKilled kills a collector again and again, at random moments under load and as it
-// starts, and starts it anew with the same storage. What was not acknowledged is sent
-// again. The same requests then go through a collector that is never killed and has no
-// storage. Compared are all records of all requests, log records, data points and spans
-// alike, those that were on their way as the collector was killed too, and each copy of
-// a record that came twice: each must have the answer that the other collector gave.
-// Where a session lost no boundary and none is late, that must be the right one. No
-// record of a request that was acknowledged may be missing: a program asks about a
-// moment once its events of that time are acknowledged, so nothing has to be held.
+// TestKilled kills a collector repeatedly, at random times under load and during its
+// start, and restarts it with the same storage. Requests that were not acknowledged are
+// sent again. The same requests then go through a collector without storage that is never
+// killed. All records are compared, including those that were in flight during a kill and
+// every copy of a duplicate: each must have the annotation of the other collector, which
+// must be the correct one in sessions that lost no boundary and had no late ones. No
+// acknowledged record may be missing: records are sent after the events of their time are
+// acknowledged, so that nothing has to wait.
 func TestKilled(t *testing.T) {
-	v := killAgainAndAgain(t, fromEnvironment(t, "KILLS", killsByDefault), "storage.yaml")
-	assert.Zero(t, v.wrong, "wrong answers")
-	assert.Zero(t, v.missing, "records that did not come out")
-	assert.Zero(t, v.unexpected, "records that came out more often than they were sent")
-	for _, answer := range v.examples {
-		t.Error(answer)
+	v := killRepeatedly(t, fromEnvironment(t, "KILLS", killsByDefault), "storage.yaml")
+	assert.Zero(t, v.wrong, "wrong annotations")
+	assert.Zero(t, v.missing, "missing records")
+	assert.Zero(t, v.unexpected, "records received more often than they were sent")
+	for _, example := range v.examples {
+		t.Error(example)
 	}
 }
 
-// TestKilledWithoutStorage shows that the comparison tells a collector that forgets.
+// TestKilledWithoutStorage verifies that the comparison detects a lost index.
 func TestKilledWithoutStorage(t *testing.T) {
-	v := killAgainAndAgain(t, 5)
-	assert.NotZero(t, v.wrong, "wrong answers")
+	v := killRepeatedly(t, 5)
+	assert.NotZero(t, v.wrong, "wrong annotations")
 }
 
-// killAgainAndAgain runs programs and kills their collector. It returns what they were
-// answered, compared with the answers of a collector that is left alone.
-func killAgainAndAgain(t *testing.T, kills int, storage ...string) *verdict {
+// killRepeatedly runs emitters, kills their collector repeatedly, and compares its output
+// with that of a collector that is not killed.
+func killRepeatedly(t *testing.T, kills int, storage ...string) *comparison {
 	t.Helper()
 	random, seed := seeded(t)
 	configuration := []string{"soak.yaml", "crash.yaml"}
 	env := []string{"STORAGE=" + t.TempDir()}
 	onTop := slices.Concat(configuration, storage)
-	p := newPlant()
+	tg := newTarget()
 	emitters := crashEmitters(seed)
 	ctx, cancel := context.WithCancel(t.Context())
 	var sending sync.WaitGroup
@@ -86,7 +85,7 @@ func killAgainAndAgain(t *testing.T, kills int, storage ...string) *verdict {
 			for !finish.Load() {
 				_, requests := e.run()
 				for _, r := range requests {
-					if finish.Load() || p.deliver(ctx, r) != nil {
+					if finish.Load() || tg.deliver(ctx, r) != nil {
 						return
 					}
 				}
@@ -94,12 +93,12 @@ func killAgainAndAgain(t *testing.T, kills int, storage ...string) *verdict {
 		})
 	}
 
-	came := transcript{}
-	v := &verdict{kills: kills}
+	received := output{}
+	v := &comparison{kills: kills}
 	run := func() *collector {
-		c := p.open(t, env, onTop)
-		enough := p.acknowledged.Load() + 1 + random.Int64N(acknowledgementsPerKill)
-		c.eventually(t, "acknowledgements", func() bool { return p.acknowledged.Load() >= enough })
+		c := tg.open(t, env, onTop)
+		enough := tg.acknowledged.Load() + 1 + random.Int64N(acknowledgementsPerKill)
+		c.eventually(t, "acknowledgements", func() bool { return tg.acknowledged.Load() >= enough })
 		return c
 	}
 	inARow := 0
@@ -108,7 +107,7 @@ func killAgainAndAgain(t *testing.T, kills int, storage ...string) *verdict {
 			inARow++
 			v.starting++
 			c := launch(t, env, onTop...)
-			<-time.After(time.Duration(random.Int64N(2 * int64(p.startTook+time.Millisecond))))
+			<-time.After(time.Duration(random.Int64N(2 * int64(tg.startTook+time.Millisecond))))
 			c.kill(t)
 			continue
 		}
@@ -116,27 +115,27 @@ func killAgainAndAgain(t *testing.T, kills int, storage ...string) *verdict {
 		c := run()
 		<-time.After(time.Duration(random.Int64N(int64(killDelay))))
 		c.kill(t)
-		p.closed()
-		came.read(t, c)
+		tg.close()
+		received.read(t, c)
 	}
 	last := run()
 	finish.Store(true)
 	sending.Wait()
 	last.stop(t)
-	came.read(t, last)
-	t.Logf("the longest start took %s", p.longestStart)
+	received.read(t, last)
+	t.Logf("the longest start took %s", tg.longestStart)
 
-	told := uninterrupted(t, emitters, configuration)
+	baseline := undisturbed(t, emitters, configuration)
 	for _, e := range emitters {
 		for _, r := range e.requests {
-			v.add(t, r, came, told)
+			v.add(t, r, received, baseline)
 		}
 	}
-	v.close(t)
+	v.check(t)
 	return v
 }
 
-// seeded returns a source of random numbers. SEED repeats them.
+// seeded returns a source of random numbers. SEED reproduces them.
 func seeded(t *testing.T) (random *rand.Rand, seed int) {
 	t.Helper()
 	seed = fromEnvironment(t, "SEED", int(time.Now().Unix()))
@@ -155,8 +154,8 @@ func fromEnvironment(t *testing.T, name string, byDefault int) int {
 	return n
 }
 
-// crashEmitters are four programs that start again and again on a bad network, two that
-// run on and on, and two that write so much that the journal is soon too long.
+// crashEmitters returns four programs with short sessions on a bad network, two with long
+// sessions, and two that fill the journal quickly.
 func crashEmitters(seed int) []*emitter {
 	emitters := make([]*emitter, 8)
 	for i := range emitters {
@@ -168,7 +167,7 @@ func crashEmitters(seed int) []*emitter {
 		switch {
 		case i >= 6:
 			e.lost, e.steps, e.sampling, e.perRequest = 0, 5000, 50*millisecond, 300
-			e.pace, e.note = 2, 250
+			e.pace, e.noteBytes = 2, 250
 		case i >= 4:
 			e.lost = 0
 			e.steps = 10_000
@@ -177,91 +176,92 @@ func crashEmitters(seed int) []*emitter {
 	return emitters
 }
 
-// aside tells whether the records of a request are not kept.
-func (r *request) aside() bool { return r.of.of.note > 0 && r.signal == logs }
+// discarded reports whether the collector discards the records of a request.
+func (r *request) discarded() bool { return r.of.of.noteBytes > 0 && r.signal == logs }
 
-// plant is where programs find the collector that runs at present.
-type plant struct {
+// target directs emitters to the collector that is currently running.
+type target struct {
 	acknowledged atomic.Int64
 
 	mu sync.Mutex
-	// opened is closed once there is a collector.
-	opened chan struct{}
-	// load is the other entrance of main, for what is not kept.
+	// available is closed while a collector is running.
+	available chan struct{}
+	// load is the second receiver of main, for records to discard.
 	main, load *collector
-	// How long the last start took, and the longest one.
+	// The durations of the last and of the longest start.
 	startTook, longestStart time.Duration
 }
 
-func newPlant() *plant { return &plant{opened: make(chan struct{})} }
+func newTarget() *target { return &target{available: make(chan struct{})} }
 
-// open starts a collector, and shows it to the programs.
-func (p *plant) open(t *testing.T, env, configuration []string) *collector {
+// open starts a collector and directs the emitters to it.
+func (tg *target) open(t *testing.T, env, configuration []string) *collector {
 	t.Helper()
 	launched := time.Now()
 	c := launch(t, env, configuration...)
 	c.waitUntilReady(t, 1)
-	p.startTook = time.Since(launched)
-	p.longestStart = max(p.longestStart, p.startTook)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.main, p.load = c, &collector{otlp: c.second}
-	close(p.opened)
+	tg.startTook = time.Since(launched)
+	tg.longestStart = max(tg.longestStart, tg.startTook)
+	tg.mu.Lock()
+	defer tg.mu.Unlock()
+	tg.main, tg.load = c, &collector{otlp: c.second}
+	close(tg.available)
 	return c
 }
 
-// closed lets the programs wait for the next collector.
-func (p *plant) closed() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.opened = make(chan struct{})
+// close lets the emitters wait for the next collector.
+func (tg *target) close() {
+	tg.mu.Lock()
+	defer tg.mu.Unlock()
+	tg.available = make(chan struct{})
 }
 
-// entrance is where a request goes, as soon as there is a collector.
-func (p *plant) entrance(ctx context.Context, r *request) (*collector, error) {
-	p.mu.Lock()
-	opened := p.opened
-	p.mu.Unlock()
+// receiver returns the receiver for a request, once a collector is running.
+func (tg *target) receiver(ctx context.Context, r *request) (*collector, error) {
+	tg.mu.Lock()
+	available := tg.available
+	tg.mu.Unlock()
 	select {
-	case <-opened:
+	case <-available:
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if r.aside() {
-		return p.load, nil
+	tg.mu.Lock()
+	defer tg.mu.Unlock()
+	if r.discarded() {
+		return tg.load, nil
 	}
-	return p.main, nil
+	return tg.main, nil
 }
 
 // deliver sends a request until it is acknowledged.
-func (p *plant) deliver(ctx context.Context, r *request) error {
+func (tg *target) deliver(ctx context.Context, r *request) error {
 	batch := r.batch()
 	for {
-		c, err := p.entrance(ctx, r)
+		c, err := tg.receiver(ctx, r)
 		if err != nil {
 			return err
 		}
 		r.tries++
 		if c.export(ctx, batch) == nil {
 			r.acked = true
-			p.acknowledged.Add(1)
+			tg.acknowledged.Add(1)
 			return nil
 		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(tick / 10):
+		case <-time.After(pollInterval / 10):
 		}
 	}
 }
 
-// uninterrupted sends all that has been sent to a collector that is left alone.
-func uninterrupted(t *testing.T, emitters []*emitter, configuration []string) transcript {
+// undisturbed sends the same requests to a collector that is not killed and returns its
+// output.
+func undisturbed(t *testing.T, emitters []*emitter, configuration []string) output {
 	t.Helper()
-	p := newPlant()
-	c := p.open(t, nil, configuration)
+	tg := newTarget()
+	c := tg.open(t, nil, configuration)
 	var sending sync.WaitGroup
 	for _, e := range emitters {
 		sending.Go(func() {
@@ -269,8 +269,8 @@ func uninterrupted(t *testing.T, emitters []*emitter, configuration []string) tr
 				if r.tries == 0 {
 					break
 				}
-				entrance, _ := p.entrance(t.Context(), r)
-				if !assert.NoError(t, entrance.export(t.Context(), r.batch())) {
+				receiver, _ := tg.receiver(t.Context(), r)
+				if !assert.NoError(t, receiver.export(t.Context(), r.batch())) {
 					break
 				}
 			}
@@ -278,27 +278,27 @@ func uninterrupted(t *testing.T, emitters []*emitter, configuration []string) tr
 	}
 	sending.Wait()
 	c.stop(t)
-	told := transcript{}
-	told.read(t, c)
-	return told
+	baseline := output{}
+	baseline.read(t, c)
+	return baseline
 }
 
-// transcript has the answers that came, each as often as it came.
-type transcript map[recordID][]answer
+// output has the annotations of received records, one per copy.
+type output map[recordID][]annotation
 
-// recordID says which record of which request of which emitter.
+// recordID identifies a record.
 type recordID struct{ emitter, request, record int64 }
 
-// read adds what a collector has written.
-func (s transcript) read(t *testing.T, c *collector) {
+// read adds the output of a collector.
+func (s output) read(t *testing.T, c *collector) {
 	t.Helper()
-	known := map[string]answer{} // so that each is kept once
+	known := map[string]annotation{} // distinct annotations, so that each is stored once
 	add := func(resource, attributes pcommon.Map) {
 		id := recordID{number(resource, "emitter"), number(resource, "request"), number(attributes, "record")}
-		given := answerOf(attributes)
-		text := fmt.Sprint(given)
+		got := annotationOf(attributes)
+		text := fmt.Sprint(got)
 		if _, ok := known[text]; !ok {
-			known[text] = given
+			known[text] = got
 		}
 		s[id] = append(s[id], known[text])
 	}
@@ -315,22 +315,22 @@ func (s transcript) read(t *testing.T, c *collector) {
 	})
 }
 
-// verdict counts what the comparison of two transcripts shows.
-type verdict struct {
+// comparison counts the differences between the outputs of two collectors.
+type comparison struct {
 	kills, starting int
-	requests        int // that were acknowledged
-	repeated        int // requests that were sent more than once
-	events          int // records that are not kept
-	records         int // that were acknowledged
-	copies          int // records that came
-	answered        int // of these, those that have a phase
-	known           int // of these, those whose right answer is known
+	requests        int // acknowledged requests
+	repeated        int // requests sent more than once
+	discarded       int // records that the collector discarded
+	records         int // acknowledged records
+	copies          int // received records, including duplicates
+	annotated       int // of these, those with a phase
+	known           int // of these, those whose correct annotation is known
 	wrong, missing  int
 	unexpected      int
-	examples        []string // of wrong answers
+	examples        []string // of wrong annotations
 }
 
-func (v *verdict) add(t *testing.T, r *request, came, told transcript) {
+func (v *comparison) add(t *testing.T, r *request, received, baseline output) {
 	t.Helper()
 	if r.tries == 0 {
 		return
@@ -341,48 +341,49 @@ func (v *verdict) add(t *testing.T, r *request, came, told transcript) {
 	if r.acked {
 		v.requests++
 	}
-	if r.aside() {
-		v.events += len(r.items)
+	if r.discarded() {
+		v.discarded += len(r.items)
 		return
 	}
 	for _, it := range r.items {
 		id := recordID{int64(r.of.of.id), r.number, it.id}
-		require.Len(t, told[id], 1, "how often a record came from the collector that was never killed")
-		want := told[id][0]
-		expected := it.right
+		require.Len(t, baseline[id], 1, "copies of a record from the collector that was never killed")
+		want := baseline[id][0]
+		expected := it.want
 		known := expected != nil && r.settled && r.of.lost == 0
 		if known {
-			require.Equal(t, expected, want, "%s, emitter %d, request %d (%s), record %d at %d: the answer of the collector that was never killed",
+			require.Equal(t, expected, want, "%s, emitter %d, request %d (%s), record %d at %d: the collector that was never killed",
 				r.of.id, r.of.of.id, r.number, r.signal, it.id, it.at)
 		}
 		if r.acked {
 			v.records++
-			if len(came[id]) == 0 {
+			if len(received[id]) == 0 {
 				v.missing++
 			}
 		}
-		v.unexpected += max(0, len(came[id])-r.tries)
-		for _, given := range came[id] {
+		v.unexpected += max(0, len(received[id])-r.tries)
+		for _, got := range received[id] {
 			v.copies++
-			if len(given) > 0 {
-				v.answered++
+			if len(got) > 0 {
+				v.annotated++
 			}
 			if known {
 				v.known++
 			}
-			if maps.Equal(given, want) {
+			if maps.Equal(got, want) {
 				continue
 			}
 			v.wrong++
-			if v.wrong <= shown {
+			if v.wrong <= maxShown {
 				v.examples = append(v.examples, fmt.Sprintf("%s, emitter %d, request %d (%s, tries: %d), record %d at %d: want %v, got %v",
-					r.of.id, r.of.of.id, r.number, r.signal, r.tries, it.id, it.at, want, given))
+					r.of.id, r.of.of.id, r.number, r.signal, r.tries, it.id, it.at, want, got))
 			}
 		}
 	}
 }
 
-func (v *verdict) close(t *testing.T) {
+// check prints the comparison and checks that it is meaningful.
+func (v *comparison) check(t *testing.T) {
 	t.Helper()
 	var text strings.Builder
 	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', tabwriter.AlignRight)
@@ -391,15 +392,15 @@ func (v *verdict) close(t *testing.T) {
 		count int
 	}{
 		{"kills", v.kills},
-		{"of them as it started", v.starting},
+		{"of these, during the start", v.starting},
 		{"requests acknowledged", v.requests},
 		{"requests sent more than once", v.repeated},
-		{"events whose records are not kept", v.events},
+		{"records discarded", v.discarded},
 		{"records acknowledged", v.records},
-		{"records compared, with those that came again", v.copies},
-		{"of them with a phase", v.answered},
-		{"of them right by what the program knows", v.known},
-		{"wrong answers", v.wrong},
+		{"records compared, including duplicates", v.copies},
+		{"of these, with a phase", v.annotated},
+		{"of these, correct according to the program", v.known},
+		{"wrong annotations", v.wrong},
 		{"missing", v.missing},
 		{"unexpected", v.unexpected},
 	} {
@@ -407,7 +408,7 @@ func (v *verdict) close(t *testing.T) {
 	}
 	require.NoError(t, w.Flush())
 	t.Logf("a killed collector against one that was never killed:\n%s", text.String())
-	assert.NotZero(t, v.repeated, "requests that were on their way as the collector was killed")
-	assert.Greater(t, v.answered, v.copies/2, "records with a phase")
-	assert.NotZero(t, v.known, "records whose right answer is known")
+	assert.NotZero(t, v.repeated, "requests in flight during a kill")
+	assert.Greater(t, v.annotated, v.copies/2, "records with a phase")
+	assert.NotZero(t, v.known, "records whose correct annotation is known")
 }

@@ -24,63 +24,63 @@ const (
 
 	// stepsPerSession is how many training steps a session has.
 	stepsPerSession = 40
-	// samplingPeriod is how often a program samples its memory, for its log and for a gauge.
+	// samplingPeriod is the mean time between memory samples, in the log and of a gauge.
 	samplingPeriod = 10 * millisecond
 
-	lostShare    = 0.001 // of the boundaries
-	doubledShare = 0.001 // of all records
-	originShare  = 0.2   // of the samples: those that name a thread
+	lostShare      = 0.001 // of the boundaries
+	duplicateShare = 0.001 // of all records
+	originShare    = 0.2   // of the samples name a thread
 
-	// Of the log records and batches of a session whose network is bad, so many come so
-	// many places too late, at most.
+	// On a bad network, these shares of the log records and batches of a session are
+	// delayed by up to this many positions.
 	lateRecords, lateRecordsBy = 0.005, 40
 	lateBatches, lateBatchesBy = 0.02, 4
-	// Of the batches of metrics, so many come so many requests too early or too late.
+	// These shares of the batches of metrics are early or late by up to this many requests.
 	earlyMetrics, earlyMetricsBy = 0.3, 3
 	lateMetrics, lateMetricsBy   = 0.1, 10
 
 	maxRecordsPerRequest = 8
 
-	// spanShare is the share of a program's moments at which spans end, if it has any:
-	// one from the moment before, one from one of the last spanReach moments.
+	// spanShare is the share of the moments of a program at which two spans end, if it has
+	// spans: one starts at the previous moment, one at one of the last spanReach moments.
 	spanShare, spanReach = 0.05, 100
 )
 
-// The signals, as encode names them.
+// The signals.
 const (
 	logs    = "logs"
 	metrics = "metrics"
 	traces  = "traces"
 )
 
-// emitter is a training program that is started again and again, in the same process
-// of the same host and with the same rank: a main thread, and helpers that prefetch.
+// emitter simulates a training program that runs session after session in the same process
+// with the same rank. It has a main thread and helpers that prefetch.
 type emitter struct {
 	id      int
 	helpers int
-	// steps is how many training steps a session has.
+	// steps is the number of training steps per session.
 	steps int
-	// sampling is how much event time lies between samples.
+	// sampling is the mean event time between samples.
 	sampling int64
-	// lost is the share of the boundaries that are never sent, early the share of the
-	// batches of metrics that are sent before their boundaries.
+	// lost is the share of boundaries that are not sent, early the share of batches of
+	// metrics that are sent before their boundaries.
 	lost, early float64
 	spans       bool
-	// perRequest is how many records a request has, at most.
+	// perRequest is the maximum number of records per request.
 	perRequest int
-	// pace is how many times longer than usual all lasts.
+	// pace multiplies all durations.
 	pace int64
-	// note is how long an attribute is, in bytes, that each boundary has.
-	note int
-	// unlike is true if no two scopes have the same path.
-	unlike bool
+	// noteBytes is the length of an extra attribute of each boundary.
+	noteBytes int
+	// uniquePaths gives every scope its own path.
+	uniquePaths bool
 
 	random   *rand.Rand
 	now      int64 // event time
-	records  int64 // how many there have been
+	records  int64 // number of records so far
 	sessions []*session
 	requests []*request
-	answers  map[string]answer // those that have been given, by their text
+	known    map[string]annotation // distinct annotations, so that each is stored once
 }
 
 func newEmitter(id int) *emitter {
@@ -88,7 +88,7 @@ func newEmitter(id int) *emitter {
 		id: id, helpers: id % 3, steps: stepsPerSession, sampling: samplingPeriod, pace: 1,
 		lost: lostShare, early: earlyMetrics, perRequest: maxRecordsPerRequest,
 		now:    1_800_000_000_000 * millisecond,
-		random: rand.New(rand.NewPCG(uint64(id), 1)), answers: map[string]answer{},
+		random: rand.New(rand.NewPCG(uint64(id), 1)), known: map[string]annotation{},
 	}
 }
 
@@ -96,14 +96,13 @@ func newEmitter(id int) *emitter {
 type session struct {
 	of *emitter
 	id string
-	// events, points and spans are its log records, data points and spans in the order
-	// of their times.
+	// events, points and spans are its log records, data points and spans in time order.
 	events, points, spans []*item
-	// lost is how many of its boundaries are never sent, doubled how many of its records
-	// are sent twice, by signal.
-	lost    int
-	doubled map[string]int
-	// cut is true if a reload, or damage to the storage, fell into it.
+	// lost is the number of boundaries that are not sent, duplicated the number of records
+	// that are sent twice, by signal.
+	lost       int
+	duplicated map[string]int
+	// cut reports whether a reload or damage to the storage interrupted it.
 	cut bool
 }
 
@@ -116,9 +115,8 @@ type item struct {
 	phase  *phase // of a boundary
 	origin int64  // the thread that it names, or 0
 	lost   bool
-	// right is the answer that it should get, from what the program itself knows; nil if
-	// it cannot tell.
-	right answer
+	// want is the correct annotation according to the program; nil if it is not known.
+	want annotation
 }
 
 // phase is one entered phase.
@@ -131,24 +129,24 @@ type phase struct {
 	sequence int64 // of its latest boundary
 }
 
-// request is a batch of one session's log records, data points or spans.
+// request is a batch of log records, data points or spans of one session.
 type request struct {
 	of     *session
-	number int64 // among those of the emitter
+	number int64 // unique within the emitter
 	signal string
 	items  []*item
-	// held is true if some of its records come before an event of their time.
-	held bool
-	// settled is true if no boundary that will come is missing, as far as the events have
-	// come, when the items are answered.
+	// early reports whether some of its records are sent before an event as new as they are.
+	early bool
+	// settled reports whether all boundaries up to the newest event, except lost ones, have
+	// arrived when the items are annotated.
 	settled bool
 
-	tries int
-	acked bool
-	came  []int // how often each item came out
+	tries    int
+	acked    bool
+	received []int // copies received of each item
 }
 
-// script is what a thread does, in the order of time.
+// script has the actions of a thread in time order.
 type script struct {
 	thread  int64
 	name    string
@@ -169,7 +167,7 @@ func (s *script) in(name string, do func()) {
 	s.actions = append(s.actions, action{at: s.now})
 }
 
-// scripts has what the threads of the program do in a session.
+// scripts returns the actions of the threads of the program in a session.
 func (e *emitter) scripts() []*script {
 	pass := func(s *script, from, to int64) { s.pass(e.random, e.pace*from, e.pace*to) }
 	thread := func(n int) int64 { return int64(1000*(e.id+1) + n) }
@@ -205,10 +203,10 @@ func (e *emitter) scripts() []*script {
 	return scripts
 }
 
-// run makes up a session: its records with the right answers, and the requests that
-// they come in.
+// run generates a session: its records with the correct annotations, and the requests to
+// send.
 func (e *emitter) run() (*session, []*request) {
-	s := &session{of: e, id: fmt.Sprintf("job-%d-run-%d", e.id/2, len(e.sessions)), doubled: map[string]int{}} // of two ranks
+	s := &session{of: e, id: fmt.Sprintf("job-%d-run-%d", e.id/2, len(e.sessions)), duplicated: map[string]int{}} // of two ranks
 	scripts := e.scripts()
 	end := scripts[0].now
 
@@ -245,11 +243,11 @@ func (e *emitter) run() (*session, []*request) {
 		it := m.item
 		it.id = e.records
 		e.records++
-		it.at = max(it.at, last+1) // no two at the same time
+		it.at = max(it.at, last+1) // times are unique
 		if e.spans && len(stacks) > 0 && e.random.Float64() < spanShare {
-			// From one moment to the next one, the phases are those of the first.
+			// Between two moments, the phases are those after the first.
 			s.spans = append(s.spans,
-				&item{id: e.records, from: last, at: it.at, right: e.rightAnswer(stacks, 0)},
+				&item{id: e.records, from: last, at: it.at, want: e.expectedAnnotation(stacks, 0)},
 				&item{id: e.records + 1, from: past[max(0, len(past)-1-e.random.IntN(spanReach))], at: it.at})
 			e.records += 2
 		}
@@ -260,7 +258,7 @@ func (e *emitter) run() (*session, []*request) {
 			sequence++
 			if m.action.enter != "" {
 				name := m.action.enter
-				if e.unlike {
+				if e.uniquePaths {
 					name = fmt.Sprintf("%s %d of %s of emitter %d", name, sequence, s.id, e.id)
 				}
 				entered := phase{name: name, id: fmt.Sprintf("%s:%d", s.id, sequence), thread: m.thread, parent: stacks[m.thread.thread]}
@@ -279,8 +277,8 @@ func (e *emitter) run() (*session, []*request) {
 				s.lost++
 			}
 		}
-		it.right = e.rightAnswer(stacks, it.origin)
-		if left != nil { // at the moment of its exit a phase is still active
+		it.want = e.expectedAnnotation(stacks, it.origin)
+		if left != nil { // a phase is still active at the time of its exit
 			stacks[m.thread.thread] = left.parent
 			if left.parent == nil {
 				delete(stacks, m.thread.thread)
@@ -294,11 +292,11 @@ func (e *emitter) run() (*session, []*request) {
 	}
 	e.now = last + 1000*millisecond
 	e.sessions = append(e.sessions, s)
-	return s, e.plan(s)
+	return s, e.schedule(s)
 }
 
-// rightAnswer is the answer from what the threads are in.
-func (e *emitter) rightAnswer(stacks map[int64]*phase, origin int64) answer {
+// expectedAnnotation returns the annotation for the phases that the threads are in.
+func (e *emitter) expectedAnnotation(stacks map[int64]*phase, origin int64) annotation {
 	if named := stacks[origin]; named != nil {
 		stacks = map[int64]*phase{origin: named}
 	}
@@ -308,45 +306,44 @@ func (e *emitter) rightAnswer(stacks map[int64]*phase, origin int64) answer {
 	}
 	threads := len(labels)
 	slices.Sort(labels)
-	paths, _ := json.Marshal(slices.Compact(labels)) // texts can be written
+	paths, _ := json.Marshal(slices.Compact(labels)) // cannot fail for strings
 	text := fmt.Sprint(threads, string(paths))
-	if known, ok := e.answers[text]; ok {
+	if known, ok := e.known[text]; ok {
 		return known
 	}
-	right := answer{}
+	want := annotation{}
 	if threads > 0 {
-		right["phase_resolution"], right["phase_paths"] = "ambiguous", string(paths)
+		want["phase_resolution"], want["phase_paths"] = "ambiguous", string(paths)
 	}
 	if threads == 1 {
-		right["phase_resolution"], right["phase_path"] = "unique", labels[0]
+		want["phase_resolution"], want["phase_path"] = "unique", labels[0]
 	}
-	e.answers[text] = right
-	return right
+	e.known[text] = want
+	return want
 }
 
-// late moves some of what is in order to later places, each by no more than a number
-// of places.
-func late[T any](random *rand.Rand, inOrder []T, share float64, by int) []T {
-	type placed struct {
-		place float64
-		what  T
+// delay moves a share of the elements to later positions, each by a limited distance.
+func delay[T any](random *rand.Rand, inOrder []T, share float64, by int) []T {
+	type positioned struct {
+		position float64
+		element  T
 	}
-	moved := make([]placed, len(inOrder))
-	for i, what := range inOrder {
-		moved[i] = placed{float64(i), what}
+	moved := make([]positioned, len(inOrder))
+	for i, element := range inOrder {
+		moved[i] = positioned{float64(i), element}
 		if random.Float64() < share {
-			moved[i].place += 1.5 + float64(random.IntN(by))
+			moved[i].position += 1.5 + float64(random.IntN(by))
 		}
 	}
-	slices.SortStableFunc(moved, func(a, b placed) int { return cmp.Compare(a.place, b.place) })
+	slices.SortStableFunc(moved, func(a, b positioned) int { return cmp.Compare(a.position, b.position) })
 	for i := range moved {
-		inOrder[i] = moved[i].what
+		inOrder[i] = moved[i].element
 	}
 	return inOrder
 }
 
-// chunks cuts items into batches of any size. Some items are in two of them.
-func (e *emitter) chunks(s *session, items []*item, signal string) []*request {
+// divide divides items into batches of random size. Some items are in two batches.
+func (e *emitter) divide(s *session, items []*item, signal string) []*request {
 	var requests []*request
 	var again []*item
 	for len(items) > 0 {
@@ -354,9 +351,9 @@ func (e *emitter) chunks(s *session, items []*item, signal string) []*request {
 		r := &request{of: s, signal: signal, items: slices.Concat(again, items[:n])}
 		again = nil
 		for _, it := range items[:n] {
-			if e.random.Float64() < doubledShare {
+			if e.random.Float64() < duplicateShare {
 				again = append(again, it)
-				s.doubled[signal]++
+				s.duplicated[signal]++
 			}
 		}
 		requests = append(requests, r)
@@ -368,47 +365,47 @@ func (e *emitter) chunks(s *session, items []*item, signal string) []*request {
 	return requests
 }
 
-// plan puts the requests of a session in the order that they are sent in.
-func (e *emitter) plan(s *session) []*request {
+// schedule returns the requests of a session in sending order.
+func (e *emitter) schedule(s *session) []*request {
 	sent := slices.DeleteFunc(slices.Clone(s.events), func(it *item) bool { return it.lost })
 	badNetwork := len(e.sessions)%3 != 0
 	if badNetwork {
-		sent = late(e.random, sent, lateRecords, lateRecordsBy)
+		sent = delay(e.random, sent, lateRecords, lateRecordsBy)
 	}
-	batches := e.chunks(s, sent, logs)
+	batches := e.divide(s, sent, logs)
 	if badNetwork {
-		batches = late(e.random, batches, lateBatches, lateBatchesBy)
+		batches = delay(e.random, batches, lateBatches, lateBatchesBy)
 	}
 
-	type placed struct {
-		place float64
+	type positioned struct {
+		position float64
 		*request
 	}
-	var plan []placed
+	var scheduled []positioned
 	reached := make([]int64, len(batches)) // the newest event after each batch
 	newest := int64(0)
 	for i, r := range batches {
 		newest = max(newest, r.newest())
 		reached[i] = newest
-		plan = append(plan, placed{float64(i), r})
+		scheduled = append(scheduled, positioned{float64(i), r})
 	}
-	for _, r := range slices.Concat(e.chunks(s, s.points, metrics), e.chunks(s, s.spans, traces)) {
+	for _, r := range slices.Concat(e.divide(s, s.points, metrics), e.divide(s, s.spans, traces)) {
 		at, _ := slices.BinarySearch(reached, r.newest())
-		place := float64(at) + 0.5
+		position := float64(at) + 0.5
 		switch chance := e.random.Float64(); {
 		case chance < e.early:
-			place -= float64(1 + e.random.IntN(earlyMetricsBy))
+			position -= float64(1 + e.random.IntN(earlyMetricsBy))
 		case chance < e.early+lateMetrics:
-			place += float64(1 + e.random.IntN(lateMetricsBy))
+			position += float64(1 + e.random.IntN(lateMetricsBy))
 		}
-		plan = append(plan, placed{max(place, 0.5), r}) // a session that is not known has no answers
+		scheduled = append(scheduled, positioned{max(position, 0.5), r}) // after the first event of the session
 	}
-	slices.SortStableFunc(plan, func(a, b placed) int { return cmp.Compare(a.place, b.place) })
-	requests := make([]*request, len(plan))
-	for i, p := range plan {
+	slices.SortStableFunc(scheduled, func(a, b positioned) int { return cmp.Compare(a.position, b.position) })
+	requests := make([]*request, len(scheduled))
+	for i, p := range scheduled {
 		requests[i] = p.request
 		p.number = int64(len(e.requests) + i)
-		p.came = make([]int, len(p.items))
+		p.received = make([]int, len(p.items))
 	}
 	s.settle(requests)
 	e.requests = append(e.requests, requests...)
@@ -423,18 +420,18 @@ func (r *request) newest() int64 {
 	return newest
 }
 
-// settle finds out what has come when each request is answered.
+// settle determines what has arrived when each request is annotated.
 func (s *session) settle(requests []*request) {
 	arrival := map[*item]int{}
 	for i, r := range requests {
 		for _, it := range r.items {
-			if _, twice := arrival[it]; !twice {
+			if _, known := arrival[it]; !known {
 				arrival[it] = i
 			}
 		}
 	}
 	reached := make([]int64, len(requests)) // the newest event after each request
-	whole := make([]bool, len(requests))    // whether no boundary before that one is on its way
+	whole := make([]bool, len(requests))    // whether no boundary before that event is in transit
 	newest, lastArrival, next := int64(0), 0, 0
 	for i, r := range requests {
 		if r.signal == logs {
@@ -448,17 +445,17 @@ func (s *session) settle(requests []*request) {
 		reached[i], whole[i] = newest, lastArrival <= i
 	}
 	for i, r := range requests {
-		if r.held = r.newest() > reached[i]; !r.held {
+		if r.early = r.newest() > reached[i]; !r.early {
 			r.settled = whole[i]
 			continue
 		}
-		// It may be answered at any moment from then on.
-		answered, _ := slices.BinarySearch(reached, r.newest())
-		r.settled = !slices.Contains(whole[answered:], false)
+		// It may be annotated at any time after an event as new has arrived.
+		first, _ := slices.BinarySearch(reached, r.newest())
+		r.settled = !slices.Contains(whole[first:], false)
 	}
 }
 
-// batch is the request's content.
+// batch returns the content of the request.
 func (r *request) batch() any {
 	switch r.signal {
 	case metrics:
@@ -498,7 +495,7 @@ func (r *request) batch() any {
 		it.describe(record.Attributes())
 		if it.phase != nil {
 			scope := it.phase.describe(strings.TrimPrefix(it.event, "phase_"), record.Attributes())
-			if note := r.of.of.note; note > 0 {
+			if note := r.of.of.noteBytes; note > 0 {
 				scope.PutEmptyMap("attributes").PutStr("note", fmt.Sprintf("%0*d", note, it.phase.sequence))
 			}
 		}

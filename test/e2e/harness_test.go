@@ -3,8 +3,8 @@
 
 //go:build e2e
 
-// Package e2e drives the built collector from outside: it starts it as a process,
-// sends it telemetry, and reads what its file exporters wrote.
+// Package e2e tests the built collector from outside: it runs it as a process, sends it
+// telemetry, and reads the output of its file exporters.
 package e2e
 
 import (
@@ -29,28 +29,28 @@ import (
 )
 
 const (
-	// patience is how long a test waits for what must happen.
-	patience = 30 * time.Second
-	// tick is how often it looks.
-	tick = 20 * time.Millisecond
+	// waitTimeout is how long a test waits for an expected event.
+	waitTimeout = 30 * time.Second
+	// pollInterval is how often it checks.
+	pollInterval = 20 * time.Millisecond
 )
 
-// collector is a running collector.
+// collector is a running collector process.
 type collector struct {
-	otlp      string // the address that takes OTLP over HTTP
-	second    string // another one, where the configuration has two
+	otlp      string // the address of the OTLP receiver, over HTTP
+	second    string // another OTLP address, in configurations with two
 	health    string // the address of the health check
 	telemetry string // the address of the collector's own metrics
-	output    string // the folder that the file exporters write to
-	log       string // the file that holds what the process printed
+	output    string // the directory that the file exporters write to
+	log       string // the file with the output of the process
 
 	command *exec.Cmd
-	exited  chan struct{} // closed when the process is gone
-	status  error         // how it went; set before exited is closed
-	killed  bool          // by the test
+	exited  chan struct{} // closed when the process has exited
+	status  error         // set before exited is closed
+	killed  bool          // whether the test killed it
 }
 
-// start launches the collector, and waits until it is ready.
+// start launches the collector and waits until it is ready.
 func start(t *testing.T, env []string, onTop ...string) *collector {
 	t.Helper()
 	c := launch(t, env, onTop...)
@@ -58,15 +58,15 @@ func start(t *testing.T, env []string, onTop ...string) *collector {
 	return c
 }
 
-// launch runs the collector with testdata/collector/otlp.yaml and what is put on top of
-// it. A relative name is looked for in testdata/collector. env has the variables,
-// NAME=VALUE, that the files on top need.
+// launch runs the collector with testdata/collector/otlp.yaml and the files in onTop.
+// Relative names refer to testdata/collector. env has the variables, as NAME=VALUE, that
+// these files need.
 func launch(t *testing.T, env []string, onTop ...string) *collector {
 	t.Helper()
 	binary := os.Getenv("OTELCOL_PHASEATTR")
-	require.NotEmpty(t, binary, "OTELCOL_PHASEATTR must hold the path of the built collector; make e2e sets it")
+	require.NotEmpty(t, binary, "OTELCOL_PHASEATTR must be the path of the built collector; make e2e sets it")
 
-	addresses, err := loopback.FreeAddresses(4) // at once, so that no two are the same
+	addresses, err := loopback.FreeAddresses(4) // in one call, so that they differ
 	require.NoError(t, err)
 	c := &collector{
 		otlp: addresses[0], second: addresses[1], health: addresses[2], telemetry: addresses[3],
@@ -99,21 +99,21 @@ func launch(t *testing.T, env []string, onTop ...string) *collector {
 	return c
 }
 
-// cleanUp kills a collector that a failed test left behind, and shows what it printed.
+// cleanUp kills a collector that a failed test left running and logs its output.
 func (c *collector) cleanUp(t *testing.T) {
 	t.Helper()
 	c.quit()
 	if t.Failed() && !c.killed {
-		t.Logf("the collector printed:\n%s", c.printed(t))
+		t.Logf("output of the collector:\n%s", c.printed(t))
 	}
 }
 
-// quit ends a collector that does not end by itself. It prints what it was at.
+// quit terminates a collector with a dump of its goroutines.
 func (c *collector) quit() {
 	_ = c.command.Process.Signal(syscall.SIGQUIT)
 	select {
 	case <-c.exited:
-	case <-time.After(patience):
+	case <-time.After(waitTimeout):
 		_ = c.command.Process.Kill()
 		<-c.exited
 	}
@@ -128,8 +128,8 @@ func (c *collector) running() bool {
 	}
 }
 
-// waitUntilReady waits until the collector has said for the nth time that it is ready,
-// and its health check says so too.
+// waitUntilReady waits until the collector has logged for the nth time that it is ready
+// and its health check confirms it.
 func (c *collector) waitUntilReady(t *testing.T, nth int) {
 	t.Helper()
 	c.eventually(t, "ready", func() bool { return c.ready(t, nth) })
@@ -144,17 +144,16 @@ func (c *collector) ready(t *testing.T, nth int) bool {
 	return err == nil && status == http.StatusOK
 }
 
-// eventually waits for a condition, but no longer than the collector runs.
+// eventually waits for a condition while the collector runs.
 func (c *collector) eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	require.True(t, c.await(patience, condition), "waited in vain for: %s", what)
+	require.True(t, c.await(waitTimeout, condition), "timed out waiting for: %s", what)
 	if !c.running() && !condition() {
 		require.FailNow(t, "the collector exited", "waiting for: %s", what)
 	}
 }
 
-// await waits for a condition or the end of the collector. It returns false when neither
-// came in time.
+// await waits for a condition or the exit of the collector. It returns false on a timeout.
 func (c *collector) await(limit time.Duration, condition func() bool) bool {
 	for deadline := time.After(limit); !condition(); {
 		select {
@@ -162,14 +161,14 @@ func (c *collector) await(limit time.Duration, condition func() bool) bool {
 			return true
 		case <-deadline:
 			return false
-		case <-time.After(tick):
+		case <-time.After(pollInterval):
 		}
 	}
 	return true
 }
 
-// client keeps as many connections as the tests have senders.
-var client = http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}, Timeout: patience}
+// client keeps enough idle connections for the concurrent senders of the tests.
+var client = http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}, Timeout: waitTimeout}
 
 func get(url string) (status int, body []byte, err error) {
 	response, err := client.Get(url) //nolint:noctx // the client has a timeout
@@ -181,64 +180,64 @@ func get(url string) (status int, body []byte, err error) {
 	return response.StatusCode, body, err
 }
 
-// signal signals the collector. A connection that was never used would hold up the end
-// of its HTTP server for 5 s.
+// signal sends a signal to the collector. A connection that was never used would delay
+// the shutdown of its HTTP server by 5 s.
 func (c *collector) signal(t *testing.T, signal syscall.Signal) {
 	t.Helper()
 	client.CloseIdleConnections()
 	require.NoError(t, c.command.Process.Signal(signal))
 }
 
-// stop ends the collector as an operator does, and checks that nothing went wrong.
+// stop stops the collector as an operator does and checks that it logged no errors.
 func (c *collector) stop(t *testing.T) {
 	t.Helper()
 	c.signal(t, syscall.SIGTERM)
-	c.waitForExit(t)
+	c.awaitCleanExit(t)
 }
 
-// stopTroubled is stop for a collector that may have logged errors.
-func (c *collector) stopTroubled(t *testing.T) {
+// stopAllowingErrors is like stop for a collector that may have logged errors.
+func (c *collector) stopAllowingErrors(t *testing.T) {
 	t.Helper()
 	c.signal(t, syscall.SIGTERM)
-	c.waitForEnd(t)
+	c.awaitExit(t)
 	checkLog(t, c.printed(t), "debug", "info", "warn", "error")
 }
 
-// kill ends the collector at once, whatever it is doing. It must not have ended by
-// itself before, nor have printed anything but log lines.
+// kill kills the collector. It must be running until then and have printed nothing but
+// log lines.
 func (c *collector) kill(t *testing.T) {
 	t.Helper()
 	require.NoError(t, c.command.Process.Kill())
 	<-c.exited
 	var exit *exec.ExitError
 	require.ErrorAs(t, c.status, &exit)
-	require.Equal(t, "signal: killed", exit.Error(), "how the collector ended")
+	require.Equal(t, "signal: killed", exit.Error(), "exit of the collector")
 	printed := c.printed(t)
-	lines := printed[:bytes.LastIndexByte(printed, '\n')+1] // the kill may have cut the last one off
+	lines := printed[:bytes.LastIndexByte(printed, '\n')+1] // the last one may be incomplete
 	checkLog(t, lines, "debug", "info", "warn", "error")
 	c.killed = true
 }
 
-// waitForExit waits for the end of a collector that was told to. It must exit with
-// status 0, and have printed nothing but log lines below the level of an error.
-func (c *collector) waitForExit(t *testing.T) {
+// awaitCleanExit waits for the exit of a collector that is stopping. It must exit with
+// status 0 and have logged no errors.
+func (c *collector) awaitCleanExit(t *testing.T) {
 	t.Helper()
-	c.waitForEnd(t)
+	c.awaitExit(t)
 	checkLog(t, c.printed(t), "debug", "info", "warn")
 }
 
-func (c *collector) waitForEnd(t *testing.T) {
+func (c *collector) awaitExit(t *testing.T) {
 	t.Helper()
 	select {
 	case <-c.exited:
-	case <-time.After(patience):
-		require.FailNow(t, "the collector does not end")
+	case <-time.After(waitTimeout):
+		require.FailNow(t, "the collector does not exit")
 	}
-	require.NoError(t, c.status, "the collector's exit status")
+	require.NoError(t, c.status, "exit status of the collector")
 }
 
-// checkLog checks that all lines that the collector printed are log lines of the given
-// levels: there is no panic, nor a data race.
+// checkLog checks that the output of the collector consists of log lines of the given
+// levels, without a panic or a data race.
 func checkLog(t *testing.T, lines []byte, levels ...string) {
 	t.Helper()
 	for line := range bytes.Lines(lines) {
@@ -255,7 +254,7 @@ func (c *collector) printed(t *testing.T) []byte {
 	return printed
 }
 
-// counts reads one of the collector's own metrics: its values by those of one label.
+// counts returns the values of one of the collector's own metrics by one of its labels.
 func (c *collector) counts(t *testing.T, metric, label string) map[string]int {
 	t.Helper()
 	sample := regexp.MustCompile(fmt.Sprintf(`(?m)^%s\{(?:.*,)?%s="([^"]*)".*\} (\S+)$`, metric, label))
@@ -268,17 +267,21 @@ func (c *collector) counts(t *testing.T, metric, label string) map[string]int {
 	return values
 }
 
-// gauge reads one of the collector's own metrics that has no labels.
-func (c *collector) gauge(t *testing.T, metric string) int {
+// total returns the sum of one of the collector's own metrics over all labels.
+func (c *collector) total(t *testing.T, metric string) int {
 	t.Helper()
-	found := regexp.MustCompile(`(?m)^` + metric + ` (\S+)$`).FindSubmatch(c.scrape(t))
-	require.NotNil(t, found, metric)
-	value, err := strconv.ParseFloat(string(found[1]), 64)
-	require.NoError(t, err)
-	return int(value)
+	samples := regexp.MustCompile(`(?m)^`+metric+`(?:\{.*\})? (\S+)$`).FindAllSubmatch(c.scrape(t), -1)
+	require.NotEmpty(t, samples, metric)
+	total := 0
+	for _, sample := range samples {
+		value, err := strconv.ParseFloat(string(sample[1]), 64)
+		require.NoError(t, err)
+		total += int(value)
+	}
+	return total
 }
 
-// scrape reads the collector's own metrics.
+// scrape returns the page of the collector's own metrics.
 func (c *collector) scrape(t *testing.T) []byte {
 	t.Helper()
 	status, body, err := get("http://" + c.telemetry + "/metrics")

@@ -27,8 +27,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/ptrace"
 )
 
-// encode returns the name of a batch's signal, and the batch as the body of an OTLP
-// request.
+// encode returns the signal of a batch and the batch as the body of an OTLP request.
 func encode(batch any) (signal string, body []byte, err error) {
 	switch batch := batch.(type) {
 	case plog.Logs:
@@ -41,10 +40,10 @@ func encode(batch any) (signal string, body []byte, err error) {
 		body, err = (&ptrace.ProtoMarshaler{}).MarshalTraces(batch)
 		return traces, body, err
 	}
-	return "", nil, fmt.Errorf("%T is no batch", batch)
+	return "", nil, fmt.Errorf("%T is not a batch", batch)
 }
 
-// export sends a batch over OTLP. Without an error, the collector has acknowledged it.
+// export sends a batch over OTLP. It returns nil if the collector acknowledged it.
 func (c *collector) export(ctx context.Context, batch any) error {
 	signal, body, err := encode(batch)
 	if err != nil {
@@ -60,12 +59,12 @@ func (c *collector) export(ctx context.Context, batch any) error {
 		return err
 	}
 	defer response.Body.Close()
-	answer, err := io.ReadAll(response.Body)
+	responseBody, err := io.ReadAll(response.Body)
 	if err != nil {
 		return err
 	}
 	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %q", response.Status, answer)
+		return fmt.Errorf("%s: %q", response.Status, responseBody)
 	}
 	return nil
 }
@@ -75,8 +74,8 @@ func (c *collector) send(t *testing.T, batch any) {
 	require.NoError(t, c.export(t.Context(), batch))
 }
 
-// read returns the batches that a file exporter has written so far. A file may not be
-// there yet, and its last line may be cut off.
+// read returns the batches that a file exporter has written so far. The file may not exist
+// yet, and its last line may be incomplete.
 func read[T any](t *testing.T, file string, unmarshal func([]byte) (T, error)) []T {
 	t.Helper()
 	var batches []T
@@ -84,7 +83,7 @@ func read[T any](t *testing.T, file string, unmarshal func([]byte) (T, error)) [
 	return batches
 }
 
-// stream is read for a file of any size.
+// stream is like read, but passes the batches to do, for large files.
 func stream[T any](t *testing.T, file string, unmarshal func([]byte) (T, error), do func(T)) {
 	t.Helper()
 	content, err := os.Open(file)
@@ -120,7 +119,7 @@ func (c *collector) traces(t *testing.T, exporter string) []ptrace.Traces {
 	return read(t, filepath.Join(c.output, exporter+".jsonl"), (&ptrace.JSONUnmarshaler{}).UnmarshalTraces)
 }
 
-// The records of a batch, each with the attributes of its resource.
+// These functions call do for each record, with the attributes of its resource.
 
 func eachLogRecord(batches []plog.Logs, do func(resource pcommon.Map, record plog.LogRecord)) {
 	for _, ld := range batches {
@@ -160,11 +159,11 @@ func eachSpan(batches []ptrace.Traces, do func(resource pcommon.Map, span ptrace
 	}
 }
 
-// answer is what a record says about its phase: its attributes that begin with phase_.
-type answer map[string]string
+// annotation has the attributes of a record that begin with phase_.
+type annotation map[string]string
 
-func answerOf(attributes pcommon.Map) answer {
-	found := answer{}
+func annotationOf(attributes pcommon.Map) annotation {
+	found := annotation{}
 	for key, value := range attributes.All() {
 		if strings.HasPrefix(key, "phase_") {
 			found[key] = value.AsString()
@@ -173,53 +172,53 @@ func answerOf(attributes pcommon.Map) answer {
 	return found
 }
 
-// key tells the records of one signal apart.
+// key identifies a record of a signal.
 type key struct {
 	session  string
 	metric   string // of a data point
-	from, to int64  // the same, but for a span
+	from, to int64  // equal, except for spans
 }
 
-// answers are the answers of the records of one signal.
-type answers map[key]answer
+// annotations has the annotations of the records of a signal.
+type annotations map[key]annotation
 
-// put keeps the answer of a record that must not have come before.
-func (a answers) put(t *testing.T, k key, given answer) {
+// put stores the annotation of a record and fails if there is one already.
+func (a annotations) put(t *testing.T, k key, got annotation) {
 	t.Helper()
-	_, twice := a[k]
-	require.False(t, twice, "a record came twice: %+v", k)
-	a[k] = given
+	_, exists := a[k]
+	require.False(t, exists, "duplicate record: %+v", k)
+	a[k] = got
 }
 
-func (a answers) add(more answers) { maps.Copy(a, more) }
+func (a annotations) add(more annotations) { maps.Copy(a, more) }
 
-func answersOfLogs(t *testing.T, batches []plog.Logs) answers {
+func logAnnotations(t *testing.T, batches []plog.Logs) annotations {
 	t.Helper()
-	got := answers{}
+	got := annotations{}
 	eachLogRecord(batches, func(_ pcommon.Map, record plog.LogRecord) {
 		at := number(record.Attributes(), "timestamp_ns")
-		got.put(t, key{session: text(record.Attributes(), "session_id"), from: at, to: at}, answerOf(record.Attributes()))
+		got.put(t, key{session: text(record.Attributes(), "session_id"), from: at, to: at}, annotationOf(record.Attributes()))
 	})
 	return got
 }
 
-func answersOfMetrics(t *testing.T, batches []pmetric.Metrics) answers {
+func metricAnnotations(t *testing.T, batches []pmetric.Metrics) annotations {
 	t.Helper()
-	got := answers{}
+	got := annotations{}
 	eachDataPoint(batches, func(resource pcommon.Map, metric pmetric.Metric, dp pmetric.NumberDataPoint) {
 		at := int64(dp.Timestamp())
 		k := key{session: text(resource, "session_id"), metric: metric.Name(), from: at, to: at}
-		got.put(t, k, answerOf(dp.Attributes()))
+		got.put(t, k, annotationOf(dp.Attributes()))
 	})
 	return got
 }
 
-func answersOfTraces(t *testing.T, batches []ptrace.Traces) answers {
+func spanAnnotations(t *testing.T, batches []ptrace.Traces) annotations {
 	t.Helper()
-	got := answers{}
+	got := annotations{}
 	eachSpan(batches, func(resource pcommon.Map, span ptrace.Span) {
 		k := key{session: text(resource, "session_id"), from: int64(span.StartTimestamp()), to: int64(span.EndTimestamp())}
-		got.put(t, k, answerOf(span.Attributes()))
+		got.put(t, k, annotationOf(span.Attributes()))
 	})
 	return got
 }
@@ -238,35 +237,35 @@ func number(attributes pcommon.Map, name string) int64 {
 	return 0
 }
 
-// shown is how many wrong answers a comparison shows.
-const shown = 3
+// maxShown is how many mismatches a comparison reports.
+const maxShown = 3
 
-// compare takes the records that are wanted out of those that came, and returns how
-// many had the answers that they should have.
-func compare(t *testing.T, what string, want, came answers) (equal int) {
+// compare removes the wanted records from those that were received and returns how many
+// have the wanted annotation.
+func compare(t *testing.T, what string, want, received annotations) (equal int) {
 	t.Helper()
 	wrong := 0
 	for k, expected := range want {
-		got, ok := came[k]
-		delete(came, k)
+		got, ok := received[k]
+		delete(received, k)
 		if ok && maps.Equal(expected, got) {
 			equal++
 			continue
 		}
 		wrong++
-		if wrong <= shown {
-			t.Errorf("%s: %+v: want %v, got %v (did it come: %t)", what, k, expected, got, ok)
+		if wrong <= maxShown {
+			t.Errorf("%s: %+v: want %v, got %v (received: %t)", what, k, expected, got, ok)
 		}
 	}
-	assert.Equal(t, len(want), equal, "%s with the right answer", what)
+	assert.Equal(t, len(want), equal, "%s with the right annotation", what)
 	return equal
 }
 
-// nothingElse checks that what came was all wanted.
-func nothingElse(t *testing.T, what string, came answers) {
+// nothingElse checks that compare has removed all records.
+func nothingElse(t *testing.T, what string, received annotations) {
 	t.Helper()
-	for k, got := range came {
-		t.Errorf("%s: %d came that nobody sent, such as %+v %v", what, len(came), k, got)
+	for k, got := range received {
+		t.Errorf("%s: %d unexpected records, such as %+v %v", what, len(received), k, got)
 		return
 	}
 }

@@ -18,10 +18,10 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 )
 
-// TestReloadTakesTheNewConfiguration changes the configuration file and sends SIGHUP,
-// twice: the collector keeps running, and answers the runs that are sent after it as
-// the new configuration says.
-func TestReloadTakesTheNewConfiguration(t *testing.T) {
+// TestReloadAppliesTheNewConfiguration changes the configuration file and sends SIGHUP,
+// twice: the collector keeps running and annotates the runs that follow according to the
+// new configuration.
+func TestReloadAppliesTheNewConfiguration(t *testing.T) {
 	const plain, withSource = "[phase_resolution, phase_path]", "[phase_resolution, phase_path, phase_source]"
 	file := filepath.Join(t.TempDir(), "attributes.yaml")
 	configure := func(attributes string) {
@@ -30,7 +30,7 @@ func TestReloadTakesTheNewConfiguration(t *testing.T) {
 
 	configure(plain)
 	c := start(t, nil, file)
-	want := answers{}
+	want := annotations{}
 	for i, step := range []struct {
 		run, attributes string
 	}{
@@ -48,7 +48,7 @@ func TestReloadTakesTheNewConfiguration(t *testing.T) {
 		for _, md := range run.metrics(t) {
 			c.send(t, md)
 		}
-		for _, expected := range []answers{run.expectedOfLogs(), run.expectedOfMetrics(t)} {
+		for _, expected := range []annotations{run.expectedLogs(), run.expectedMetrics(t)} {
 			if step.attributes == withSource {
 				run.addSource(expected)
 			}
@@ -59,32 +59,32 @@ func TestReloadTakesTheNewConfiguration(t *testing.T) {
 	}
 	c.stop(t)
 
-	got := answersOfLogs(t, c.logs(t, "logs"))
-	got.add(answersOfMetrics(t, c.metrics(t, "metrics")))
+	got := logAnnotations(t, c.logs(t, "logs"))
+	got.add(metricAnnotations(t, c.metrics(t, "metrics")))
 	compare(t, "logs and metrics", want, got)
 	nothingElse(t, "logs and metrics", got)
 }
 
-// TestReloadLosesNothing reloads while batches of all signals are held: they come out,
-// each record once, with the answer that is known by then. The collector that comes
-// after knows nothing of the run, and learns it anew.
+// TestReloadLosesNothing reloads while batches of all signals wait: each record is
+// forwarded once, annotated with what is known by then. After the reload, the run is
+// unknown until it is sent again.
 func TestReloadLosesNothing(t *testing.T) {
 	const batches = 240
 	run := loadCapture(t, "single")
 	first, newest, known := run.firstHalf(t)
-	c := start(t, []string{"GRACE_PERIOD=1h", "MAX_HELD_BATCHES=1000"}, "holding.yaml")
+	c := start(t, []string{"GRACE_PERIOD=1h", "MAX_BATCHES=10000"}, "grace.yaml")
 	for reload := range 2 {
 		c.send(t, run.logs(t, first))
 		from, to := int64(reload)*batches, int64(reload+1)*batches
 		for id := from; id < to; id++ {
 			c.send(t, run.numbered(id, newest))
 		}
-		assert.Len(t, c.numberedRecords(t), int(from*batchSize), "records that should be held are not")
+		assert.Len(t, c.numberedRecords(t), int(from*batchSize), "records that should wait")
 		c.signal(t, syscall.SIGHUP)
 		c.waitUntilReady(t, reload+2)
-		assert.Len(t, c.numberedRecords(t), int(to*batchSize), "records that came by the end of the reload")
+		assert.Len(t, c.numberedRecords(t), int(to*batchSize), "records received by the end of the reload")
 	}
-	c.send(t, run.numbered(2*batches, newest)) // of a run that is not known: not held
+	c.send(t, run.numbered(2*batches, newest)) // log records of an unknown run do not wait
 	c.eventually(t, "the last batch", func() bool { return len(c.numberedRecords(t)) > 2*batches*batchSize })
 	c.send(t, run.logs(t, run.events))
 	for _, md := range run.metrics(t) {
@@ -92,21 +92,21 @@ func TestReloadLosesNothing(t *testing.T) {
 	}
 	c.stop(t)
 
-	came := c.numberedRecords(t)
-	assert.Len(t, came, (2*batches+1)*batchSize)
-	for record, given := range came {
+	received := c.numberedRecords(t)
+	assert.Len(t, received, (2*batches+1)*batchSize)
+	for record, got := range received {
 		want := known
 		if record >= 2*batches*batchSize {
-			want = answer{}
+			want = annotation{}
 		}
-		assert.Equal(t, []answer{want}, given, "record %d", record)
+		assert.Equal(t, []annotation{want}, got, "record %d", record)
 	}
-	got := answersOfMetrics(t, slices.DeleteFunc(c.metrics(t, "metrics"), isNumbered))
-	compare(t, "metrics of the run", run.expectedOfMetrics(t), got)
+	got := metricAnnotations(t, slices.DeleteFunc(c.metrics(t, "metrics"), isNumbered))
+	compare(t, "metrics of the run", run.expectedMetrics(t), got)
 	nothingElse(t, "metrics of the run", got)
 }
 
-// isNumbered tells whether a batch holds numbered records.
+// isNumbered reports whether a batch has numbered records.
 func isNumbered(md pmetric.Metrics) bool {
 	numbered := false
 	eachDataPoint([]pmetric.Metrics{md}, func(_ pcommon.Map, _ pmetric.Metric, dp pmetric.NumberDataPoint) {
@@ -116,11 +116,11 @@ func isNumbered(md pmetric.Metrics) bool {
 	return numbered
 }
 
-// addSource adds what the reference says that its answers rest on.
-func (c *capture) addSource(expected answers) {
-	for k, given := range expected {
+// addSource adds phase_source according to the reference.
+func (c *capture) addSource(expected annotations) {
+	for k, want := range expected {
 		if source := c.reference[k.from]; source != nil && source.Source != "" {
-			given["phase_source"] = source.Source
+			want["phase_source"] = source.Source
 		}
 	}
 }

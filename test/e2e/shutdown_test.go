@@ -20,27 +20,27 @@ import (
 	"go.opentelemetry.io/collector/pdata/ptrace"
 )
 
-// TestShutdownLosesNothing sends batches of all signals from many senders at once and
-// ends the collector. The run goes on, and the batches are newer than its newest
-// event: they are held. Every record that was acknowledged must come out once, with
-// the answer that is known by then.
+// TestShutdownLosesNothing sends batches of all signals from many concurrent senders and
+// stops the collector in the middle of the run. The batches are newer than the newest
+// event, so they wait. Each acknowledged record must be forwarded once, annotated with
+// what is known by then.
 func TestShutdownLosesNothing(t *testing.T) {
 	const senders, batches, unlimited = 8, 240, 1 << 20
 	for _, end := range []struct {
-		name                 string
-		gracePeriod, maxHeld string
-		// batches is how many are sent; the collector is told to end after so many
+		name                    string
+		gracePeriod, maxBatches string
+		// batches is how many are sent; the collector is stopped after this many
 		// acknowledgements.
 		batches, after int
 	}{
-		{"after the last batch", "1h", "1000", batches, batches},
-		{"among the batches", "1h", "1000000", unlimited, batches},
-		{"while senders wait for room", "3s", "100", unlimited, 100},
+		{"after the last batch", "1h", "10000", batches, batches},
+		{"between batches", "1h", "1000000", unlimited, batches},
+		{"while the buffer is full", "3s", "100", unlimited, 100},
 	} {
 		t.Run(end.name, func(t *testing.T) {
 			run := loadCapture(t, "single")
 			events, newest, known := run.firstHalf(t)
-			c := start(t, []string{"GRACE_PERIOD=" + end.gracePeriod, "MAX_HELD_BATCHES=" + end.maxHeld}, "holding.yaml")
+			c := start(t, []string{"GRACE_PERIOD=" + end.gracePeriod, "MAX_BATCHES=" + end.maxBatches}, "grace.yaml")
 			c.send(t, run.logs(t, events))
 
 			var done atomic.Int64
@@ -60,27 +60,27 @@ func TestShutdownLosesNothing(t *testing.T) {
 			}
 			c.eventually(t, "acknowledgements", func() bool { return done.Load() >= int64(end.after) })
 			if end.gracePeriod == "1h" {
-				assert.Empty(t, c.numberedRecords(t), "records that should be held")
+				assert.Empty(t, c.numberedRecords(t), "records that should wait")
 			}
 			c.signal(t, syscall.SIGTERM)
-			c.waitForExit(t)
+			c.awaitCleanExit(t)
 			sending.Wait()
 
-			came := c.numberedRecords(t)
+			received := c.numberedRecords(t)
 			for _, batch := range slices.Concat(sent...) {
 				for record := batch.id * batchSize; record < (batch.id+1)*batchSize; record++ {
 					if batch.err == nil {
-						assert.Equal(t, []answer{known}, came[record], "record %d, which was acknowledged", record)
-					} else if len(came[record]) > 0 {
-						assert.Equal(t, []answer{known}, came[record], "record %d, which was not acknowledged", record)
+						assert.Equal(t, []annotation{known}, received[record], "record %d, which was acknowledged", record)
+					} else if len(received[record]) > 0 {
+						assert.Equal(t, []annotation{known}, received[record], "record %d, which was not acknowledged", record)
 					}
-					delete(came, record)
+					delete(received, record)
 				}
 				if end.batches == batches {
 					require.NoError(t, batch.err)
 				}
 			}
-			assert.Empty(t, came, "records that nobody sent")
+			assert.Empty(t, received, "records that were not sent")
 			t.Logf("%d batches of %d records were acknowledged", done.Load(), batchSize)
 		})
 	}
@@ -88,14 +88,14 @@ func TestShutdownLosesNothing(t *testing.T) {
 
 type sentBatch struct {
 	id  int64
-	err error // nil if it was acknowledged
+	err error // nil if the batch was acknowledged
 }
 
-// batchSize is how many records a numbered batch has.
+// batchSize is the number of records in a numbered batch.
 const batchSize = 20
 
-// numbered returns a batch of the run whose records are numbered from id*batchSize on,
-// and are younger than a time. The signal goes with the id.
+// numbered returns a batch of the run whose records are numbered from id*batchSize and are
+// newer than a time. The id determines the signal.
 func (c *capture) numbered(id, after int64) any {
 	first, end := id*batchSize, (id+1)*batchSize
 	stamp := func(record int64) pcommon.Timestamp { return pcommon.Timestamp(after + 1 + record) }
@@ -137,17 +137,17 @@ func (c *capture) numbered(id, after int64) any {
 	}
 }
 
-// numberedRecords has the answer of each numbered record, as often as it came out.
-func (c *collector) numberedRecords(t *testing.T) map[int64][]answer {
+// numberedRecords returns the annotations of each numbered record, one per copy received.
+func (c *collector) numberedRecords(t *testing.T) map[int64][]annotation {
 	t.Helper()
-	came := map[int64][]answer{}
+	received := map[int64][]annotation{}
 	count := func(attributes pcommon.Map) {
 		if record, ok := attributes.Get("record"); ok {
-			came[record.Int()] = append(came[record.Int()], answerOf(attributes))
+			received[record.Int()] = append(received[record.Int()], annotationOf(attributes))
 		}
 	}
 	eachLogRecord(c.logs(t, "logs"), func(_ pcommon.Map, record plog.LogRecord) { count(record.Attributes()) })
 	eachDataPoint(c.metrics(t, "metrics"), func(_ pcommon.Map, _ pmetric.Metric, dp pmetric.NumberDataPoint) { count(dp.Attributes()) })
 	eachSpan(c.traces(t, "traces"), func(_ pcommon.Map, span ptrace.Span) { count(span.Attributes()) })
-	return came
+	return received
 }

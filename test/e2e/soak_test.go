@@ -28,20 +28,20 @@ import (
 
 const (
 	soakEmitters = 6
-	// soakSessions is how many sessions each emitter has. It sets how long the soak takes.
+	// soakSessions is the number of sessions per emitter. It determines the duration.
 	soakSessions = 600
 	soakReloads  = 2
-	// soakFloor is the share of right answers that is promised when 0.1% of the boundaries
-	// are lost.
+	// soakFloor is the required share of correct annotations if 0.1% of the boundaries are
+	// lost.
 	soakFloor = 0.994
-	// maxTries is how often a request is sent that is not acknowledged.
-	maxTries = int(patience / tick)
+	// maxTries is how often a request is sent without an acknowledgement.
+	maxTries = int(waitTimeout / pollInterval)
 )
 
-// TestSoak lets several training programs send what they write, all at once: in batches
-// of any size, some late, some records twice, some boundaries never, some metrics before
-// their boundaries; and reloads the collector in between. Every record must be
-// accounted for, and the answers must be those of the complete runs in order.
+// TestSoak runs several training programs concurrently. Their batches have any size; some
+// are late, some records are sent twice, some boundaries are lost, some metrics precede
+// their boundaries. The collector is reloaded in between. Every record must be accounted
+// for, and the annotations must be those of the complete runs in order.
 func TestSoak(t *testing.T) {
 	c := start(t, nil, "soak.yaml")
 	var sending sync.WaitGroup
@@ -76,7 +76,7 @@ func TestSoak(t *testing.T) {
 			select {
 			case <-finished:
 			case <-ctx.Done():
-				require.FailNow(t, "a program gave up")
+				require.FailNow(t, "an emitter gave up")
 			}
 		}
 		begun.Add(1)
@@ -87,16 +87,16 @@ func TestSoak(t *testing.T) {
 	sending.Wait()
 	c.stop(t)
 
-	a := &account{emitters: emitters}
+	a := &audit{emitters: emitters}
 	stream(t, filepath.Join(c.output, "logs.jsonl"), (&plog.JSONUnmarshaler{}).UnmarshalLogs, func(ld plog.Logs) {
-		eachLogRecord([]plog.Logs{ld}, func(resource pcommon.Map, record plog.LogRecord) { a.came(t, resource, record.Attributes()) })
+		eachLogRecord([]plog.Logs{ld}, func(resource pcommon.Map, record plog.LogRecord) { a.receive(t, resource, record.Attributes()) })
 	})
 	stream(t, filepath.Join(c.output, "metrics.jsonl"), (&pmetric.JSONUnmarshaler{}).UnmarshalMetrics, func(md pmetric.Metrics) {
 		eachDataPoint([]pmetric.Metrics{md}, func(resource pcommon.Map, _ pmetric.Metric, dp pmetric.NumberDataPoint) {
-			a.came(t, resource, dp.Attributes())
+			a.receive(t, resource, dp.Attributes())
 		})
 	})
-	a.close(t)
+	a.check(t)
 }
 
 // deliver sends a request until it is acknowledged.
@@ -117,43 +117,43 @@ func (c *collector) deliver(ctx context.Context, r *request) error {
 			return fmt.Errorf("the collector exited: %w", err)
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(tick):
+		case <-time.After(pollInterval):
 		}
 	}
 }
 
-// account is what became of all that was sent.
-type account struct {
+// audit tracks what happened to the records that were sent.
+type audit struct {
 	emitters []*emitter
-	// strangers is how many records came that nobody sent.
-	strangers int
-	answers   [answerClasses]tally
-	shown     int
+	// unsent is the number of received records that were not sent.
+	unsent  int
+	results [classes]score
+	shown   int
 }
 
-// answerClasses tell the answers in sessions that no reload cut.
+// The classes of annotations in sessions without a reload.
 const (
-	settledWhole = iota // all earlier boundaries had come, and the session lost none
-	settledLossy        // all earlier boundaries had come that will
-	unsettled           // earlier boundaries were on their way
-	answerClasses
+	settledWhole = iota // all earlier boundaries had arrived, and the session lost none
+	settledLossy        // all earlier boundaries that were sent had arrived
+	unsettled           // earlier boundaries were in transit
+	classes
 )
 
-// came takes note of a record that came out.
-func (a *account) came(t *testing.T, resource, attributes pcommon.Map) {
+// receive counts a received record.
+func (a *audit) receive(t *testing.T, resource, attributes pcommon.Map) {
 	t.Helper()
 	i, n, id := number(resource, "emitter"), number(resource, "request"), number(attributes, "record")
 	if i >= int64(len(a.emitters)) || n >= int64(len(a.emitters[i].requests)) {
-		a.strangers++
+		a.unsent++
 		return
 	}
 	r := a.emitters[i].requests[n]
 	at := slices.IndexFunc(r.items, func(it *item) bool { return it.id == id })
 	if at < 0 {
-		a.strangers++
+		a.unsent++
 		return
 	}
-	r.came[at]++
+	r.received[at]++
 	if r.of.cut {
 		return
 	}
@@ -164,57 +164,57 @@ func (a *account) came(t *testing.T, resource, attributes pcommon.Map) {
 	case r.settled:
 		class = settledLossy
 	}
-	a.answers[class].given++
-	if given := answerOf(attributes); maps.Equal(given, r.items[at].right) {
-		a.answers[class].right++
-	} else if class == settledWhole && a.shown < shown {
+	a.results[class].total++
+	if got := annotationOf(attributes); maps.Equal(got, r.items[at].want) {
+		a.results[class].correct++
+	} else if class == settledWhole && a.shown < maxShown {
 		a.shown++
-		t.Errorf("%s, rank of emitter %d, request %d (tries: %d, %s, held: %t), record %d at %d: want %v, got %v",
-			r.of.id, i, n, r.tries, r.signal, r.held, id, r.items[at].at, r.items[at].right, given)
+		t.Errorf("%s, rank of emitter %d, request %d (tries: %d, %s, early: %t), record %d at %d: want %v, got %v",
+			r.of.id, i, n, r.tries, r.signal, r.early, id, r.items[at].at, r.items[at].want, got)
 	}
 }
 
-// ledger is the account of one signal, in records.
-type ledger struct {
-	made, lost, doubled int
-	acknowledged, came  int
-	again               int // after a request that was answered with an error or not at all
-	missing, unexpected int
+// recordCounts counts the records of a signal.
+type recordCounts struct {
+	generated, lost, duplicated int
+	acknowledged, received      int
+	retried                     int // received again after a failed request
+	missing, unexpected         int
 }
 
-func (l *ledger) add(r *request) {
-	for _, times := range r.came {
+func (l *recordCounts) add(r *request) {
+	for _, times := range r.received {
 		if r.acked {
 			l.acknowledged++
 		}
-		l.came += times
+		l.received += times
 		switch {
 		case times == 0 && r.acked:
 			l.missing++
 		case times > r.tries:
 			l.unexpected += times - r.tries
 		case times > 1:
-			l.again += times - 1
+			l.retried += times - 1
 		}
 	}
 }
 
-// close prints the account and checks it.
-func (a *account) close(t *testing.T) {
+// check prints the results and checks them.
+func (a *audit) check(t *testing.T) {
 	t.Helper()
-	var events, points ledger
-	sessions, cut, requests, repeated, tries, held := 0, 0, 0, 0, 0, 0
+	var events, points recordCounts
+	sessions, cut, requests, repeated, tries, early := 0, 0, 0, 0, 0, 0
 	for _, e := range a.emitters {
 		for _, s := range e.sessions {
 			sessions++
 			if s.cut {
 				cut++
 			}
-			events.made += len(s.events)
+			events.generated += len(s.events)
 			events.lost += s.lost
-			points.made += len(s.points)
-			events.doubled += s.doubled[logs]
-			points.doubled += s.doubled[metrics]
+			points.generated += len(s.points)
+			events.duplicated += s.duplicated[logs]
+			points.duplicated += s.duplicated[metrics]
 		}
 		for _, r := range e.requests {
 			requests++
@@ -222,8 +222,8 @@ func (a *account) close(t *testing.T) {
 			if r.tries > 1 {
 				repeated++
 			}
-			if r.held {
-				held++
+			if r.early {
+				early++
 			}
 			if r.signal == metrics {
 				points.add(r)
@@ -232,68 +232,68 @@ func (a *account) close(t *testing.T) {
 			}
 		}
 	}
-	all := ledger{}
-	for _, l := range []*ledger{&events, &points} {
-		all.made += l.made
+	all := recordCounts{}
+	for _, l := range []*recordCounts{&events, &points} {
+		all.generated += l.generated
 		all.lost += l.lost
-		all.doubled += l.doubled
+		all.duplicated += l.duplicated
 		all.acknowledged += l.acknowledged
-		all.came += l.came
-		all.again += l.again
+		all.received += l.received
+		all.retried += l.retried
 		all.missing += l.missing
 		all.unexpected += l.unexpected
 	}
 
 	var text strings.Builder
 	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', tabwriter.AlignRight)
-	row := func(name string, of func(*ledger) int) {
+	row := func(name string, of func(*recordCounts) int) {
 		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t\n", name, of(&events), of(&points), of(&all))
 	}
-	fmt.Fprintf(w, "the account\tlog records\tdata points\tall\t\n")
-	row("made", func(l *ledger) int { return l.made })
-	row("- lost on the way", func(l *ledger) int { return l.lost })
-	row("+ sent a second time", func(l *ledger) int { return l.doubled })
-	row("= in: acknowledged", func(l *ledger) int { return l.acknowledged })
-	row("+ came again after a retry", func(l *ledger) int { return l.again })
-	row("= out", func(l *ledger) int { return l.came })
-	row("missing", func(l *ledger) int { return l.missing })
-	row("unexpected", func(l *ledger) int { return l.unexpected })
-	fmt.Fprintf(w, "\t\t\t\t\nanswers in the sessions that no reload cut\trecords\tright\tshare\t\n")
-	var settled, total tally
-	for class, name := range [answerClasses]string{
-		settledWhole: "all earlier boundaries in, none lost",
-		settledLossy: "all earlier boundaries in, but for those lost",
-		unsettled:    "earlier boundaries on their way",
+	fmt.Fprintf(w, "records\tlog records\tdata points\tall\t\n")
+	row("generated", func(l *recordCounts) int { return l.generated })
+	row("- lost in transit", func(l *recordCounts) int { return l.lost })
+	row("+ sent twice", func(l *recordCounts) int { return l.duplicated })
+	row("= in: acknowledged", func(l *recordCounts) int { return l.acknowledged })
+	row("+ received again after a retry", func(l *recordCounts) int { return l.retried })
+	row("= out", func(l *recordCounts) int { return l.received })
+	row("missing", func(l *recordCounts) int { return l.missing })
+	row("unexpected", func(l *recordCounts) int { return l.unexpected })
+	fmt.Fprintf(w, "\t\t\t\t\nannotations in sessions without a reload\trecords\tcorrect\tshare\t\n")
+	var settled, total score
+	for class, name := range [classes]string{
+		settledWhole: "all earlier boundaries received, none lost",
+		settledLossy: "all earlier boundaries received, some lost",
+		unsettled:    "earlier boundaries in transit",
 	} {
-		fmt.Fprintf(w, "%s\t%s\t\n", name, a.answers[class])
-		total = total.plus(a.answers[class])
+		fmt.Fprintf(w, "%s\t%s\t\n", name, a.results[class])
+		total = total.plus(a.results[class])
 		if class != unsettled {
-			settled = settled.plus(a.answers[class])
+			settled = settled.plus(a.results[class])
 		}
 	}
 	fmt.Fprintf(w, "all\t%s\t\n", total)
 	require.NoError(t, w.Flush())
-	t.Logf("%d sessions of %d programs, %d of them cut by %d reloads\n"+
-		"%d requests, %d of them more than once, in all %d times; %d with metrics that came before their boundaries\n\n%s",
-		sessions, len(a.emitters), cut, soakReloads, requests, repeated, tries, held, text.String())
+	t.Logf("%d sessions of %d emitters, %d of them interrupted by %d reloads\n"+
+		"%d requests, %d of them sent more than once, %d attempts in total; %d with records that preceded their boundaries\n\n%s",
+		sessions, len(a.emitters), cut, soakReloads, requests, repeated, tries, early, text.String())
 
-	assert.Equal(t, all.made-all.lost+all.doubled, all.acknowledged, "records in")
-	assert.Equal(t, all.acknowledged+all.again, all.came, "records out")
-	assert.Zero(t, all.missing, "records that did not come out")
-	assert.Zero(t, all.unexpected, "records that came out more often than they were sent")
-	assert.Zero(t, a.strangers, "records that nobody sent")
-	assert.NotZero(t, held, "batches that came before their boundaries")
-	assert.Equal(t, a.answers[settledWhole].given, a.answers[settledWhole].right, "right answers where nothing is missing")
-	assert.GreaterOrEqual(t, settled.share(), soakFloor, "share of right answers where all earlier boundaries are in")
+	assert.Equal(t, all.generated-all.lost+all.duplicated, all.acknowledged, "records in")
+	assert.Equal(t, all.acknowledged+all.retried, all.received, "records out")
+	assert.Zero(t, all.missing, "missing records")
+	assert.Zero(t, all.unexpected, "records received more often than they were sent")
+	assert.Zero(t, a.unsent, "records that were not sent")
+	assert.NotZero(t, early, "batches that preceded their boundaries")
+	assert.Equal(t, a.results[settledWhole].total, a.results[settledWhole].correct, "correct annotations where nothing is missing")
+	assert.GreaterOrEqual(t, settled.share(), soakFloor, "share of correct annotations where all earlier boundaries have arrived")
 }
 
-// tally counts answers.
-type tally struct{ given, right int }
+// score counts annotations.
+type score struct{ total, correct int }
 
-func (n tally) plus(more tally) tally { return tally{n.given + more.given, n.right + more.right} }
+func (n score) plus(more score) score { return score{n.total + more.total, n.correct + more.correct} }
 
-func (n tally) share() float64 { return float64(n.right) / float64(n.given) }
+func (n score) share() float64 { return float64(n.correct) / float64(n.total) }
 
-func (n tally) String() string {
-	return fmt.Sprintf("%d\t%d\t%.3f%%", n.given, n.right, 100*n.share())
+func (n score) String() string {
+	return fmt.Sprintf("%d\t%d\t%.3f%%", n.total, n.correct, 100*n.share())
 }

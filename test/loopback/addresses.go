@@ -1,8 +1,8 @@
 // Copyright The phaseattr Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package loopback finds room on the loopback interface for what a test or a benchmark
-// starts.
+// Package loopback finds free addresses on the loopback interface for the servers that
+// tests and benchmarks start.
 package loopback
 
 import (
@@ -11,19 +11,18 @@ import (
 	"net"
 )
 
-// The ports that are tried. Systems take those of outgoing connections from 32768 or
-// 49152 on: there, a port that is free now may belong to some client by the time that a
-// server wants it. A client that dials a server which is gone may even be given the port
-// that it dials.
+// The range of ports to try. It ends below the ephemeral ports, which start at 32768 or
+// 49152: a free ephemeral port may be assigned to a client before the server listens on
+// it. A client that dials a stopped server may even be assigned the port that it dials.
 const (
 	firstPort = 20_000
 	endPort   = 32_768
 )
 
-// attempts is how many ports are tried for an address.
+// attempts is the number of ports to try for an address.
 const attempts = 100
 
-// FreeAddresses finds n addresses, each a host and a port, that nothing listens on.
+// FreeAddresses returns n different addresses, each a host and a port, that are free.
 func FreeAddresses(n int) ([]string, error) {
 	addresses := make([]string, n)
 	for i := range addresses {
@@ -31,7 +30,7 @@ func FreeAddresses(n int) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		defer listener.Close() // once all are found, so that no two are the same
+		defer listener.Close() // after all are found, so that they differ
 		addresses[i] = listener.Addr().String()
 	}
 	return addresses, nil
