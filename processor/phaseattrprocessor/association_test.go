@@ -175,12 +175,11 @@ func TestDeviceMapSaysWhoseDeviceItIs(t *testing.T) {
 	}
 }
 
-// TestDefaultRulesAreThoseOfTheREADME holds the README to the rules of a configuration
-// that has none.
-func TestDefaultRulesAreThoseOfTheREADME(t *testing.T) {
+// TestDefaultRulesMatchTheREADME compares the rules in the README with the default rules.
+func TestDefaultRulesMatchTheREADME(t *testing.T) {
 	cfg := newConfig(t)
 	found := false
-	for _, block := range yamlBlocks(read(t, rootREADME)) {
+	for _, block := range yamlBlocks(read(t, componentREADME)) {
 		conf, err := confmap.NewRetrievedFromYAML([]byte(block))
 		require.NoError(t, err)
 		raw, err := conf.AsConf()

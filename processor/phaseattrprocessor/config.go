@@ -374,17 +374,9 @@ func (cfg *Config) validateBounds() error {
 		positive("limits::max_text_bytes", limits.MaxTextBytes),
 		positive("limits::max_paths", limits.MaxPaths),
 	}
-	for _, part := range []struct {
-		key, total        string
-		value, totalValue int
-	}{
-		{"split::max_parts", "split::max_points_per_batch", cfg.Split.MaxParts, cfg.Split.MaxPointsPerBatch},
-		{"limits::max_boundaries_per_rank", "limits::max_boundaries", limits.MaxBoundariesPerRank, limits.MaxBoundaries},
-		{"limits::max_open_scopes_per_thread", "limits::max_boundaries_per_rank", limits.MaxOpenScopesPerThread, limits.MaxBoundariesPerRank},
-	} {
-		if part.totalValue > 0 && part.value > part.totalValue {
-			errs = append(errs, fmt.Errorf("%s must not exceed %s, %d (got %d)", part.key, part.total, part.totalValue, part.value))
-		}
+	if total := limits.MaxBoundaries; total > 0 && limits.MaxBoundariesPerRank > total {
+		errs = append(errs, fmt.Errorf("limits::max_boundaries_per_rank must not exceed limits::max_boundaries, %d (got %d)",
+			total, limits.MaxBoundariesPerRank))
 	}
 	return errors.Join(errs...)
 }

@@ -216,8 +216,8 @@ func TestIndexLivesUntilTheLastPipelineIsShutDown(t *testing.T) {
 	assert.Nil(t, again.path(t, run, 2))
 }
 
-func TestStateIsReleasedWithTheLastPipeline(t *testing.T) {
-	f := &factory{states: map[*Config]*state{}}
+func TestSharedIsReleasedWithTheLastPipeline(t *testing.T) {
+	f := &factory{shared: map[*Config]*shared{}}
 	cfg, other := newConfig(t), newConfig(t)
 	set := processortest.NewNopSettings(metadata.Type)
 	var started []component.Component
@@ -227,19 +227,19 @@ func TestStateIsReleasedWithTheLastPipeline(t *testing.T) {
 		require.NoError(t, p.Start(t.Context(), componenttest.NewNopHost()))
 		started = append(started, p)
 	}
-	require.Len(t, f.states, 2)
+	require.Len(t, f.shared, 2)
 
 	for _, i := range []int{0, 0, 2, 1} {
 		require.NoError(t, started[i].Shutdown(t.Context()))
 		switch i {
 		case 0:
-			assert.Len(t, f.states, 2)
+			assert.Len(t, f.shared, 2)
 		case 2:
-			assert.Contains(t, f.states, cfg)
-			assert.Len(t, f.states, 1)
+			assert.Contains(t, f.shared, cfg)
+			assert.Len(t, f.shared, 1)
 		}
 	}
-	assert.Empty(t, f.states)
+	assert.Empty(t, f.shared)
 }
 
 func TestProcessorsMutateTheirData(t *testing.T) {
@@ -314,10 +314,10 @@ func TestContextIsPassedOn(t *testing.T) {
 	assert.Equal(t, slices.Repeat([]any{"value"}, 6), seen)
 }
 
-func TestInstanceThatNeverStartedIsForgotten(t *testing.T) {
-	f := &factory{states: map[*Config]*state{}}
+func TestPipelineThatNeverStartedIsForgotten(t *testing.T) {
+	f := &factory{shared: map[*Config]*shared{}}
 	p, err := f.createLogs(t.Context(), metadatatest.NewSettings(componenttest.NewTelemetry()), newConfig(t), consumertest.NewNop())
 	require.NoError(t, err)
 	require.NoError(t, p.Shutdown(t.Context()))
-	assert.Empty(t, f.states)
+	assert.Empty(t, f.shared)
 }

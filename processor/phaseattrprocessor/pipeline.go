@@ -131,7 +131,7 @@ func (p *pipeline[T]) rejoin(b T, parts []T) {
 
 // process ingests a batch, takes out of it what has to wait, and annotates the rest.
 func (p *pipeline[T]) process(ctx context.Context, b T) (T, error) {
-	if p.telemetry.empty(b) {
+	if p.engine == nil || p.telemetry.empty(b) {
 		return b, nil
 	}
 	if ld, ok := any(b).(plog.Logs); ok {

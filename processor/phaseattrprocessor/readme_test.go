@@ -23,11 +23,15 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/metadata"
 )
 
-const rootREADME = "../../README.md"
+const (
+	componentREADME = "README.md"
+	rootREADME      = "../../README.md"
+	operations      = "../../docs/operations.md"
+)
 
-// TestOptionsTableIsThatOfTheCode holds the options table of the root README to
-// Config: a row for each option, and no other; its type, and its default as YAML.
-func TestOptionsTableIsThatOfTheCode(t *testing.T) {
+// TestOptionsTableMatchesConfig compares the options table of the component's README with
+// Config: each option has a row with its type and its default as YAML.
+func TestOptionsTableMatchesConfig(t *testing.T) {
 	options := configOptions(reflect.TypeFor[Config](), "", nil)
 	rows := optionsTable(t)
 
@@ -38,7 +42,7 @@ func TestOptionsTableIsThatOfTheCode(t *testing.T) {
 	for _, row := range rows {
 		got = append(got, row.option)
 	}
-	require.ElementsMatch(t, want, got, "the options table of %s has a row per option of Config", rootREADME)
+	require.ElementsMatch(t, want, got, "the options table of %s has a row per option of Config", componentREADME)
 
 	defaults := reflect.ValueOf(createDefaultConfig()).Elem()
 	for _, row := range rows {
@@ -52,15 +56,15 @@ func TestOptionsTableIsThatOfTheCode(t *testing.T) {
 			value := reflect.ValueOf(cfg).FieldByIndex(field.Index)
 			expected := defaults.FieldByIndex(field.Index)
 			if value.Kind() == reflect.Slice && value.Len() == 0 && expected.Len() == 0 {
-				return // an empty list is as good as none
+				return // an empty list equals no list
 			}
 			assert.Equal(t, expected.Interface(), value.Interface())
 		})
 	}
 }
 
-// configOptions are the fields of a configuration by their YAML keys, those of a part
-// of it after the part's own key.
+// configOptions returns the fields of a configuration by their YAML keys, which include
+// the keys of enclosing structs.
 func configOptions(typ reflect.Type, key string, index []int) map[string]reflect.StructField {
 	options := map[string]reflect.StructField{}
 	for _, field := range reflect.VisibleFields(typ) {
@@ -89,7 +93,7 @@ func typeWord(t *testing.T, typ reflect.Type) string {
 	case typ.Kind() == reflect.Bool, typ.Kind() == reflect.Int, typ.Kind() == reflect.String:
 		return typ.Kind().String()
 	}
-	t.Fatalf("say how the README calls the type %s", typ)
+	t.Fatalf("no name for the type %s", typ)
 	return ""
 }
 
@@ -98,9 +102,9 @@ type optionRow struct{ option, typ, value, meaning string }
 var optionsHeader = regexp.MustCompile(`(?m)^\| Option \| Type \| Default \| Meaning \|\n\|[-|]+\|\n`)
 
 func optionsTable(t *testing.T) []optionRow {
-	text := read(t, rootREADME)
+	text := read(t, componentREADME)
 	headers := optionsHeader.FindAllStringIndex(text, -1)
-	require.Len(t, headers, 1, "the options tables of %s", rootREADME)
+	require.Len(t, headers, 1, "options tables of %s", componentREADME)
 
 	var rows []optionRow
 	for line := range strings.Lines(text[headers[0][1]:]) {
@@ -118,22 +122,23 @@ func optionsTable(t *testing.T) []optionRow {
 	return rows
 }
 
-// code is the text between two backticks.
+// code returns the text between two backticks.
 func code(t *testing.T, cell string) string {
 	require.Regexp(t, "^`[^`]+`$", cell)
 	return strings.Trim(cell, "`")
 }
 
-// TestREADMETellsOfAllAttributesAndMetrics looks for each attribute of an answer, and
-// for each of the processor's own metrics.
-func TestREADMETellsOfAllAttributesAndMetrics(t *testing.T) {
-	text := read(t, rootREADME)
+// TestAttributesAndMetricsAreDocumented looks for each attribute in the component's README
+// and for each of the processor's own metrics in docs/operations.md.
+func TestAttributesAndMetricsAreDocumented(t *testing.T) {
+	text := read(t, componentREADME)
 	var missing []string
 	for _, attribute := range attributeNames() {
 		if !strings.Contains(text, "`"+string(attribute)+"`") {
 			missing = append(missing, string(attribute))
 		}
 	}
+	text = read(t, operations)
 	metrics := regexp.MustCompile(`(?m)^### otelcol_processor_phase_attr_(\w+)$`).
 		FindAllStringSubmatch(read(t, "documentation.md"), -1)
 	assert.NotEmpty(t, metrics)
@@ -143,22 +148,22 @@ func TestREADMETellsOfAllAttributesAndMetrics(t *testing.T) {
 			missing = append(missing, name)
 		}
 	}
-	assert.Empty(t, missing, "%s does not tell of these", rootREADME)
+	assert.Empty(t, missing, "undocumented")
 }
 
-// TestDocumentedConfigurationsAreValid loads each configuration of the processor that
-// the READMEs and the examples show.
+// TestDocumentedConfigurationsAreValid loads each configuration of the processor in the
+// documentation and the examples.
 func TestDocumentedConfigurationsAreValid(t *testing.T) {
 	readmes, err := filepath.Glob("../../examples/*/README.md")
 	require.NoError(t, err)
-	for _, path := range append(readmes, rootREADME, "README.md") {
+	for _, path := range append(readmes, rootREADME, componentREADME, operations) {
 		for i, block := range yamlBlocks(read(t, path)) {
 			t.Run(fmt.Sprintf("%s, block %d", path, i+1), func(t *testing.T) {
 				checkProcessors(t, block)
 			})
 		}
 	}
-	for _, path := range []string{rootREADME, "README.md"} {
+	for _, path := range []string{rootREADME, componentREADME, operations} {
 		assert.Contains(t, strings.Join(yamlBlocks(read(t, path)), "\n"), "phase_attr:", path)
 	}
 
@@ -172,7 +177,7 @@ func TestDocumentedConfigurationsAreValid(t *testing.T) {
 
 var yamlBlock = regexp.MustCompile("(?s)\n```ya?ml\n(.*?\n)```\n")
 
-// yamlBlocks are the fenced YAML blocks of a Markdown text.
+// yamlBlocks returns the fenced YAML blocks of a Markdown text.
 func yamlBlocks(markdown string) []string {
 	var blocks []string
 	for _, match := range yamlBlock.FindAllStringSubmatch(markdown, -1) {
@@ -181,7 +186,7 @@ func yamlBlocks(markdown string) []string {
 	return blocks
 }
 
-// checkProcessors checks every phase_attr of a collector's configuration.
+// checkProcessors validates each phase_attr in a collector configuration.
 func checkProcessors(t *testing.T, yaml string) {
 	if !strings.Contains(yaml, metadata.Type.String()) {
 		return
