@@ -304,11 +304,12 @@ func TestTelemetryThatWaitedDoesNotCountAsOutdated(t *testing.T) {
 	p.passLogs(t, records(t, w.enter(2, "step"), run.event("sample", 4)))
 	require.NoError(t, p.metrics.Shutdown(t.Context()))
 	require.Equal(t, "train / step", attributesOfMetrics(p.metricsSink.AllMetrics()[0])[0]["phase_path"])
-	// A boundary that comes after an answer of its time makes that one outdated.
+	// What is answered before a boundary of its time comes is outdated: the point, the sample
+	// and the span, but not the point once more for the boundary that it waited for.
 	require.NoError(t, p.traces.ConsumeTraces(t.Context(), run.spans(3.5, 3.5)))
 	p.passLogs(t, records(t, w.enter(2.5, "forward")))
 	metadatatest.AssertEqualProcessorPhaseAttrOutdatedAnswers(t, p.telemetry,
-		[]metricdata.DataPoint[int64]{count(2)}, metricdatatest.IgnoreTimestamp())
+		[]metricdata.DataPoint[int64]{count(3)}, metricdatatest.IgnoreTimestamp())
 }
 
 func TestMalformedBoundaryDoesNotWait(t *testing.T) {
