@@ -20,7 +20,7 @@ func build(t *testing.T, ratios string) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "peers")
 	script := fmt.Sprintf("#!/bin/sh\n[ \"$*\" = '-rounds 3 -ratios' ] || exit 1\nprintf '%s'\n", ratios)
-	require.NoError(t, os.WriteFile(file, []byte(script), 0o700)) //nolint:gosec // it is a program
+	require.NoError(t, os.WriteFile(file, []byte(script), 0o700))
 	return file
 }
 
