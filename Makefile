@@ -15,6 +15,8 @@ BENCHTIME ?= 1s
 KILLS     ?= 120
 ROUNDS    ?= 64
 PEERS     ?=
+BASE      ?=
+RUNS      ?= 5
 
 # Tools are built from source at the versions pinned in their go.mod; nothing is installed.
 TOOL    := $(GO) tool -modfile=tools/go.mod
@@ -145,28 +147,41 @@ bench: ## Run the benchmarks (BENCH=pattern, BENCHTIME=1s)
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem ./processor/...
 
 .PHONY: bench-peers
-bench-peers: ## Compare the processor with its peers and with two bare calls; takes minutes
-	@echo "==> measuring against the peers"
+bench-peers: ## Compare the processor to its peers and to two bare calls; takes minutes
+	@echo "==> measuring the peers"
 	@cd benchmarks && $(RECORD) -section peers $(GO) run ./peers $(PEERS)
 
+# The base is measured by the benchmarks of this tree, which use nothing of it but its factory.
+.PHONY: bench-against
+bench-against: ## Compare bench-peers of this tree with that of revision BASE in turn, RUNS times
+	@test -n "$(BASE)" || { echo "set BASE to a revision" >&2; exit 2; }
+	@echo "==> building the benchmarks on $(BASE) and on this tree"
+	@rm -rf bin/base && mkdir -p bin/base
+	@git archive -o bin/base.tar "$(BASE)" && tar -xf bin/base.tar -C bin/base && rm bin/base.tar
+	@rm -rf bin/base/benchmarks && cp -R benchmarks bin/base/benchmarks
+	@cd bin/base/benchmarks && $(GO) build -o ../../peers-base ./peers
+	@cd benchmarks && $(GO) build -o ../bin/peers ./peers
+	@echo "==> measuring both $(RUNS) times"
+	@cd benchmarks && $(GO) run ./against -runs $(RUNS) ../bin/peers-base ../bin/peers -gateway=false -rounds 7 $(PEERS)
+
 .PHONY: bench-scaling
-bench-scaling: ## Measure how the throughput grows with the processors, beside the peers'
-	@echo "==> measuring on one processor and on all"
+bench-scaling: ## Measure how the throughput grows with the cores, for all peers
+	@echo "==> measuring on one core and on all"
 	@cd benchmarks && $(RECORD) -section scaling $(GO) run ./peers -scaling $(PEERS)
 
 .PHONY: bench-lookups
-bench-lookups: ## Measure lookups by groups, threads, depth and window
+bench-lookups: ## Measure lookups by ranks, threads, depth and window
 	@echo "==> measuring lookups"
 	@cd benchmarks && $(RECORD) -section lookups $(GO) run ./lookups
 
 .PHONY: bench-ingest
-bench-ingest: ## Measure what taking in costs against unmarshalling, and what is kept; takes minutes
-	@echo "==> measuring what is taken in"
+bench-ingest: ## Measure ingest against unmarshalling, and the heap; takes minutes
+	@echo "==> measuring ingest"
 	@cd benchmarks && $(RECORD) -section ingest $(GO) run ./ingest
 
 .PHONY: bench-scale
-bench-scale: ## Simulate up to 100,000 groups in one process; takes minutes and 8 GiB
-	@echo "==> simulating many groups"
+bench-scale: ## Simulate up to 100,000 ranks in one process; takes minutes and 8 GiB
+	@echo "==> simulating many ranks"
 	@cd benchmarks && $(RECORD) -section scale $(GO) run ./scale
 
 .PHONY: bench-captures
@@ -175,7 +190,7 @@ bench-captures: ## Measure resolving the records of recorded runs, against storm
 	@cd benchmarks && $(RECORD) -section captures $(GO) run ./captures
 
 .PHONY: bench-collector
-bench-collector: $(MEASURED) ## Compare the processors in a whole collector; the first time builds one
+bench-collector: $(MEASURED) ## Compare the processors in a whole collector; the first time builds it
 	@echo "==> measuring $(MEASURED)"
 	@cd benchmarks && $(RECORD) -section collector $(GO) run ./collector -binary ../$(MEASURED)
 
@@ -186,7 +201,7 @@ $(MEASURED): benchmarks/collector/builder-config.yaml go.mod go.sum tools/builde
 	@mv bin/.build-bench/$(@F) $@
 
 .PHONY: bench-smoke
-bench-smoke: ## Check the benchmarks, and run each for a moment
+bench-smoke: ## Vet and test the benchmarks
 	@echo "==> checking the benchmarks"
 	@cd benchmarks && $(GO) vet ./... && $(GO) test ./...
 

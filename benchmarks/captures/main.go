@@ -1,8 +1,8 @@
 // Copyright The phaseattr Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Captures measures what it takes to resolve the phases of the records of recorded
-// runs, which stormlog's own replay has been measured with too.
+// Captures measures resolving the phases of the records of recorded runs, which stormlog's
+// own replay was measured with too.
 package main
 
 import (
@@ -24,9 +24,8 @@ import (
 	"github.com/phaseattr/phaseattr/benchmarks/internal/training"
 )
 
-// What stormlog's replay took for a record, in microseconds: for the captures, from the
-// cheapest to the dearest one, and with manySpans in its index. It is Python, and was
-// measured apart from this.
+// The cost of stormlog's replay per record, in microseconds: the range over the captures,
+// and with manySpans in its index. It is written in Python and was measured separately.
 const (
 	referenceLeast, referenceMost = 13, 41
 	referenceManySpans            = 584
@@ -34,27 +33,27 @@ const (
 )
 
 func main() {
-	folder := flag.String("captures", "../testdata/captures", "the folder of the recorded runs")
-	rounds := flag.Int("rounds", 15, "rounds that each is measured in")
+	directory := flag.String("captures", "../testdata/captures", "directory of the recorded runs")
+	rounds := flag.Int("rounds", 15, "number of rounds")
 	flag.Parse()
-	if err := run(context.Background(), os.Stdout, *folder, *rounds); err != nil {
+	if err := run(context.Background(), os.Stdout, *directory, *rounds); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-// recording is a run: its events, and the records that are to be resolved.
+// recording is a recorded run: its events, and the records to resolve.
 type recording struct {
 	name             string
 	events, records  plog.Logs
-	least, reference float64 // the reference's microseconds for a record
+	least, reference float64 // microseconds of the reference per record
 }
 
-func run(ctx context.Context, out io.Writer, folder string, rounds int) error {
+func run(ctx context.Context, out io.Writer, directory string, rounds int) error {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	var all []recording
 	for _, name := range []string{"single", "threads", "bursty", "crash", "rank0", "rank1"} {
-		r, err := read(folder, name)
+		r, err := read(directory, name)
 		if err != nil {
 			return err
 		}
@@ -63,7 +62,7 @@ func run(ctx context.Context, out io.Writer, folder string, rounds int) error {
 	all = append(all, long())
 
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "per record\trecords\treference to ours\tµs to take in and resolve\tµs to resolve\tµs of the reference\t")
+	fmt.Fprintln(w, "per record\trecords\treference to ours\tµs to ingest and resolve\tµs to resolve\tµs of the reference\t")
 	for _, r := range all {
 		fmt.Fprintf(os.Stderr, "measuring %s\n", r.name)
 		whole, resolve, err := r.measure(ctx, rounds)
@@ -79,7 +78,7 @@ func run(ctx context.Context, out io.Writer, folder string, rounds int) error {
 	return w.Flush()
 }
 
-// long is a run of many spans, and some records at moments all over it.
+// long returns a run with many spans, and records spread over it.
 func long() recording {
 	rank := training.NewRank(0, 0, time.Date(2026, 3, 2, 8, 0, 0, 0, time.UTC))
 	recorder := training.NewRecorder()
@@ -101,8 +100,8 @@ func long() recording {
 	return r
 }
 
-// measure returns the microseconds that it takes, for a record, to take in all events
-// and resolve them, and to resolve the records once all is known.
+// measure returns the microseconds per record to ingest and resolve all events, and to
+// resolve the records once all events are ingested.
 func (r *recording) measure(ctx context.Context, rounds int) (whole, resolve float64, err error) {
 	known, err := start(ctx)
 	if err != nil {
@@ -115,7 +114,7 @@ func (r *recording) measure(ctx context.Context, rounds int) (whole, resolve flo
 	}
 	costs, err := measure.Rounds([]measure.Contender{
 		{Name: "start", Run: func() error { return startAnd(ctx, pipeline.Clone(r.events), false) }},
-		{Name: "take in and resolve", Run: func() error { return startAnd(ctx, pipeline.Clone(r.events), true) }},
+		{Name: "ingest and resolve", Run: func() error { return startAnd(ctx, pipeline.Clone(r.events), true) }},
 		{Name: "copy", Run: func() error { pipeline.Clone(r.records); return nil }},
 		{Name: "resolve", Run: func() error { return known.Logs.ConsumeLogs(ctx, pipeline.Clone(r.records)) }},
 	}, rounds, 1)
@@ -140,8 +139,7 @@ func start(ctx context.Context) (*pipeline.Pipelines, error) {
 	})
 }
 
-// startAnd starts a processor that knows nothing, lets it take in and resolve a batch, or
-// does not, and stops it.
+// startAnd starts a new processor, passes it the batch if consume is set, and stops it.
 func startAnd(ctx context.Context, batch plog.Logs, consume bool) error {
 	p, err := start(ctx)
 	if err != nil {

@@ -16,37 +16,37 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// read reads a recorded run. All of its events are to be resolved.
-func read(folder, name string) (recording, error) {
+// read reads a recorded run, of which all events are to be resolved.
+func read(directory, name string) (recording, error) {
 	r := recording{
 		name: name, events: plog.NewLogs(), records: plog.NewLogs(),
 		least: referenceLeast, reference: referenceMost,
 	}
 	events := r.events.ResourceLogs().AppendEmpty().ScopeLogs().AppendEmpty().LogRecords()
 	records := r.records.ResourceLogs().AppendEmpty().ScopeLogs().AppendEmpty().LogRecords()
-	lines, err := os.ReadFile(filepath.Join(folder, name+".jsonl")) //nolint:gosec // it is what the caller asks for
+	lines, err := os.ReadFile(filepath.Join(directory, name+".jsonl")) //nolint:gosec // the caller names the directory
 	if err != nil {
 		return r, err
 	}
 	for line := range bytes.Lines(lines) {
 		var event map[string]any
-		// JSON is YAML, which tells ints from floats.
+		// YAML, of which JSON is a subset, distinguishes ints from floats.
 		if err := yaml.Unmarshal(line, &event); err != nil && !errors.Is(err, io.EOF) {
 			return r, fmt.Errorf("read %s: %w", name, err)
 		}
 		at, ok := event["timestamp_ns"].(int)
 		if !ok {
-			return r, fmt.Errorf("read %s: an event has no time", name)
+			return r, fmt.Errorf("read %s: event without timestamp_ns", name)
 		}
 		record := events.AppendEmpty()
 		record.SetTimestamp(pcommon.Timestamp(at)) //nolint:gosec // it is not negative
 		if err := record.Attributes().FromRaw(event); err != nil {
 			return r, fmt.Errorf("read %s: %w", name, err)
 		}
-		asking := records.AppendEmpty()
-		record.CopyTo(asking)
-		// The same record, but no event: it is resolved, and nothing is taken in.
-		asking.Attributes().Remove("event_type")
+		copied := records.AppendEmpty()
+		record.CopyTo(copied)
+		// Without its type the record is resolved but not ingested as an event.
+		copied.Attributes().Remove("event_type")
 	}
 	return r, nil
 }

@@ -1,8 +1,8 @@
 // Copyright The phaseattr Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Collector measures a whole collector, OTLP in and OTLP out, with phase_attr, with the
-// attributes processor, and with no processor at all.
+// Collector measures a whole collector, from OTLP to OTLP, with phase_attr, with the
+// attributes processor, and without any processor.
 package main
 
 import (
@@ -21,7 +21,7 @@ import (
 type options struct {
 	binary string
 	rounds int
-	// each is how long a collector is loaded in a round, by how many senders.
+	// each is the duration of the load in a round, senders its concurrency.
 	each    time.Duration
 	senders int
 	ranks   int
@@ -30,12 +30,12 @@ type options struct {
 
 func main() {
 	var o options
-	flag.StringVar(&o.binary, "binary", "../bin/otelcol-bench", "the collector")
-	flag.IntVar(&o.rounds, "rounds", 7, "rounds that each collector is measured in")
-	flag.DurationVar(&o.each, "each", 3*time.Second, "how long a collector is loaded in a round")
-	flag.IntVar(&o.senders, "senders", 4, "how many requests are under way at a time")
-	flag.IntVar(&o.ranks, "ranks", 10_000, "how many ranks there are")
-	flag.IntVar(&o.steps, "steps", 10, "how many steps each rank has made, with 20 boundaries each")
+	flag.StringVar(&o.binary, "binary", "../bin/otelcol-bench", "path of the collector")
+	flag.IntVar(&o.rounds, "rounds", 7, "number of rounds")
+	flag.DurationVar(&o.each, "each", 3*time.Second, "duration of the load on a collector in a round")
+	flag.IntVar(&o.senders, "senders", 4, "number of concurrent requests")
+	flag.IntVar(&o.ranks, "ranks", 10_000, "number of ranks")
+	flag.IntVar(&o.steps, "steps", 10, "number of steps of each rank, with 20 boundaries each")
 	flag.Parse()
 	if err := run(context.Background(), os.Stdout, o); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -43,8 +43,8 @@ func main() {
 	}
 }
 
-// variants are the processors that the collectors have, as in their configuration. The
-// first one is what the others are compared with.
+// variants are the processors to compare, as in the configuration. The first one is the
+// baseline.
 var variants = []struct{ name, config, use string }{
 	{"no processor", "{}", ""},
 	{"attributes", `{attributes: {actions: [` +
@@ -53,21 +53,21 @@ var variants = []struct{ name, config, use string }{
 	{"phase_attr", "{phase_attr: {}}", "phase_attr"},
 }
 
-// load is what a collector did under load.
+// load is the result of loading a collector.
 type load struct {
-	// processor is its processor time, elapsed the time by the clock.
+	// processor is its processor time, elapsed the wall-clock time.
 	processor, elapsed time.Duration
 	records            int
 }
 
 func (l load) perMillion() float64 { return l.processor.Seconds() * 1e6 / float64(l.records) }
 
-// contestant is a collector and what it did.
-type contestant struct {
+// subject is a running collector and its results.
+type subject struct {
 	name       string
 	collector  *collector
 	boundaries load
-	// resident is its resident memory, in bytes, when it has passed on all boundaries.
+	// resident is the resident memory in bytes after all boundaries.
 	resident int
 	rounds   []load
 }
@@ -79,16 +79,16 @@ func run(ctx context.Context, out io.Writer, o options) (err error) {
 	}
 	defer sink.stop()
 	t := newTelemetry(o.ranks, o.steps)
-	var all []*contestant
+	var all []*subject
 	for _, v := range variants {
 		c, failed := startCollector(ctx, o.binary, v.config, v.use, sink.address)
 		if failed != nil {
 			return failed
 		}
 		defer func() { err = errors.Join(err, c.stop()) }()
-		n := &contestant{name: v.name, collector: c}
+		n := &subject{name: v.name, collector: c}
 		all = append(all, n)
-		fmt.Fprintf(os.Stderr, "%s: sending the boundaries of %d ranks\n", v.name, o.ranks)
+		fmt.Fprintf(os.Stderr, "%s: sending boundaries of %d ranks\n", v.name, o.ranks)
 		if n.boundaries, err = c.under(func() (int, error) { return t.sendBoundaries(ctx, c) }); err != nil {
 			return fmt.Errorf("%s: %w", v.name, err)
 		}
@@ -118,7 +118,7 @@ func run(ctx context.Context, out io.Writer, o options) (err error) {
 	return printTable(out, all, o)
 }
 
-func printTable(out io.Writer, all []*contestant, o options) error {
+func printTable(out io.Writer, all []*subject, o options) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintf(w, "processor\tprocessor time to none\ts a million points\tpoints a second\ts a million boundaries\tMiB at %d ranks\t\n", o.ranks)
 	for _, n := range all {

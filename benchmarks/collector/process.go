@@ -22,8 +22,8 @@ import (
 	"github.com/phaseattr/phaseattr/test/loopback"
 )
 
-// patience is how long a collector may take to start.
-const patience = 30 * time.Second
+// startTimeout bounds the start of a collector.
+const startTimeout = 30 * time.Second
 
 // collector is a running collector.
 type collector struct {
@@ -32,7 +32,7 @@ type collector struct {
 	conn    *grpc.ClientConn
 }
 
-// startCollector starts a collector with one processor, or none, between OTLP and OTLP.
+// startCollector starts a collector from OTLP to OTLP with one processor or none.
 func startCollector(ctx context.Context, binary, processors, use, sink string) (*collector, error) {
 	addresses, err := loopback.FreeAddresses(2)
 	if err != nil {
@@ -49,17 +49,17 @@ service: {
   pipelines: {
     logs: {receivers: [otlp], processors: [%s], exporters: [otlp_grpc]},
     metrics: {receivers: [otlp], processors: [%s], exporters: [otlp_grpc]}}}}`, address, processors, sink, port, use, use)
-	c := &collector{command: exec.Command(binary, "--config", config)} //nolint:gosec // it is what the caller asks for
+	c := &collector{command: exec.Command(binary, "--config", config)} //nolint:gosec // the caller names the collector
 	c.command.Stdout, c.command.Stderr = &c.printed, &c.printed
 	if err = c.command.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", binary, err)
 	}
 	c.conn, err = grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultCallOptions(grpc.ForceCodec(asItIs{})))
+		grpc.WithDefaultCallOptions(grpc.ForceCodec(rawCodec{})))
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	if err := c.conn.Invoke(ctx, exportLogs, &[]byte{}, new([]byte), grpc.WaitForReady(true)); err != nil {
 		return nil, errors.Join(fmt.Errorf("wait for the collector: %w", err), c.stop())
@@ -67,7 +67,7 @@ service: {
 	return c, nil
 }
 
-// stop ends the collector. What it said is in the error if it did not end well.
+// stop stops the collector. An error includes its output.
 func (c *collector) stop() error {
 	err := errors.Join(c.conn.Close(), c.command.Process.Signal(os.Interrupt))
 	if err = errors.Join(err, c.command.Wait()); err != nil {
@@ -76,7 +76,7 @@ func (c *collector) stop() error {
 	return nil
 }
 
-// under measures what the collector does while some records are sent, which are counted.
+// under measures the collector while send sends records, and returns their number.
 func (c *collector) under(send func() (int, error)) (load, error) {
 	begin := time.Now()
 	before, err := c.processorTime()
@@ -91,7 +91,7 @@ func (c *collector) under(send func() (int, error)) (load, error) {
 	return load{processor: after - before, elapsed: time.Since(begin), records: records}, err
 }
 
-// processorTime is what the collector has used of the processors.
+// processorTime returns the processor time of the collector.
 func (c *collector) processorTime() (time.Duration, error) {
 	const userTime, systemTime = 11, 12 // counted from the field after the name
 	const ticksPerSecond = 100          // on all Linux systems
@@ -111,7 +111,7 @@ func (c *collector) processorTime() (time.Duration, error) {
 	return time.Duration(ticks) * time.Second / ticksPerSecond, nil
 }
 
-// resident is the memory that the collector has in use, in bytes.
+// resident returns the resident memory of the collector in bytes.
 func (c *collector) resident() (int, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", c.command.Process.Pid))
 	if err != nil {

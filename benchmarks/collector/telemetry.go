@@ -18,17 +18,17 @@ import (
 
 const (
 	ranksPerJob = 1000
-	// ranksPerRequest is how many ranks' boundaries go out together.
+	// ranksPerRequest is the number of ranks in a request with boundaries.
 	ranksPerRequest = 100
-	// distinctNodes is how many nodes' data points there are.
+	// distinctNodes is the number of nodes with data points.
 	distinctNodes = 64
 )
 
-// telemetry is what is sent.
+// telemetry generates the load.
 type telemetry struct {
 	ranks []training.Rank
 	steps int
-	// begin is when the job began: its last step is over now.
+	// begin is the start of the job, whose last step ends now.
 	begin time.Time
 }
 
@@ -40,7 +40,7 @@ func newTelemetry(ranks, steps int) *telemetry {
 	return t
 }
 
-// sendBoundaries sends all boundaries in their order. It returns how many.
+// sendBoundaries sends all boundaries in order and returns their number.
 func (t *telemetry) sendBoundaries(ctx context.Context, c *collector) (int, error) {
 	recorder := training.NewRecorder()
 	sent := 0
@@ -67,13 +67,13 @@ func (t *telemetry) sendBoundaries(ctx context.Context, c *collector) (int, erro
 	return sent, nil
 }
 
-// request is a node's data points as an OTLP request.
+// request is an OTLP request with the data points of a node.
 type request struct {
 	body   []byte
 	points int
 }
 
-// metrics are the data points of some nodes, the last ones of which lie in the last step.
+// metrics returns the data points of some nodes, the newest ones within the last step.
 func (t *telemetry) metrics() ([]request, error) {
 	last := t.begin.Add(time.Duration(t.steps)*training.StepDuration - training.StepDuration/2)
 	var all []request
@@ -89,7 +89,7 @@ func (t *telemetry) metrics() ([]request, error) {
 	return all, nil
 }
 
-// sendFor keeps a collector busy for a while. It returns how many data points it took.
+// sendFor loads a collector for a while and returns the number of data points sent.
 func sendFor(ctx context.Context, c *collector, requests []request, o options) (int, error) {
 	var points atomic.Int64
 	var next atomic.Uint64

@@ -18,23 +18,23 @@ const (
 	exportMetrics = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
 )
 
-// asItIs leaves messages as they are on the wire, so that sending and receiving them
-// takes as little as can be.
-type asItIs struct{}
+// rawCodec passes messages in their encoded form, so that the sender and the sink cost as
+// little as possible.
+type rawCodec struct{}
 
 // Marshal returns the bytes of a message.
-func (asItIs) Marshal(v any) ([]byte, error) { return *v.(*[]byte), nil }
+func (rawCodec) Marshal(v any) ([]byte, error) { return *v.(*[]byte), nil }
 
 // Unmarshal stores the bytes of a message.
-func (asItIs) Unmarshal(data []byte, v any) error {
+func (rawCodec) Unmarshal(data []byte, v any) error {
 	*v.(*[]byte) = data
 	return nil
 }
 
 // Name names the codec.
-func (asItIs) Name() string { return "proto" }
+func (rawCodec) Name() string { return "proto" }
 
-// sink takes all that the collectors send, and keeps the last metrics.
+// sink receives the output of the collectors and keeps the last metrics.
 type sink struct {
 	server  *grpc.Server
 	address string
@@ -47,7 +47,7 @@ func startSink() (*sink, error) {
 		return nil, err
 	}
 	s := &sink{address: listener.Addr().String()}
-	s.server = grpc.NewServer(grpc.ForceServerCodec(asItIs{}), grpc.MaxRecvMsgSize(64<<20),
+	s.server = grpc.NewServer(grpc.ForceServerCodec(rawCodec{}), grpc.MaxRecvMsgSize(64<<20),
 		grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
 			var message []byte
 			if err := stream.RecvMsg(&message); err != nil {
@@ -56,7 +56,7 @@ func startSink() (*sink, error) {
 			if method, _ := grpc.MethodFromServerStream(stream); method == exportMetrics {
 				s.last.Store(&message)
 			}
-			return stream.SendMsg(&[]byte{}) // an empty response says that all is well
+			return stream.SendMsg(&[]byte{}) // an empty response means success
 		}))
 	go func() { _ = s.server.Serve(listener) }()
 	return s, nil
@@ -64,7 +64,7 @@ func startSink() (*sink, error) {
 
 func (s *sink) stop() { s.server.Stop() }
 
-// check looks whether the last data points have what the processor is to write.
+// check checks that the last data points have the attributes of the processor.
 func (s *sink) check(processor string) error {
 	md, err := new(pmetric.ProtoUnmarshaler).UnmarshalMetrics(*s.last.Load())
 	if err != nil {
@@ -74,7 +74,7 @@ func (s *sink) check(processor string) error {
 		for _, metric := range resource.ScopeMetrics().At(0).Metrics().All() {
 			for _, dp := range metric.Gauge().DataPoints().All() {
 				if _, written := dp.Attributes().Get("phase_path"); written != (processor != variants[0].name) {
-					return fmt.Errorf("%s: phase_path is written: %t", processor, written)
+					return fmt.Errorf("%s: data point with phase_path: %t", processor, written)
 				}
 			}
 		}

@@ -18,10 +18,10 @@ import (
 	"github.com/phaseattr/phaseattr/benchmarks/internal/training"
 )
 
-// keeping prints what an idle group and a boundary take of the heap: the group with
-// its places by host, process and device, and with the moments that it was last asked
-// about; the boundaries in windows that have been full for a while.
-func keeping(ctx context.Context, o options, out io.Writer) (err error) {
+// measureHeap prints the heap size of an idle rank and of a boundary. The rank can be found
+// by process and device, and is measured before and after lookups; the boundaries are in
+// windows that have been full for a while.
+func measureHeap(ctx context.Context, o options, out io.Writer) (err error) {
 	p, err := pipeline.Start(ctx, pipeline.Options{
 		Config: map[string]any{"window": o.window.String(), "max_boundaries": 100_000_000, "grace_period": 0},
 		Next:   consumertest.NewNop(),
@@ -43,15 +43,15 @@ func keeping(ctx context.Context, o options, out io.Writer) (err error) {
 			return err
 		}
 	}
-	known := measure.Heap() - before
+	idleBytes := measure.Heap() - before
 	for i := range idle {
-		for range 7 { // of 5 moments each
+		for range 7 { // with points at 5 times each
 			if err := p.Metrics.ConsumeMetrics(ctx, training.Metrics(idle[i:i+1], begin, training.OnResource)); err != nil {
 				return err
 			}
 		}
 	}
-	asked := measure.Heap() - before
+	lookedUpBytes := measure.Heap() - before
 
 	before = measure.Heap()
 	boundaries := 0
@@ -72,11 +72,11 @@ func keeping(ctx context.Context, o options, out io.Writer) (err error) {
 			}
 		}
 	}
-	held := measure.Heap() - before
+	boundaryBytes := measure.Heap() - before
 	runtime.KeepAlive(p)
-	fmt.Fprintf(out, "heap of a boundary in the window: %.0f bytes (%d groups, %v at %d a second)\n",
-		float64(held)/float64(boundaries), len(full), o.window.Round(time.Second), training.BoundariesPerSecond)
-	fmt.Fprintf(out, "heap of an idle group: %.0f bytes (%d groups); %.0f once it was asked about\n",
-		float64(known)/float64(len(idle)), len(idle), float64(asked)/float64(len(idle)))
+	fmt.Fprintf(out, "heap of a boundary in the window: %.0f bytes (%d ranks, %v at %d a second)\n",
+		float64(boundaryBytes)/float64(boundaries), len(full), o.window.Round(time.Second), training.BoundariesPerSecond)
+	fmt.Fprintf(out, "heap of an idle rank: %.0f bytes (%d ranks); %.0f after lookups\n",
+		float64(idleBytes)/float64(len(idle)), len(idle), float64(lookedUpBytes)/float64(len(idle)))
 	return nil
 }

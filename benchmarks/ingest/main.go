@@ -1,8 +1,8 @@
 // Copyright The phaseattr Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Ingest measures what it costs phase_attr to take in phase boundaries, against what it
-// costs to unmarshal the same records from OTLP, and what it then keeps of them.
+// Ingest measures the cost of ingesting phase boundaries, relative to unmarshalling the same
+// records from OTLP, and the memory that they take.
 package main
 
 import (
@@ -21,7 +21,7 @@ import (
 	"github.com/phaseattr/phaseattr/benchmarks/internal/measure"
 )
 
-// lateShare is how many of the records come late, where some do.
+// lateShare is the share of late records, in the variants that have them.
 const lateShare = 0.01
 
 var begin = time.Date(2026, 3, 2, 8, 0, 0, 0, time.UTC)
@@ -29,16 +29,16 @@ var begin = time.Date(2026, 3, 2, 8, 0, 0, 0, time.UTC)
 type options struct {
 	rounds int
 	window time.Duration
-	// fullRanks and idleRanks are those that the heap is measured with.
+	// fullRanks and idleRanks are the numbers of ranks for the heap measurement.
 	fullRanks, idleRanks int
 }
 
 func main() {
 	var o options
-	flag.IntVar(&o.rounds, "rounds", 31, "rounds that each contender is measured in")
-	flag.DurationVar(&o.window, "window", 5*time.Minute, "how much event time is kept")
-	flag.IntVar(&o.fullRanks, "full", 80, "ranks with a full window that the heap is measured with")
-	flag.IntVar(&o.idleRanks, "idle", 10_000, "idle ranks that the heap is measured with")
+	flag.IntVar(&o.rounds, "rounds", 31, "number of rounds")
+	flag.DurationVar(&o.window, "window", 5*time.Minute, "window of the processor")
+	flag.IntVar(&o.fullRanks, "full", 80, "ranks with a full window, for the heap measurement")
+	flag.IntVar(&o.idleRanks, "idle", 10_000, "idle ranks, for the heap measurement")
 	flag.Parse()
 	if err := run(context.Background(), o, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -47,19 +47,19 @@ func main() {
 }
 
 func run(ctx context.Context, o options, out io.Writer) error {
-	if err := takingIn(ctx, o, out); err != nil {
+	if err := measureTime(ctx, o, out); err != nil {
 		return err
 	}
 	fmt.Fprintln(out)
-	return keeping(ctx, o, out)
+	return measureHeap(ctx, o, out)
 }
 
-// contestant takes in a stream of its own.
-type contestant struct {
+// variant is a way to ingest a stream of boundaries.
+type variant struct {
 	name string
-	// late is whether some records come late.
+	// late delays some records.
 	late bool
-	// config is that of the processor; nil for none.
+	// config is the configuration of the processor; nil means no processor.
 	config  map[string]any
 	storage bool
 }
@@ -67,43 +67,43 @@ type contestant struct {
 const (
 	unmarshal     = "unmarshal"
 	unmarshalLate = "unmarshal, 1% late"
-	inOrder       = "take in"
+	inOrder       = "ingest"
 )
 
-func contestants(window time.Duration) []contestant {
+func variants(window time.Duration) []variant {
 	drop := map[string]any{"window": window.String(), "boundaries": "drop"}
 	keep := map[string]any{"window": window.String()}
-	return []contestant{
+	return []variant{
 		{name: unmarshal},
 		{name: unmarshalLate, late: true},
 		{name: inOrder, config: drop},
-		{name: "take in, 1% late", config: drop, late: true},
-		{name: "take in, with storage", config: drop, storage: true},
-		{name: "take in, 1% late, with storage", config: drop, late: true, storage: true},
-		{name: "take in and answer", config: keep},
+		{name: "ingest, 1% late", config: drop, late: true},
+		{name: "ingest, with storage", config: drop, storage: true},
+		{name: "ingest, 1% late, with storage", config: drop, late: true, storage: true},
+		{name: "ingest and annotate", config: keep},
 	}
 }
 
-// takingIn prints what each contestant takes beyond unmarshalling.
-func takingIn(ctx context.Context, o options, out io.Writer) (err error) {
-	// What the garbage collector does beside the work is part of its cost. On one
-	// processor none of it is done by others for nothing.
+// measureTime prints the cost of each variant beyond unmarshalling.
+func measureTime(ctx context.Context, o options, out io.Writer) (err error) {
+	// The garbage collector is part of the cost. On one core it cannot run unaccounted on
+	// another one.
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	folder, err := os.MkdirTemp("", "ingest")
+	directory, err := os.MkdirTemp("", "ingest")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(folder)
+	defer os.RemoveAll(directory)
 
-	all := contestants(o.window)
+	all := variants(o.window)
 	var contenders []measure.Contender
 	for i := range all {
-		intake, failed := all[i].start(ctx, o.window, filepath.Join(folder, strconv.Itoa(i)))
+		n, failed := all[i].start(ctx, o.window, filepath.Join(directory, strconv.Itoa(i)))
 		if failed != nil {
 			return fmt.Errorf("%s: %w", all[i].name, failed)
 		}
-		defer func() { err = errors.Join(err, intake.stop()) }()
-		contenders = append(contenders, measure.Contender{Name: all[i].name, Prepare: intake.prepare, Run: intake.work})
+		defer func() { err = errors.Join(err, n.stop()) }()
+		contenders = append(contenders, measure.Contender{Name: all[i].name, Prepare: n.prepare, Run: n.work})
 	}
 	records := float64(newStream(begin, 0, 0).next().LogRecordCount())
 	fmt.Fprintf(os.Stderr, "measuring in %d rounds\n", o.rounds)
@@ -115,25 +115,25 @@ func takingIn(ctx context.Context, o options, out io.Writer) (err error) {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "per boundary\tto unmarshalling\tns\tbytes\tallocs\t")
 	ratio := 0.0
-	for i, c := range all {
+	for i, v := range all {
 		var own []measure.Cost
 		var ratios []float64
 		for round, cost := range costs[i] {
 			unmarshalling := costs[0][round]
-			if c.late {
+			if v.late {
 				unmarshalling = costs[1][round]
 			}
-			if c.config != nil {
+			if v.config != nil {
 				cost = cost.Minus(unmarshalling)
 			}
 			own = append(own, cost)
 			ratios = append(ratios, float64(cost.Time)/float64(unmarshalling.Time))
 		}
 		toUnmarshalling := measure.Middle(ratios)
-		if c.name == inOrder {
+		if v.name == inOrder {
 			ratio = toUnmarshalling
 		}
-		fmt.Fprintf(w, "%s\t%.2f\t%.0f\t%.0f\t%.2f\t\n", c.name, toUnmarshalling,
+		fmt.Fprintf(w, "%s\t%.2f\t%.0f\t%.0f\t%.2f\t\n", v.name, toUnmarshalling,
 			measure.Median(own, func(c measure.Cost) float64 { return float64(c.Time) })/records,
 			measure.Median(own, func(c measure.Cost) float64 { return c.Bytes })/records,
 			measure.Median(own, func(c measure.Cost) float64 { return c.Allocs })/records)

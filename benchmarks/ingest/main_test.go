@@ -16,5 +16,5 @@ func TestRunPrintsBothTables(t *testing.T) {
 	var out bytes.Buffer
 	require.NoError(t, run(t.Context(), options{rounds: 1, window: time.Second, fullRanks: 1, idleRanks: 8}, &out))
 	assert.Contains(t, out.String(), "\nratio to unmarshalling: ")
-	assert.Contains(t, out.String(), "heap of an idle group: ")
+	assert.Contains(t, out.String(), "heap of an idle rank: ")
 }

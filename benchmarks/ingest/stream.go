@@ -12,22 +12,22 @@ import (
 	"github.com/phaseattr/phaseattr/benchmarks/internal/training"
 )
 
-// stream is the boundaries of a node's ranks, a batch for each step.
+// stream generates the boundaries of a node's ranks, one batch per step.
 type stream struct {
 	ranks    []training.Rank
 	recorder *training.Recorder
 	step     int
-	// late is the share of the records that come late, by up to most steps.
-	late float64
-	most int
-	// delayed are the records to come, by the step with which they do.
+	// late is the share of late records; maxDelay is their delay at most, in steps.
+	late     float64
+	maxDelay int
+	// delayed are the late records, by the step that they are sent with.
 	delayed map[int]plog.ResourceLogsSlice
 	random  *rand.Rand
 }
 
-func newStream(begin time.Time, late float64, most int) *stream {
+func newStream(begin time.Time, late float64, maxDelay int) *stream {
 	s := &stream{
-		recorder: training.NewRecorder(), late: late, most: most,
+		recorder: training.NewRecorder(), late: late, maxDelay: maxDelay,
 		delayed: map[int]plog.ResourceLogsSlice{}, random: rand.New(rand.NewPCG(1, 2)),
 	}
 	for n := range training.GPUsPerNode {
@@ -36,7 +36,7 @@ func newStream(begin time.Time, late float64, most int) *stream {
 	return s
 }
 
-// begin returns the boundaries with which the job begins.
+// begin returns the first boundary of each rank.
 func (s *stream) begin() plog.Logs {
 	batch := plog.NewLogs()
 	for _, rank := range s.ranks {
@@ -56,26 +56,26 @@ func (s *stream) next() plog.Logs {
 		resource := batch.ResourceLogs().AppendEmpty()
 		s.recorder.Step(rank, s.step).ResourceLogs().At(0).CopyTo(resource)
 		if s.late > 0 {
-			s.hold(resource)
+			s.delay(resource)
 		}
 	}
 	s.step++
 	return batch
 }
 
-// hold takes some records out, to come with a later step.
-func (s *stream) hold(resource plog.ResourceLogs) {
+// delay moves some records to a later step.
+func (s *stream) delay(resource plog.ResourceLogs) {
 	resource.ScopeLogs().At(0).LogRecords().RemoveIf(func(record plog.LogRecord) bool {
 		if s.random.Float64() >= s.late {
 			return false
 		}
-		at := s.step + 1 + s.random.IntN(s.most)
+		at := s.step + 1 + s.random.IntN(s.maxDelay)
 		if _, ok := s.delayed[at]; !ok {
 			s.delayed[at] = plog.NewResourceLogsSlice()
 		}
-		held := s.delayed[at].AppendEmpty()
-		resource.Resource().CopyTo(held.Resource())
-		record.CopyTo(held.ScopeLogs().AppendEmpty().LogRecords().AppendEmpty())
+		late := s.delayed[at].AppendEmpty()
+		resource.Resource().CopyTo(late.Resource())
+		record.CopyTo(late.ScopeLogs().AppendEmpty().LogRecords().AppendEmpty())
 		return true
 	})
 }

@@ -1,8 +1,8 @@
 // Copyright The phaseattr Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Lookups runs the benchmark of the index's lookups, and makes a table and a plot of
-// what it prints.
+// Lookups runs the benchmark of the index's lookups, and makes a table and a plot of the
+// result.
 package main
 
 import (
@@ -21,9 +21,9 @@ import (
 	"github.com/phaseattr/phaseattr/benchmarks/internal/plot"
 )
 
-// What differs from line to line, in the order of the table.
+// The parameters that the benchmark varies, in the order of the table.
 const (
-	byGroups    = "groups"
+	byRanks     = "groups"
 	byScattered = "scattered"
 	byThreads   = "threads"
 	byDepth     = "depth"
@@ -31,17 +31,17 @@ const (
 )
 
 var titles = []struct{ vary, title string }{
-	{byGroups, "groups, 125 questions in a row about each, as in a batch"},
-	{byScattered, "groups, each question about another"},
-	{byThreads, "threads of a group"},
+	{byRanks, "ranks, 125 lookups in a row of each, as in a batch"},
+	{byScattered, "ranks, each lookup of another one"},
+	{byThreads, "threads of a rank"},
 	{byDepth, "open scopes of a thread"},
 	{byWindow, "boundaries in the window of one thread"},
 }
 
 func main() {
-	count := flag.Int("count", 5, "how many times each figure is measured")
-	benchtime := flag.String("benchtime", "200ms", "how long each time")
-	chart := flag.String("plot", "../docs/lookups.svg", "the file to draw the plot to")
+	count := flag.Int("count", 5, "number of measurements per figure")
+	benchtime := flag.String("benchtime", "200ms", "duration of a measurement")
+	chart := flag.String("plot", "../docs/lookups.svg", "file for the plot")
 	flag.Parse()
 	if err := run(os.Stdout, *count, *benchtime, *chart); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -71,16 +71,16 @@ func run(out io.Writer, count int, benchtime, chart string) error {
 	return r.draw(chart)
 }
 
-// results are the lines of the benchmark.
+// results are the figures of the benchmark, by parameter and value.
 type results struct {
-	// sizes lists what was measured, by what differs, in order.
+	// sizes are the values of each parameter, in the order of measurement.
 	sizes map[string][]int
 	lines map[string]map[int][]line
 }
 
-// line is one figure for one lookup: processor time and time by the clock, in
-// nanoseconds.
-type line struct{ processor, clock, allocs float64 }
+// line is one measurement of a lookup: processor and wall-clock time, in seconds, and
+// allocations.
+type line struct{ processor, wall, allocs float64 }
 
 func read(printed io.Reader) (*results, error) {
 	r := &results{sizes: map[string][]int{}, lines: map[string]map[int][]line{}}
@@ -99,7 +99,7 @@ func read(printed io.Reader) (*results, error) {
 			_, _ = fmt.Sscanf(string(part), "/vary=%s", &vary)
 		}
 		var l line
-		for unit, figure := range map[string]*float64{"cpu-sec/op": &l.processor, "sec/op": &l.clock, "allocs/lookup": &l.allocs} {
+		for unit, figure := range map[string]*float64{"cpu-sec/op": &l.processor, "sec/op": &l.wall, "allocs/lookup": &l.allocs} {
 			value, ok := result.Value(unit)
 			if !ok {
 				return nil, fmt.Errorf("%s has no %s", result.Name, unit)
@@ -125,14 +125,14 @@ func (r *results) processor(vary string, n int) float64 {
 
 func (r *results) print(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "per lookup, with a writer beside it\tto the first\tns\tns by the clock\tallocs\t")
+	fmt.Fprintln(w, "per lookup, with a concurrent writer\tto the first\tns\twall-clock ns\tallocs\t")
 	for _, t := range titles {
 		fmt.Fprintf(w, "\t\t\t\t\t\n%s\t\t\t\t\t\n", t.title)
 		for _, n := range r.sizes[t.vary] {
 			lines := r.lines[t.vary][n]
 			own := r.processor(t.vary, n)
 			fmt.Fprintf(w, "%d\t%.2f\t%.0f\t%.0f\t%.0f\t\n", n, own/r.processor(t.vary, r.sizes[t.vary][0]), own,
-				nanoseconds(measure.Median(lines, func(l line) float64 { return l.clock })),
+				nanoseconds(measure.Median(lines, func(l line) float64 { return l.wall })),
 				measure.Median(lines, func(l line) float64 { return l.allocs }))
 		}
 	}
@@ -140,9 +140,9 @@ func (r *results) print(out io.Writer) error {
 }
 
 func (r *results) draw(file string) error {
-	chart := plot.Chart{Title: "What a lookup takes", X: "how many", Y: "ns"}
+	chart := plot.Chart{Title: "Cost of a lookup", X: "number", Y: "ns"}
 	for _, c := range []struct{ vary, name string }{
-		{byWindow, "boundaries in the window"}, {byGroups, "groups, as in batches"}, {byScattered, "groups, scattered"},
+		{byWindow, "boundaries in the window"}, {byRanks, "ranks, as in batches"}, {byScattered, "ranks, scattered"},
 	} {
 		curve := plot.Curve{Name: c.name}
 		for _, n := range r.sizes[c.vary] {

@@ -17,18 +17,18 @@ import (
 	"github.com/phaseattr/phaseattr/benchmarks/internal/training"
 )
 
-// record is what carries the two attributes: a data point, a log record or a span.
+// record is a data point, a log record or a span: what the two attributes are added to.
 type record struct {
 	attributes, resource pcommon.Map
 	at                   time.Time
 }
 
-// signal is what can be done with the batches of a signal.
+// signal is the operations on batches of one signal.
 type signal[T any] struct {
 	clone func(T) T
 	// each calls a function for each record.
 	each func(T, func(record))
-	// put does the floor's work on each record, without a call that it can do without.
+	// put does the work of the floor on each record, with no indirect call per record.
 	put     func(T)
 	consume func(*pipelines) func(context.Context, T) error
 }
@@ -118,24 +118,24 @@ var tracesSignal = signal[ptrace.Traces]{
 	consume: func(p *pipelines) func(context.Context, ptrace.Traces) error { return p.traces.ConsumeTraces },
 }
 
-// put is the floor: what nobody who writes two attributes can do without.
+// put is the floor: the calls that any processor needs to write two attributes.
 func put(attrs pcommon.Map) {
 	attrs.PutStr(keyResolution, unique)
 	attrs.PutStr(keyPath, constantPath)
 }
 
-// workload is batches of one kind, and what is measured with them.
+// workload is a set of batches of one kind and the contenders measured on them.
 type workload struct {
 	name    string
 	records int
-	// batches is how many there are. In each turn all of them are taken.
+	// batches is the number of batches. Each turn works on all of them.
 	batches    int
 	contenders []measure.Contender
 }
 
-// newWorkload returns the work of all contenders on some batches, which each of them
-// takes in turn: first a copy only, then the floor, then processors. It first
-// checks that each contender writes what it is to write.
+// newWorkload returns the contenders that work on the batches: first the bare copy, then
+// the floor, then the processors. It first checks that each contender writes the expected
+// attributes.
 func newWorkload[T any](
 	ctx context.Context, name string, s signal[T], batches []T, ranks []training.Rank, all []*pipelines,
 ) (*workload, error) {
@@ -155,16 +155,16 @@ func newWorkload[T any](
 	}
 	add(copyOnly, func(T) error { return nil })
 	add(floorName, floor)
-	if err := check(s, batches, floor, isConstant); err != nil {
+	if err := check(s, batches, floor, hasConstants); err != nil {
 		return nil, fmt.Errorf("%s: %s: %w", name, floorName, err)
 	}
 	for _, p := range all {
 		consume := s.consume(p)
 		work := func(batch T) error { return consume(ctx, batch) }
-		is := isConstant
+		is := hasConstants
 		switch p.name {
 		case phaseAttr:
-			is = newAnswers(ranks).is
+			is = newPhases(ranks).check
 		case kubernetes:
 			is = hasPod
 		}

@@ -12,8 +12,8 @@ import (
 	"github.com/phaseattr/phaseattr/benchmarks/internal/training"
 )
 
-// check lets a contender work on copies of batches, and returns an error unless every
-// record of them then is as it should be.
+// check runs a contender on copies of the batches. It returns an error unless all records
+// are there afterwards and each passes the test.
 func check[T any](s signal[T], batches []T, work func(T) error, is func(record) error) error {
 	for _, batch := range batches {
 		worked := s.clone(batch)
@@ -30,7 +30,7 @@ func check[T any](s signal[T], batches []T, work func(T) error, is func(record) 
 			}
 		})
 		if before != after {
-			return fmt.Errorf("%d of %d records went on", after, before)
+			return fmt.Errorf("got %d of %d records", after, before)
 		}
 		if wrong != nil {
 			return wrong
@@ -39,40 +39,40 @@ func check[T any](s signal[T], batches []T, work func(T) error, is func(record) 
 	return nil
 }
 
-// isConstant tells whether a record has the two attributes that the floor writes.
-func isConstant(r record) error { return has(r.attributes, constantPath) }
+// hasConstants checks that a record has the two attributes that the floor writes.
+func hasConstants(r record) error { return has(r.attributes, constantPath) }
 
 func has(attrs pcommon.Map, path string) error {
 	for _, want := range [][2]string{{keyResolution, unique}, {keyPath, path}} {
 		if got, _ := attrs.Get(want[0]); got == (pcommon.Value{}) || got.Str() != want[1] {
-			return fmt.Errorf("%s is to be %q: %v", want[0], want[1], attrs.AsRaw())
+			return fmt.Errorf("want %s %q, got %v", want[0], want[1], attrs.AsRaw())
 		}
 	}
 	return nil
 }
 
-// hasPod tells whether the Kubernetes enricher has found the pod of a record.
+// hasPod checks that the Kubernetes enricher has found the pod of a record.
 func hasPod(r record) error {
 	if _, ok := r.resource.Get(keyPodName); !ok {
-		return fmt.Errorf("there is no %s: %v", keyPodName, r.resource.AsRaw())
+		return fmt.Errorf("no %s in %v", keyPodName, r.resource.AsRaw())
 	}
 	return nil
 }
 
-// answers knows the phases of ranks by what the records of theirs are called.
-type answers map[string]training.Rank
+// phases are ranks by the two ways in which records name them.
+type phases map[string]training.Rank
 
-func newAnswers(ranks []training.Rank) answers {
-	a := answers{}
+func newPhases(ranks []training.Rank) phases {
+	p := phases{}
 	for _, rank := range ranks {
-		a[rank.Host()+"/"+strconv.Itoa(rank.GPU())] = rank
-		a[rank.Session()+"/"+strconv.Itoa(rank.Number)] = rank
+		p[rank.Host()+"/"+strconv.Itoa(rank.GPU())] = rank
+		p[rank.Session()+"/"+strconv.Itoa(rank.Number)] = rank
 	}
-	return a
+	return p
 }
 
-// is tells whether a record has the answer that it should have.
-func (a answers) is(r record) error {
+// check checks that a record has the phase that its rank was in.
+func (p phases) check(r record) error {
 	for _, identity := range []struct {
 		attrs pcommon.Map
 		keys  [2]string
@@ -85,11 +85,11 @@ func (a answers) is(r record) error {
 		if !ok || !ok2 {
 			continue
 		}
-		rank, ok := a[first.AsString()+"/"+second.AsString()]
+		rank, ok := p[first.AsString()+"/"+second.AsString()]
 		if !ok {
 			break
 		}
 		return has(r.attributes, rank.Path(r.at))
 	}
-	return fmt.Errorf("whose record is it? %v", r.attributes.AsRaw())
+	return fmt.Errorf("record of an unknown rank: %v", r.attributes.AsRaw())
 }

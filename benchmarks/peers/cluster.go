@@ -21,12 +21,12 @@ const (
 	namespace    = "training"
 )
 
-// cluster is the API of a Kubernetes cluster in which each rank is a pod: as much of it
-// as the Kubernetes enricher asks for.
+// cluster is the API of a Kubernetes cluster in which each rank is a pod, as far as the
+// Kubernetes enricher uses it.
 type cluster struct {
 	server *httptest.Server
 	pods   []object
-	// directory is where the file is that tells clients of it.
+	// directory contains the kubeconfig.
 	directory string
 }
 
@@ -52,7 +52,7 @@ func podName(rank training.Rank) string { return fmt.Sprintf("trainer-%d-%d", ra
 
 func (c *cluster) serve(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
-	if r.URL.Query().Get("sendInitialEvents") != "" { // clients then list
+	if r.URL.Query().Get("sendInitialEvents") != "" { // clients fall back to a list
 		w.WriteHeader(http.StatusUnprocessableEntity)
 		_ = json.NewEncoder(w).Encode(object{
 			"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Invalid",
@@ -71,7 +71,7 @@ func (c *cluster) serve(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// announce lets Kubernetes clients know where the cluster is.
+// announce points Kubernetes clients to the cluster.
 func (c *cluster) announce() error {
 	text, err := json.Marshal(object{
 		"apiVersion": "v1", "kind": "Config", "current-context": "it",
@@ -83,7 +83,7 @@ func (c *cluster) announce() error {
 		return fmt.Errorf("describe the cluster: %w", err)
 	}
 	if c.directory, err = os.MkdirTemp("", "cluster"); err != nil {
-		return fmt.Errorf("make a place for the kubeconfig: %w", err)
+		return fmt.Errorf("create a directory for the kubeconfig: %w", err)
 	}
 	path := filepath.Join(c.directory, "kubeconfig")
 	if err := os.WriteFile(path, text, 0o600); err != nil {

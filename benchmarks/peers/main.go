@@ -1,8 +1,8 @@
 // Copyright The phaseattr Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Peers compares what it costs to add two attributes to telemetry: by phase_attr, by
-// other processors, and by two bare calls.
+// Peers compares the cost of adding two attributes to telemetry: with phase_attr, with
+// other processors, and with two bare calls.
 package main
 
 import (
@@ -18,6 +18,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 
+	"github.com/phaseattr/phaseattr/benchmarks/internal/pipeline"
 	"github.com/phaseattr/phaseattr/benchmarks/internal/training"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor"
 )
@@ -28,16 +29,16 @@ const (
 	phaseAttr  = "phase_attr"
 	kubernetes = "k8s_attributes"
 
-	// What phase_attr knows.
+	// The ranks whose boundaries phase_attr has ingested.
 	jobs        = 10
 	ranksPerJob = 1000
 	window      = 5 * time.Minute
 
-	// distinctBatches is how many batches of a kind there are, each of other times.
+	// distinctBatches is the number of batches of a kind, each with different times.
 	distinctBatches = 8
 )
 
-// begin is when all jobs began, end is when their newest boundaries were.
+// begin is the start of all jobs, end the time of their newest boundaries.
 var (
 	begin = time.Date(2026, 3, 2, 8, 0, 0, 0, time.UTC)
 	end   = begin.Add(window)
@@ -48,17 +49,20 @@ type options struct {
 	gateway bool
 	only    string
 	scaling bool
-	// profiles is where the scaling's profiles go; empty when there are to be none.
+	// ratios prints the ratios of phase_attr only, for bench-against.
+	ratios bool
+	// profiles is the directory for profiles of -scaling; empty disables them.
 	profiles string
 }
 
 func main() {
 	var o options
-	flag.IntVar(&o.rounds, "rounds", 21, "rounds that each contender is measured in")
-	flag.BoolVar(&o.scaling, "scaling", false, "measure how the throughput grows with the processors instead")
-	flag.StringVar(&o.profiles, "profiles", "", "with -scaling, write a mutex and a block profile of phase_attr to this directory")
-	flag.StringVar(&o.only, "only", "", "measure only the batches whose name contains this")
-	flag.BoolVar(&o.gateway, "gateway", true, "measure the gateway's batch too, for which 12 million boundaries are taken in")
+	flag.IntVar(&o.rounds, "rounds", 21, "number of rounds")
+	flag.BoolVar(&o.scaling, "scaling", false, "measure how the throughput grows with the cores instead")
+	flag.StringVar(&o.profiles, "profiles", "", "directory for a mutex and a block profile of phase_attr, with -scaling")
+	flag.StringVar(&o.only, "only", "", "measure only the workloads whose name contains this")
+	flag.BoolVar(&o.ratios, "ratios", false, "print the ratios of phase_attr only, one a line")
+	flag.BoolVar(&o.gateway, "gateway", true, "also measure the batch of a gateway, which takes 12 million boundaries")
 	flag.Parse()
 	if err := run(context.Background(), o); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -67,8 +71,8 @@ func main() {
 }
 
 func run(ctx context.Context, o options) (err error) {
-	// What the garbage collector does beside the work is part of its cost. On one
-	// processor none of it is done by others for nothing.
+	// The garbage collector is part of the cost. On one core it cannot run unaccounted on
+	// another one.
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 
 	var ranks []training.Rank
@@ -98,9 +102,18 @@ func run(ctx context.Context, o options) (err error) {
 	if err != nil {
 		return err
 	}
-	t := newTable()
+	var r results
 	for _, w := range workloads {
-		if err := t.measure(w, o); err != nil {
+		if err := r.add(w, o); err != nil {
+			return err
+		}
+	}
+	for _, c := range bestCases() {
+		w, err := c.workload(ctx, node, ours)
+		if err != nil {
+			return err
+		}
+		if err := r.addBest(c, w, o); err != nil {
 			return err
 		}
 	}
@@ -108,15 +121,18 @@ func run(ctx context.Context, o options) (err error) {
 		return err
 	}
 	if o.gateway {
-		if err := gateway(ctx, ranks, peers, t, o); err != nil {
+		if err := gateway(ctx, ranks, peers, &r, o); err != nil {
 			return err
 		}
 	}
-	return t.print(os.Stdout)
+	if o.ratios {
+		return r.printRatios(os.Stdout)
+	}
+	return r.print(os.Stdout)
 }
 
-// nodeWorkloads are the batches of the ranks of one node. The first one is what
-// the ratio to the floor is of.
+// nodeWorkloads returns the workloads of one node's ranks. `ratio to floor` is taken from
+// the first one.
 func nodeWorkloads(ctx context.Context, node []training.Rank, contenders []*pipelines) ([]*workload, error) {
 	var all []*workload
 	for _, form := range []struct {
@@ -144,8 +160,8 @@ func nodeWorkloads(ctx context.Context, node []training.Rank, contenders []*pipe
 	return append(all, w, x), err
 }
 
-// gateway measures the batch of all ranks of one job.
-func gateway(ctx context.Context, ranks []training.Rank, peers []*pipelines, t *table, o options) (err error) {
+// gateway measures one batch with all ranks of a job.
+func gateway(ctx context.Context, ranks []training.Rank, peers []*pipelines, r *results, o options) (err error) {
 	job := ranks[:ranksPerJob]
 	ours, err := startFilled(ctx, ranks, len(job))
 	if err != nil {
@@ -158,12 +174,12 @@ func gateway(ctx context.Context, ranks []training.Rank, peers []*pipelines, t *
 	if err != nil {
 		return err
 	}
-	o.rounds = min(o.rounds, 5) // each takes long
-	return t.measure(w, o)
+	o.rounds = min(o.rounds, 5) // each one takes long
+	return r.add(w, o)
 }
 
-// distinct makes batches of different times, the newest of which are those of the
-// newest boundaries.
+// distinct returns batches of different times, the first one close to the newest
+// boundaries.
 func distinct[T any](newBatch func(last time.Time) T) []T {
 	var batches []T
 	for i := range distinctBatches {
@@ -172,13 +188,15 @@ func distinct[T any](newBatch func(last time.Time) T) []T {
 	return batches
 }
 
-// startFilled starts phase_attr and lets it take in the boundaries of a whole window of
-// the first so many ranks, and those of the newest step of all others.
+// startFilled starts phase_attr and sends it the boundaries of a whole window of the first
+// ranks, as many as whole says, and those of the newest step of all others.
 func startFilled(ctx context.Context, ranks []training.Rank, whole int) (*pipelines, error) {
-	p, err := start(ctx, phaseattrprocessor.NewFactory(), map[string]any{
-		"window":         window.String(),
-		"max_boundaries": 20_000_000,
-	})
+	factory := phaseattrprocessor.NewFactory()
+	maxBoundaries, err := pipeline.Key(factory, "max_boundaries")
+	if err != nil {
+		return nil, err
+	}
+	p, err := start(ctx, factory, map[string]any{"window": window.String(), maxBoundaries: 20_000_000})
 	if err != nil {
 		return nil, err
 	}
@@ -194,7 +212,7 @@ func startFilled(ctx context.Context, ranks []training.Rank, whole int) (*pipeli
 			err = p.logs.ConsumeLogs(ctx, recorder.Step(rank, step))
 		}
 		if err != nil {
-			return nil, fmt.Errorf("take in boundaries: %w", err)
+			return nil, fmt.Errorf("ingest boundaries: %w", err)
 		}
 	}
 	return p, nil

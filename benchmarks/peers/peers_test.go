@@ -4,6 +4,8 @@
 package main
 
 import (
+	"bytes"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,8 +16,8 @@ import (
 	"github.com/phaseattr/phaseattr/benchmarks/internal/training"
 )
 
-// What is measured is right: newWorkload checks what each contender writes.
-func TestContendersWriteWhatTheyAreTo(t *testing.T) {
+// newWorkload checks what each contender writes.
+func TestContendersWriteTheExpectedAttributes(t *testing.T) {
 	var ranks []training.Rank
 	for n := range 2 * training.GPUsPerNode {
 		ranks = append(ranks, training.NewRank(0, n, begin))
@@ -35,10 +37,26 @@ func TestContendersWriteWhatTheyAreTo(t *testing.T) {
 		assert.Equal(t, 1000, w.records, w.name)
 		assert.Len(t, w.contenders, 2+len(all), w.name)
 	}
-	// The rank of another node has other answers.
+	for _, c := range bestCases() {
+		w, failed := c.workload(t.Context(), node, ours)
+		require.NoError(t, failed)
+		assert.Equal(t, 1000, w.records, w.name)
+		assert.Len(t, w.contenders, 3, w.name)
+	}
+	// The ranks of another node are in other phases.
 	_, err = newWorkload(t.Context(), "", logsSignal, distinct(func(last time.Time) plog.Logs {
 		return training.Logs(node, last)
 	}), ranks[len(node):], all[:1])
 	require.Error(t, err)
 	require.NoError(t, shutdown(t.Context(), all))
+}
+
+func TestTheRatioToTheFloorIsTheLastLine(t *testing.T) {
+	r := results{rows: []row{{contender: floorName, ratio: 1}, {contender: phaseAttr, ratio: 1.25}, {contender: phaseAttr, ratio: 2}}}
+	for i, c := range bestCases() {
+		r.best = append(r.best, bestRow{of: c, own: row{ratio: float64(3 + i)}})
+	}
+	var out bytes.Buffer
+	require.NoError(t, r.print(&out))
+	assert.True(t, strings.HasSuffix(out.String(), "\n\nratio to best floor: 4.00\nratio to floor: 1.25\n"), out.String())
 }

@@ -19,14 +19,14 @@ import (
 	"github.com/phaseattr/phaseattr/benchmarks/internal/pipeline"
 )
 
-// The two attributes that all contenders but the Kubernetes enricher write.
+// The two attributes that all contenders write, except the Kubernetes enricher.
 const (
 	keyResolution, unique = "phase_resolution", "unique"
 	keyPath, constantPath = "phase_path", "train / step / forward"
 )
 
-// pipelines are the processors that one configuration makes for the three signals, all
-// started. What they pass on goes nowhere.
+// pipelines are the started processors of one configuration for the three signals. Their
+// output is discarded.
 type pipelines struct {
 	name    string
 	logs    processor.Logs
@@ -34,7 +34,7 @@ type pipelines struct {
 	traces  processor.Traces
 }
 
-// start makes the processors of a factory with a configuration as in YAML.
+// start creates and starts the processors of a factory with a configuration as in YAML.
 func start(ctx context.Context, factory processor.Factory, config map[string]any) (*pipelines, error) {
 	name := factory.Type().String()
 	set, cfg, err := pipeline.Configure(factory, config)
@@ -48,7 +48,7 @@ func start(ctx context.Context, factory processor.Factory, config map[string]any
 	p.metrics, errs[1] = factory.CreateMetrics(ctx, set, cfg, sink)
 	p.traces, errs[2] = factory.CreateTraces(ctx, set, cfg, sink)
 	if err = errors.Join(errs[:]...); err != nil {
-		return nil, fmt.Errorf("make %s: %w", name, err)
+		return nil, fmt.Errorf("create %s: %w", name, err)
 	}
 	for _, c := range p.components() {
 		if err := c.Start(ctx, componenttest.NewNopHost()); err != nil {
@@ -70,7 +70,7 @@ func (p *pipelines) shutdown(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// startPeers starts the processors that phase_attr is compared with.
+// startPeers starts the processors that phase_attr is compared to.
 func startPeers(ctx context.Context, c *cluster) ([]*pipelines, error) {
 	if err := c.announce(); err != nil {
 		return nil, err

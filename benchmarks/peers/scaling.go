@@ -27,31 +27,31 @@ import (
 	"github.com/phaseattr/phaseattr/benchmarks/internal/training"
 )
 
-// stint is how long a contender works at a time when its throughput is measured: many
-// garbage collections long.
+// stint is how long a contender works at a time when its throughput is measured. It spans
+// many garbage collections.
 const stint = 1500 * time.Millisecond
 
-// throughput is what a contender did in a stint.
+// throughput is the result of one stint.
 type throughput struct {
-	// records is how many went through in a second.
+	// records is the number of records per second.
 	records float64
-	// cost is the processor time that a record took, in nanoseconds.
+	// cost is the processor time per record, in nanoseconds.
 	cost float64
-	// waiting is the share of its goroutines' time that went into waiting for locks.
+	// waiting is the share of the goroutines' time spent waiting for locks.
 	waiting float64
 }
 
-// scaling compares how the throughput of contenders grows with the processors, when
-// as many goroutines send metrics, logs and spans through one configuration's pipelines.
+// scaling compares how the throughput of contenders grows with the cores. One goroutine
+// per core sends metrics, logs and spans through the pipelines of one configuration.
 func scaling(ctx context.Context, node []training.Rank, contenders []*pipelines, o options, out io.Writer) error {
-	processors := []int{1, runtime.NumCPU()}
-	results := make([][][]throughput, len(contenders)) // by contender, number of processors and round
+	cores := []int{1, runtime.NumCPU()}
+	results := make([][][]throughput, len(contenders)) // by contender, number of cores and round
 	for i := range results {
-		results[i] = make([][]throughput, len(processors))
+		results[i] = make([][]throughput, len(cores))
 	}
 	for range o.rounds {
 		for i, contender := range contenders {
-			for j, n := range processors {
+			for j, n := range cores {
 				t, err := together(ctx, contender, node, n)
 				if err != nil {
 					return err
@@ -61,7 +61,7 @@ func scaling(ctx context.Context, node []training.Rank, contenders []*pipelines,
 		}
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(w, "records per second, with the copies\t1 core\t%d cores\tspeedup\tprocessor time to 1 core\twaiting for locks\t\n", processors[1])
+	fmt.Fprintf(w, "records per second, with the copies\t1 core\t%d cores\tspeedup\tprocessor time to 1 core\twaiting for locks\t\n", cores[1])
 	for i, contender := range contenders {
 		records := func(t throughput) float64 { return t.records }
 		speedups, costs := make([]float64, o.rounds), make([]float64, o.rounds)
@@ -80,8 +80,7 @@ func scaling(ctx context.Context, node []training.Rank, contenders []*pipelines,
 	return profile(ctx, contenders[0], node, o)
 }
 
-// profile writes what the goroutines of a contender wait for: mutex.pprof and
-// block.pprof.
+// profile writes mutex.pprof and block.pprof of a contender.
 func profile(ctx context.Context, p *pipelines, node []training.Rank, o options) error {
 	defer runtime.SetMutexProfileFraction(runtime.SetMutexProfileFraction(1))
 	runtime.SetBlockProfileRate(1)
@@ -92,9 +91,9 @@ func profile(ctx context.Context, p *pipelines, node []training.Rank, o options)
 		}
 	}
 	for _, name := range []string{"mutex", "block"} {
-		file, err := os.Create(filepath.Join(o.profiles, name+".pprof")) //nolint:gosec // the user says where
+		file, err := os.Create(filepath.Join(o.profiles, name+".pprof")) //nolint:gosec // the user names the directory
 		if err != nil {
-			return fmt.Errorf("make a profile: %w", err)
+			return fmt.Errorf("create a profile: %w", err)
 		}
 		if err := errors.Join(pprof.Lookup(name).WriteTo(file, 0), file.Close()); err != nil {
 			return fmt.Errorf("write a profile: %w", err)
@@ -103,7 +102,7 @@ func profile(ctx context.Context, p *pipelines, node []training.Rank, o options)
 	return nil
 }
 
-// together measures n goroutines on as many processors.
+// together measures n goroutines on n cores.
 func together(ctx context.Context, p *pipelines, node []training.Rank, n int) (throughput, error) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(n))
 	gauges := distinct(func(last time.Time) pmetric.Metrics { return training.Metrics(node, last, training.OnResource) })
@@ -111,7 +110,7 @@ func together(ctx context.Context, p *pipelines, node []training.Rank, n int) (t
 	spans := distinct(func(last time.Time) ptrace.Traces { return training.Traces(node, last) })
 	var records atomic.Int64
 	errs := make([]error, n)
-	runtime.GC() // none pays for the garbage of the one before
+	runtime.GC() // the garbage of the previous stint is not part of this one
 	used, err := measure.ProcessorTime()
 	if err != nil {
 		return throughput{}, err
@@ -148,7 +147,7 @@ func together(ctx context.Context, p *pipelines, node []training.Rank, n int) (t
 	}, err
 }
 
-// lockWait is how long, in seconds, goroutines have waited for locks.
+// lockWait returns the seconds that goroutines have spent waiting for locks.
 func lockWait() float64 {
 	sample := []metrics.Sample{{Name: "/sync/mutex/wait/total:seconds"}}
 	metrics.Read(sample)

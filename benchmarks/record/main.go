@@ -1,8 +1,8 @@
 // Copyright The phaseattr Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Record runs a benchmark, passes on what it prints, and puts that into a section of
-// docs/performance.md, with the machine that it ran on.
+// Record runs a benchmark, prints its output, and writes it to a section of
+// docs/performance.md, together with the machine that it ran on.
 package main
 
 import (
@@ -17,8 +17,8 @@ import (
 )
 
 func main() {
-	page := flag.String("page", "../docs/performance.md", "the page to put the result in")
-	section := flag.String("section", "", "the section of the page")
+	page := flag.String("page", "../docs/performance.md", "page to write the result to")
+	section := flag.String("section", "", "section of the page")
 	flag.Usage = func() {
 		fmt.Fprintln(os.Stderr, "usage: record -section NAME COMMAND ARGUMENT...")
 		flag.PrintDefaults()
@@ -35,7 +35,7 @@ func main() {
 }
 
 func record(page, section string, command []string) error {
-	before, err := os.ReadFile(page) //nolint:gosec // it is what the caller asks for
+	before, err := os.ReadFile(page) //nolint:gosec // the caller's choice
 	if err != nil {
 		return err
 	}
@@ -43,7 +43,7 @@ func record(page, section string, command []string) error {
 		return fmt.Errorf("%s: %w", page, err)
 	}
 	var printed bytes.Buffer
-	benchmark := exec.Command(command[0], command[1:]...) //nolint:gosec // it is what the caller asks for
+	benchmark := exec.Command(command[0], command[1:]...) //nolint:gosec // the caller's choice
 	benchmark.Stdout = io.MultiWriter(os.Stdout, &printed)
 	benchmark.Stderr = os.Stderr
 	if err = benchmark.Run(); err != nil {
@@ -54,8 +54,8 @@ func record(page, section string, command []string) error {
 		return err
 	}
 	text := fmt.Sprintf("%d cores of %s, %s\n\n%s", runtime.NumCPU(), model, runtime.Version(), printed.String())
-	// Another benchmark may have changed the page in the meantime.
-	if before, err = os.ReadFile(page); err != nil { //nolint:gosec // it is what the caller asks for
+	// Another benchmark may have changed the page meanwhile.
+	if before, err = os.ReadFile(page); err != nil { //nolint:gosec // the caller's choice
 		return err
 	}
 	after, err := replace(string(before), section, text)
@@ -65,13 +65,13 @@ func record(page, section string, command []string) error {
 	return os.WriteFile(page, []byte(after), 0o644) //nolint:gosec // it is documentation
 }
 
-// replace puts a text between the marks of a section.
+// replace replaces the text between the marks of a section.
 func replace(page, section, text string) (string, error) {
 	begin, end := "<!-- begin "+section+" -->\n", "<!-- end "+section+" -->"
 	head, rest, found := strings.Cut(page, begin)
 	_, tail, closed := strings.Cut(rest, end)
 	if !found || !closed {
-		return "", fmt.Errorf("there is no section %q", section)
+		return "", fmt.Errorf("no section %q", section)
 	}
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	for i := range lines {
@@ -80,7 +80,7 @@ func replace(page, section, text string) (string, error) {
 	return head + begin + "```text\n" + strings.Join(lines, "\n") + "\n```\n" + end + tail, nil
 }
 
-// processorModel is what the machine's processor calls itself.
+// processorModel returns the model name of the machine's processor.
 func processorModel() (string, error) {
 	info, err := os.ReadFile("/proc/cpuinfo")
 	if err != nil {

@@ -21,7 +21,7 @@ func TestRecordReplacesOneSection(t *testing.T) {
 	assert.Regexp(t, "(?s)^a\n<!-- begin x -->\n```text\n.* cores of .*\n\nnew\n```\n<!-- end x -->\nb\n<!-- begin y -->\n<!-- end y -->\n$", string(after))
 }
 
-func TestRecordLeavesThePageAloneOnFailure(t *testing.T) {
+func TestRecordKeepsThePageOnFailure(t *testing.T) {
 	page := filepath.Join(t.TempDir(), "page.md")
 	text := "<!-- begin x -->\nold\n<!-- end x -->\n"
 	require.NoError(t, os.WriteFile(page, []byte(text), 0o600))

@@ -22,53 +22,53 @@ import (
 )
 
 const (
-	// window is how much event time is kept.
+	// window is the window of the processor.
 	window = time.Minute
-	// stride is how many of the steps of training make one of this job, whose ranks
-	// emit boundaries in the first of them only.
+	// stride is the number of training steps in a step of this job, whose ranks emit
+	// boundaries in the first one only.
 	stride = 12
-	// ranksPerJob is how many ranks a session has.
+	// ranksPerJob is the number of ranks of a session.
 	ranksPerJob = 1000
-	// batches is how many batches of data points, of a node each, are answered in a row.
+	// batches is the number of batches of data points, of one node each, in a measurement.
 	batches = 50
-	// sampled is how many groups, at the most, step once more to be measured: what they
-	// allocate meanwhile must not be as much as all that is alive.
+	// sampled is the number of ranks, at most, whose boundaries are measured: their
+	// allocations must stay below the size of the live heap.
 	sampled = 10_000
-	// rounds is how often each thing is measured; the middle one of the figures counts.
+	// rounds is the number of measurements that a median is taken of.
 	rounds = 7
 )
 
 var begin = time.Date(2026, 3, 2, 8, 0, 0, 0, time.UTC)
 
-// figures are what was measured with a number of groups: processor time in nanoseconds,
-// without that of the system.
+// figures are the results for a number of ranks. Times are user time in nanoseconds.
 type figures struct {
-	groups int
-	// unmarshal is for a boundary, boundary to take one in, point to answer a data point.
+	ranks int
+	// unmarshal and boundary are for a boundary: to unmarshal and to ingest it; point is for
+	// annotating a data point.
 	unmarshal, boundary, point float64
-	groupBytes, boundaryBytes  float64
+	rankBytes, boundaryBytes   float64
 	heap                       float64
-	// collection is what one garbage collection takes with all that.
+	// collection is for one garbage collection.
 	collection float64
 }
 
-// simulation is groups of which each steps once in six seconds.
+// simulation is a number of ranks of which each steps once in six seconds.
 type simulation struct {
 	pipelines *pipeline.Pipelines
 	recorder  *training.Recorder
 	ranks     []training.Rank
 }
 
-func simulate(ctx context.Context, groups int) (_ figures, err error) {
-	f := figures{groups: groups}
+func simulate(ctx context.Context, count int) (_ figures, err error) {
+	f := figures{ranks: count}
 	s := simulation{recorder: training.NewRecorder()}
-	for i := range groups {
+	for i := range count {
 		s.ranks = append(s.ranks, training.NewRank(i/ranksPerJob, i%ranksPerJob, begin))
 	}
 	empty := float64(measure.Heap())
 	s.pipelines, err = pipeline.Start(ctx, pipeline.Options{
 		Config: map[string]any{
-			"window": window.String(), "max_groups": groups, "max_boundaries": 1_000_000_000, "boundaries": "drop",
+			"window": window.String(), "max_groups": count, "max_boundaries": 1_000_000_000, "boundaries": "drop",
 		},
 		Next: consumertest.NewNop(),
 	})
@@ -84,10 +84,10 @@ func simulate(ctx context.Context, groups int) (_ figures, err error) {
 		}
 	}
 	idle := float64(measure.Heap())
-	f.groupBytes = (idle - empty) / float64(groups)
+	f.rankBytes = (idle - empty) / float64(count)
 
 	steps, boundaries := training.Steps(window)/stride, 0
-	for step := range steps + 2 { // the windows are full, and have moved on
+	for step := range steps + 2 { // until the windows are full and have moved on
 		boundaries, err = s.step(s.ranks, step, func(batch plog.Logs) error { return s.pipelines.Logs.ConsumeLogs(ctx, batch) })
 		if err != nil {
 			return f, err
@@ -103,11 +103,11 @@ func simulate(ctx context.Context, groups int) (_ figures, err error) {
 	if err != nil {
 		return f, err
 	}
-	err = s.measurePoints(ctx, steps+1, &f) // as far as all groups have come
+	err = s.measurePoints(ctx, steps+1, &f) // the newest step of all ranks
 	return f, err
 }
 
-// step hands on the boundaries of a step of some groups, and returns how many they are.
+// step consumes the boundaries of a step of the ranks and returns their number.
 func (s *simulation) step(ranks []training.Rank, step int, consume func(plog.Logs) error) (int, error) {
 	boundaries := 0
 	for _, rank := range ranks {
@@ -120,7 +120,7 @@ func (s *simulation) step(ranks []training.Rank, step int, consume func(plog.Log
 	return boundaries, nil
 }
 
-// measureBoundaries takes in some more steps of some groups, picked at equal distances.
+// measureBoundaries ingests more steps of some ranks, evenly spaced.
 func (s *simulation) measureBoundaries(ctx context.Context, step int, f *figures) error {
 	var ranks []training.Rank
 	for i := 0; i < len(s.ranks); i += (len(s.ranks) + sampled - 1) / sampled {
@@ -134,18 +134,18 @@ func (s *simulation) measureBoundaries(ctx context.Context, step int, f *figures
 		})
 	}
 	none := func(plog.Logs) error { return nil }
-	if _, err := work(none); err != nil { // the memory that is measured with has been used before
+	if _, err := work(none); err != nil { // so that the measured runs reuse memory
 		return err
 	}
 	var err error
 	f.boundary, err = middle(func() (float64, error) {
-		making, failed := work(none)
+		generating, failed := work(none)
 		if failed != nil {
 			return 0, failed
 		}
-		taking, failed := work(func(batch plog.Logs) error { return s.pipelines.Logs.ConsumeLogs(ctx, batch) })
+		ingesting, failed := work(func(batch plog.Logs) error { return s.pipelines.Logs.ConsumeLogs(ctx, batch) })
 		step++
-		return (taking - making) / float64(boundaries), failed
+		return (ingesting - generating) / float64(boundaries), failed
 	})
 	if err != nil {
 		return err
@@ -170,7 +170,7 @@ func (s *simulation) measureBoundaries(ctx context.Context, step int, f *figures
 	return err
 }
 
-// middle is the median of a figure that is measured again and again.
+// middle returns the median of repeated measurements.
 func middle(figure func() (float64, error)) (float64, error) {
 	figures := make([]float64, rounds)
 	for i := range figures {
@@ -182,7 +182,7 @@ func middle(figure func() (float64, error)) (float64, error) {
 	return measure.Middle(figures), nil
 }
 
-// measurePoints answers the data points of some nodes.
+// measurePoints annotates the data points of some nodes.
 func (s *simulation) measurePoints(ctx context.Context, step int, f *figures) error {
 	random := rand.New(rand.NewPCG(1, 2))
 	last := begin.Add(time.Duration(step) * window / time.Duration(training.Steps(window)/stride))
@@ -191,7 +191,7 @@ func (s *simulation) measurePoints(ctx context.Context, step int, f *figures) er
 		node := random.IntN(len(s.ranks)/training.GPUsPerNode) * training.GPUsPerNode
 		all = append(all, training.Metrics(s.ranks[node:node+training.GPUsPerNode], last, training.OnResource))
 	}
-	answer := func(some []pmetric.Metrics) error {
+	annotate := func(some []pmetric.Metrics) error {
 		for _, md := range some {
 			if err := s.pipelines.Metrics.ConsumeMetrics(ctx, md); err != nil {
 				return err
@@ -199,8 +199,8 @@ func (s *simulation) measurePoints(ctx context.Context, step int, f *figures) er
 		}
 		return nil
 	}
-	// The first ones are not measured: they make the memory one that has been used before.
-	if err := answer(all[:batches]); err != nil {
+	// The first ones are not measured, so that the measured runs reuse memory.
+	if err := annotate(all[:batches]); err != nil {
 		return err
 	}
 	rest := all[batches:]
@@ -208,7 +208,7 @@ func (s *simulation) measurePoints(ctx context.Context, step int, f *figures) er
 	f.point, err = middle(func() (float64, error) {
 		some := rest[:batches]
 		rest = rest[batches:]
-		took, failed := f.timed(func() error { return answer(some) })
+		took, failed := f.timed(func() error { return annotate(some) })
 		return took / float64(batches*some[0].DataPointCount()), failed
 	})
 	if err != nil {
@@ -216,16 +216,16 @@ func (s *simulation) measurePoints(ctx context.Context, step int, f *figures) er
 	}
 	if path, ok := all[0].ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().At(0).Gauge().DataPoints().At(0).
 		Attributes().Get("phase_path"); !ok {
-		return fmt.Errorf("a data point was not answered, but has %q", path.AsString())
+		return fmt.Errorf("data point without a phase, phase_path is %q", path.AsString())
 	}
 	return nil
 }
 
-// timed is the user time that some work takes, in nanoseconds: its own, without a
-// garbage collection, and its share of the next one, which comes when as much has been
-// allocated as is alive.
+// timed returns the user time of some work, in nanoseconds: its own, without a garbage
+// collection, and its share of the next one, which Go runs after allocating as much as is
+// live.
 func (f *figures) timed(work func() error) (float64, error) {
-	runtime.GC() // what is free is used again
+	runtime.GC() // so that freed memory is reused
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)

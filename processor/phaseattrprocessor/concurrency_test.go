@@ -115,7 +115,7 @@ func TestPipelinesMayBeUsedByManyGoroutines(t *testing.T) {
 			var err error
 			for batch := range batches {
 				at := float64(batch)
-				_, metricErr := p.telemetry.GetMetric("otelcol_processor_phase_attr_groups")
+				_, metricErr := p.telemetry.GetMetric("otelcol_processor_phase_attr_ranks")
 				err = errors.Join(err, metricErr,
 					p.logs.ConsumeLogs(t.Context(), records(t,
 						w.enterWith(at, "train", object{"epoch": int64(g)}), w.enter(at+0.25, "step"), w.exit(at+0.5), w.exit(at+0.75))),

@@ -11,6 +11,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/component/componenttest"
 	"go.opentelemetry.io/collector/consumer/consumertest"
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog"
@@ -55,11 +57,10 @@ func FuzzProcessor(f *testing.F) {
 		if len(data) > 4096 {
 			return // the longer the input, the longer it takes to minimize
 		}
-		// Without a start nothing runs beside the test, and what it covers is repeatable.
 		factory, set := NewFactory(), processortest.NewNopSettings(metadata.Type)
 		cfg := newConfig(t, everyAttribute, func(cfg *Config) {
 			cfg.Repair = repair
-			cfg.Split = layout>>62 == 1
+			cfg.Split.Enabled = layout>>62 == 1
 			cfg.ScopeAttributes = []string{"epoch"}
 			cfg.Limits.MaxRanks, cfg.Limits.MaxThreadsPerRank, cfg.Limits.MaxOpenScopesPerThread = 4, 4, 8
 			cfg.Limits.MaxBoundariesPerRank, cfg.Limits.MaxBoundaries = 16, 32
@@ -112,11 +113,15 @@ func FuzzProcessor(f *testing.F) {
 		require.NoError(t, err)
 		traces, err := factory.CreateTraces(t.Context(), set, cfg, tracesSink)
 		require.NoError(t, err)
+		for _, c := range []component.Component{logs, metrics, traces} {
+			require.NoError(t, c.Start(t.Context(), componenttest.NewNopHost()))
+			defer func() { require.NoError(t, c.Shutdown(t.Context())) }()
+		}
 		require.NoError(t, logs.ConsumeLogs(t.Context(), ld))
 		require.NoError(t, metrics.ConsumeMetrics(t.Context(), md))
 		require.NoError(t, traces.ConsumeTraces(t.Context(), td))
 		assert.Equal(t, records, logsSink.LogRecordCount())
-		if cfg.Split {
+		if cfg.Split.Enabled {
 			assert.GreaterOrEqual(t, metricsSink.DataPointCount(), points)
 		} else {
 			assert.Equal(t, points, metricsSink.DataPointCount())

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/component/componenttest"
+	"go.opentelemetry.io/collector/consumer"
 	"go.opentelemetry.io/collector/consumer/consumertest"
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog"
@@ -55,6 +56,18 @@ func (p *pipelines) events(t *testing.T, at int64, name string) {
 	require.NoError(t, p.logs.ConsumeLogs(t.Context(), ld))
 }
 
+// otherEvents has session other train from 10 on, with its newest event at a time.
+func (p *pipelines) otherEvents(t *testing.T, newest int64) {
+	t.Helper()
+	ld := plog.NewLogs()
+	event(ld, 10, "train")
+	event(ld, newest, "")
+	for _, resource := range ld.ResourceLogs().All() {
+		resource.ScopeLogs().At(0).LogRecords().At(0).Attributes().PutStr("session_id", "other")
+	}
+	require.NoError(t, p.logs.ConsumeLogs(t.Context(), ld))
+}
+
 // gauge adds a data point of a session to a batch, in a resource of its own.
 func gauge(md pmetric.Metrics, session string, at int64) {
 	resource := md.ResourceMetrics().AppendEmpty()
@@ -77,27 +90,34 @@ func (p *pipelines) phases() map[string][]any {
 	return phases
 }
 
-func TestMetricsThatComeBeforeTheirBoundariesAreHeld(t *testing.T) {
+func TestMetricsThatComeBeforeTheirBoundariesWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := startPipelines(t, withGrace)
 		p.events(t, 10, "train")
+		p.otherEvents(t, 200)
 		md := pmetric.NewMetrics()
 		gauge(md, "s", 100)
-		gauge(md, "unknown", 100)
+		gauge(md, "other", 100)
 		gauge(md, "s", 10)
 		require.NoError(t, p.metrics.ConsumeMetrics(t.Context(), md))
-		assert.Equal(t, map[string][]any{"s": {"train"}, "unknown": {nil}}, p.phases(), "what need not wait goes on at once")
+		assert.Equal(t, map[string][]any{"other": {"train"}}, p.phases(), "other ranks' points go on at once")
 
 		time.Sleep(2 * time.Second)
 		p.events(t, 90, "evaluate")
 		synctest.Wait()
-		assert.Len(t, p.phases()["s"], 1, "the stream has not come so far")
+		assert.Empty(t, p.phases()["s"], "the events have not come so far")
 		p.events(t, 100, "")
 		synctest.Wait()
-		assert.Equal(t, []any{"train", "evaluate"}, p.phases()["s"])
+		assert.Equal(t, []any{"evaluate", "train"}, p.phases()["s"], "a rank's points stay together, in order")
 		p.shutdown(t)
 		metadatatest.AssertEqualProcessorPhaseAttrAnswers(t, p.telemetry, []metricdata.DataPoint[int64]{
-			answers("logs", "unique", 3), answers("metrics", "unique", 2), answers("metrics", "none", 1),
+			answers("logs", "unique", 5), answers("metrics", "unique", 3),
+		}, metricdatatest.IgnoreTimestamp())
+		metadatatest.AssertEqualProcessorPhaseAttrWaits(t, p.telemetry, []metricdata.DataPoint[int64]{
+			count(2, "signal", "metrics", "reason", "behind"),
+		}, metricdatatest.IgnoreTimestamp())
+		metadatatest.AssertEqualProcessorPhaseAttrForwardedItems(t, p.telemetry, []metricdata.DataPoint[int64]{
+			count(2, "signal", "metrics"),
 		}, metricdatatest.IgnoreTimestamp())
 	})
 }
@@ -155,7 +175,7 @@ func TestEndedSessionIsNotWaitedFor(t *testing.T) {
 	})
 }
 
-func TestLogsAndSpansAreHeldToo(t *testing.T) {
+func TestLogsAndSpansWaitToo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := startPipelines(t, withGrace)
 		p.events(t, 10, "train")
@@ -179,7 +199,8 @@ func TestLogsAndSpansAreHeldToo(t *testing.T) {
 		require.NoError(t, p.logs.ConsumeLogs(t.Context(), ld))
 		synctest.Wait()
 		require.Equal(t, 4, p.logsSink.LogRecordCount())
-		line := p.logsSink.AllLogs()[2].ResourceLogs().At(0).ScopeLogs().At(0).LogRecords().At(0)
+		line := p.logsSink.AllLogs()[1].ResourceLogs().At(0).ScopeLogs().At(0).LogRecords().At(0)
+		assert.Empty(t, line.EventName(), "it came before the events that it waited for, and stays before them")
 		assert.Equal(t, "evaluate", line.Attributes().AsRaw()["phase_path"])
 		require.Equal(t, 1, p.tracesSink.SpanCount())
 		span = p.tracesSink.AllTraces()[0].ResourceSpans().At(0).ScopeSpans().At(0).Spans().At(0)
@@ -188,7 +209,7 @@ func TestLogsAndSpansAreHeldToo(t *testing.T) {
 	})
 }
 
-func TestShutdownPassesOnWhatIsHeld(t *testing.T) {
+func TestShutdownForwardsWhatWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := startPipelines(t, withGrace)
 		p.events(t, 10, "train")
@@ -229,28 +250,52 @@ func TestWhatTheNextComponentRefusesIsCounted(t *testing.T) {
 	})
 }
 
-func TestCallerThatGivesUpAtAFullGateMaySendAgain(t *testing.T) {
+// At a full buffer the oldest telemetry goes on; while the next component does not take
+// it, callers wait, and those who give up get all of their batch back.
+func TestCallerThatGivesUpAtAFullBufferMaySendAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := startPipelines(t, withGrace, func(cfg *Config) { cfg.Grace.MaxBatches = 1 })
+		factory, cfg := NewFactory(), newConfig(t, withGrace, func(cfg *Config) { cfg.Grace.MaxBatches = 1 })
+		p := newPipelines(t, factory, cfg)
+		p.start(t, componenttest.NewNopHost())
+		var taken []string
+		blocked := make(chan struct{})
+		next, err := consumer.NewMetrics(func(_ context.Context, md pmetric.Metrics) error {
+			session, _ := md.ResourceMetrics().At(0).Resource().Attributes().Get("session_id")
+			if session.Str() == "s" {
+				<-blocked
+			}
+			taken = append(taken, session.Str())
+			return nil
+		})
+		require.NoError(t, err)
+		slow, err := factory.CreateMetrics(t.Context(), metadatatest.NewSettings(p.telemetry), cfg, next)
+		require.NoError(t, err)
+		require.NoError(t, slow.Start(t.Context(), componenttest.NewNopHost()))
 		p.events(t, 10, "train")
+		p.otherEvents(t, 200)
 		batch := func() pmetric.Metrics {
 			md := pmetric.NewMetrics()
 			gauge(md, "s", 100)
-			gauge(md, "unknown", 100)
+			gauge(md, "other", 100)
 			return md
 		}
-		require.NoError(t, p.metrics.ConsumeMetrics(t.Context(), batch()))
+		require.NoError(t, slow.ConsumeMetrics(t.Context(), batch()))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		require.ErrorIs(t, p.metrics.ConsumeMetrics(ctx, batch()), context.DeadlineExceeded)
-		assert.Len(t, p.phases()["unknown"], 1, "nothing of the refused batch has gone on")
+		refused := batch()
+		require.ErrorIs(t, slow.ConsumeMetrics(ctx, refused), context.DeadlineExceeded)
+		assert.Equal(t, []string{"other"}, taken, "nothing of the refused batch has gone on")
+		assert.Equal(t, 2, refused.DataPointCount())
+		close(blocked)
+		synctest.Wait()
+		assert.Equal(t, []string{"other", "s"}, taken)
+		require.NoError(t, slow.Shutdown(t.Context()))
 		p.shutdown(t)
-		assert.Len(t, p.phases()["s"], 1)
 	})
 }
 
-func TestHeldRecordsDoNotCountAsOutdated(t *testing.T) {
-	p := startPipelines(t, func(c *Config) { c.Grace.Period = time.Hour })
+func TestTelemetryThatWaitedDoesNotCountAsOutdated(t *testing.T) {
+	p := startPipelines(t, func(cfg *Config) { cfg.Grace.Period = time.Minute })
 	run := &program{session: "run"}
 	w := run.worker(1)
 	p.passLogs(t, records(t, w.enter(1, "train")))
@@ -259,14 +304,16 @@ func TestHeldRecordsDoNotCountAsOutdated(t *testing.T) {
 	p.passLogs(t, records(t, w.enter(2, "step"), run.event("sample", 4)))
 	require.NoError(t, p.metrics.Shutdown(t.Context()))
 	require.Equal(t, "train / step", attributesOfMetrics(p.metricsSink.AllMetrics()[0])[0]["phase_path"])
-	m, err := p.telemetry.GetMetric("otelcol_processor_phase_attr_outdated_answers")
-	if err == nil {
-		t.Errorf("outdated: %v", m.Data)
-	}
+	// What is answered before a boundary of its time comes is outdated: the point, the sample
+	// and the span, but not the point once more for the boundary that it waited for.
+	require.NoError(t, p.traces.ConsumeTraces(t.Context(), run.spans(3.5, 3.5)))
+	p.passLogs(t, records(t, w.enter(2.5, "forward")))
+	metadatatest.AssertEqualProcessorPhaseAttrOutdatedAnswers(t, p.telemetry,
+		[]metricdata.DataPoint[int64]{count(3)}, metricdatatest.IgnoreTimestamp())
 }
 
-func TestMalformedBoundaryIsNotHeld(t *testing.T) {
-	p := startPipelines(t, func(c *Config) { c.Grace.Period = time.Hour })
+func TestMalformedBoundaryDoesNotWait(t *testing.T) {
+	p := startPipelines(t, func(c *Config) { c.Grace.Period = time.Minute })
 	run := &program{session: "run"}
 	e := with(run.worker(1).enter(1, "train"), object{"metadata": nil, "host": "h", "pid": int64(1)})
 	require.Equal(t, 1, p.passLogs(t, records(t, e)).LogRecordCount())

@@ -135,7 +135,7 @@ func TestMetadataListsTheAttributeValuesThatAreCounted(t *testing.T) {
 		}
 		return values
 	}
-	assert.Equal(t, rejections(), listed("reason"))
+	assert.Equal(t, rejectionReasons(), listed("reason"))
 	assert.Equal(t, []string{"accepted", "duplicate", "rejected"}, listed("outcome"))
 	var resolutionNames, signalNames []string
 	for r := range resolutions {

@@ -1,8 +1,8 @@
 // Copyright The phaseattr Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package measure times contenders against each other in turns so short that what else
-// the machine does meets all of them.
+// Package measure times contenders against each other. Their turns are so short that
+// other load on the machine affects all of them alike.
 package measure
 
 import (
@@ -14,37 +14,37 @@ import (
 	"time"
 )
 
-// turnsPerRound is how many turns a round has: what one figure comes from.
+// turnsPerRound is the number of turns in a round. A round yields one figure.
 const turnsPerRound = 5
 
-// Contender is something to be measured.
+// Contender is a piece of work to measure.
 type Contender struct {
 	Name string
-	// Prepare, if there is one, does before each stint what is not to be measured.
+	// Prepare, if not nil, runs before each stint and is not measured.
 	Prepare func() error
 	// Run does the work once.
 	Run func() error
 }
 
-// Cost is what a contender's work took, once.
+// Cost is the cost of one run of a contender.
 type Cost struct {
-	// Time is processor time, with the share of the garbage collector's that the garbage
-	// comes to. What other programs do on the machine is not in it.
+	// Time is processor time, including the share of garbage collection that the allocated
+	// bytes cause. It does not include other programs.
 	Time time.Duration
-	// Bytes and Allocs are what was allocated.
+	// Bytes and Allocs count the allocations.
 	Bytes, Allocs float64
 }
 
-// Minus is what a cost has beyond another.
+// Minus returns the difference of two costs.
 func (c Cost) Minus(d Cost) Cost {
 	return Cost{c.Time - d.Time, c.Bytes - d.Bytes, c.Allocs - d.Allocs}
 }
 
-// Rounds measures contenders for a number of rounds. It returns their costs by contender
-// and round. In each turn of a round, every contender works runs times in a row; each turn
-// begins with another one. Garbage is collected between the turns only: a contender pays
-// for its part of a collection, of which Go by default makes one whenever as much has been
-// allocated as is alive.
+// Rounds measures contenders for a number of rounds and returns their costs by contender
+// and round. In each turn of a round, every contender runs the given number of times in a
+// row; each turn begins with the next contender. Garbage is collected between turns only,
+// and a contender is charged for its share: by default, Go collects once for every live
+// heap's worth of allocations.
 func Rounds(contenders []Contender, rounds, runs int) ([][]Cost, error) {
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	costs := make([][]Cost, len(contenders))
@@ -82,7 +82,7 @@ func Rounds(contenders []Contender, rounds, runs int) ([][]Cost, error) {
 	return costs, nil
 }
 
-// stint lets a contender work some times, and returns what that took in all.
+// stint runs a contender a number of times and returns the total cost.
 func stint(c Contender, runs int) (Cost, error) {
 	if c.Prepare != nil {
 		if err := c.Prepare(); err != nil {
@@ -109,8 +109,7 @@ func stint(c Contender, runs int) (Cost, error) {
 	}, err
 }
 
-// collect collects the garbage, and returns what that took in nanoseconds for each byte
-// that is alive.
+// collect collects the garbage and returns the cost in nanoseconds per live byte.
 func collect() (float64, error) {
 	start, err := ProcessorTime()
 	if err != nil {
@@ -123,14 +122,14 @@ func collect() (float64, error) {
 	return float64(end-start) / float64(m.HeapAlloc), err
 }
 
-// ProcessorTime is what this process has used of the processors.
+// ProcessorTime returns the processor time of this process.
 func ProcessorTime() (time.Duration, error) {
 	user, system, err := times()
 	return user + system, err
 }
 
-// UserTime is what this process has used of the processors, but for what the system did
-// for it, such as to hand it memory.
+// UserTime returns the processor time of this process without that of the kernel, such as
+// for providing memory.
 func UserTime() (time.Duration, error) {
 	user, _, err := times()
 	return user, err
@@ -144,7 +143,7 @@ func times() (user, system time.Duration, err error) {
 	return time.Duration(usage.Utime.Nano()), time.Duration(usage.Stime.Nano()), nil
 }
 
-// Median returns the middle one of some figures, of each round's.
+// Median returns the median of a figure of the rounds.
 func Median[T any](rounds []T, figure func(T) float64) float64 {
 	figures := make([]float64, len(rounds))
 	for i, r := range rounds {
@@ -153,16 +152,16 @@ func Median[T any](rounds []T, figure func(T) float64) float64 {
 	return Middle(figures)
 }
 
-// Middle returns the middle one of some figures, which it sorts.
+// Middle returns the median of figures, which it sorts.
 func Middle(figures []float64) float64 {
 	slices.Sort(figures)
 	return (figures[(len(figures)-1)/2] + figures[len(figures)/2]) / 2
 }
 
-// Heap is what is alive, in bytes.
+// Heap returns the size of the live heap in bytes.
 func Heap() uint64 {
 	runtime.GC()
-	runtime.GC() // what the first one has made unreachable
+	runtime.GC() // frees what finalizers of the first one released
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestRoundsLetAllWorkInTurn(t *testing.T) {
+func TestRoundsRunContendersInTurn(t *testing.T) {
 	const rounds, runs = 2, 3
 	defer debug.SetGCPercent(debug.SetGCPercent(100)) // whatever GOGC says
 	order := make([]string, 0, 100)
@@ -39,13 +39,13 @@ func TestRoundsLetAllWorkInTurn(t *testing.T) {
 		for _, cost := range costs[i] {
 			assert.InDelta(t, least, cost.Bytes, 1<<9)
 			assert.GreaterOrEqual(t, cost.Allocs, 1.0)
-			assert.NotZero(t, cost.Time, "garbage has its price")
+			assert.NotZero(t, cost.Time, "garbage is charged for")
 		}
 	}
-	assert.Equal(t, 100, debug.SetGCPercent(100), "garbage is collected again")
+	assert.Equal(t, 100, debug.SetGCPercent(100), "the garbage collector is on again")
 }
 
-func TestRoundsNameWhoFails(t *testing.T) {
+func TestRoundsNameTheContenderThatFails(t *testing.T) {
 	failed := errors.New("no more batches")
 	works := func() error { return nil }
 	_, err := Rounds([]Contender{{Name: "a", Run: works}, {Name: "b", Run: func() error { return failed }}}, 1, 1)

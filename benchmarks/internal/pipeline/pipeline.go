@@ -1,7 +1,7 @@
 // Copyright The phaseattr Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package pipeline runs phase_attr without a collector around it.
+// Package pipeline runs phase_attr without a collector.
 package pipeline
 
 import (
@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strings"
 
 	"github.com/open-telemetry/opentelemetry-collector-contrib/extension/storage/filestorage"
 	"go.opentelemetry.io/collector/component"
@@ -24,7 +25,7 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor"
 )
 
-// Pipelines are phase_attr's processors for logs and metrics, started.
+// Pipelines are the started processors for logs and metrics.
 type Pipelines struct {
 	Logs    processor.Logs
 	Metrics processor.Metrics
@@ -32,20 +33,20 @@ type Pipelines struct {
 	storage extension.Extension
 }
 
-// Options say how phase_attr runs.
+// Options configure the pipelines.
 type Options struct {
-	// Config is its configuration, as in YAML.
+	// Config is the configuration of phase_attr, as in YAML.
 	Config map[string]any
-	// Storage is a folder that it keeps its index in, by way of file_storage. Empty is none.
+	// Storage is the directory of a file_storage for the index. Default: no storage.
 	Storage string
-	// Next takes what it passes on.
+	// Next is the next consumer.
 	Next interface {
 		consumer.Logs
 		consumer.Metrics
 	}
 }
 
-// Start makes and starts the processors.
+// Start creates and starts the processors.
 func Start(ctx context.Context, o Options) (*Pipelines, error) {
 	p := &Pipelines{}
 	config := maps.Clone(o.Config)
@@ -56,7 +57,7 @@ func Start(ctx context.Context, o Options) (*Pipelines, error) {
 		cfg.Directory = o.Storage
 		var err error
 		if p.storage, err = factory.Create(ctx, extensiontest.NewNopSettings(factory.Type()), cfg); err != nil {
-			return nil, fmt.Errorf("make the storage: %w", err)
+			return nil, fmt.Errorf("create the storage: %w", err)
 		}
 		if err := p.storage.Start(ctx, host); err != nil {
 			return nil, fmt.Errorf("start the storage: %w", err)
@@ -75,16 +76,16 @@ func Start(ctx context.Context, o Options) (*Pipelines, error) {
 	p.Logs, errs[0] = factory.CreateLogs(ctx, set, cfg, o.Next)
 	p.Metrics, errs[1] = factory.CreateMetrics(ctx, set, cfg, o.Next)
 	if err = errors.Join(errs[:]...); err != nil {
-		return nil, fmt.Errorf("make the processors: %w", err)
+		return nil, fmt.Errorf("create the processors: %w", err)
 	}
 	return p, errors.Join(p.Logs.Start(ctx, host), p.Metrics.Start(ctx, host))
 }
 
-// Configure returns what a processor of a factory is made of, from its configuration as
-// in YAML.
+// Configure returns the settings and the configuration for a factory, from a configuration
+// as in YAML.
 func Configure(factory processor.Factory, config map[string]any) (processor.Settings, component.Config, error) {
 	set, cfg := processortest.NewNopSettings(factory.Type()), factory.CreateDefaultConfig()
-	// A running collector counts what its processors do.
+	// As in a collector, the processor's own metrics are recorded.
 	set.MeterProvider = sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewManualReader()))
 	if err := confmap.NewFromStringMap(config).Unmarshal(cfg); err != nil {
 		return set, nil, fmt.Errorf("configure %s: %w", factory.Type(), err)
@@ -95,14 +96,29 @@ func Configure(factory processor.Factory, config map[string]any) (processor.Sett
 	return set, cfg, nil
 }
 
-// Clone copies a batch for the processors, which change what they are handed.
+// Key returns the key of an option by its last part, so that a configuration suits
+// versions that nest it differently.
+func Key(factory processor.Factory, name string) (string, error) {
+	defaults := confmap.New()
+	if err := defaults.Marshal(factory.CreateDefaultConfig()); err != nil {
+		return "", fmt.Errorf("list the options of %s: %w", factory.Type(), err)
+	}
+	for _, key := range defaults.AllKeys() {
+		if key == name || strings.HasSuffix(key, confmap.KeyDelimiter+name) {
+			return key, nil
+		}
+	}
+	return "", fmt.Errorf("%s has no option %q", factory.Type(), name)
+}
+
+// Clone copies a batch for the processors, which modify their input.
 func Clone(batch plog.Logs) plog.Logs {
 	own := plog.NewLogs()
 	batch.CopyTo(own)
 	return own
 }
 
-// Shutdown stops the processors, and their storage.
+// Shutdown stops the processors and their storage.
 func (p *Pipelines) Shutdown(ctx context.Context) error {
 	err := errors.Join(p.Logs.Shutdown(ctx), p.Metrics.Shutdown(ctx))
 	if p.storage != nil {
@@ -111,8 +127,8 @@ func (p *Pipelines) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// host is a collector that has nothing but extensions.
+// host is a collector that has only extensions.
 type host map[component.ID]component.Component
 
-// GetExtensions returns them.
+// GetExtensions returns the extensions.
 func (h host) GetExtensions() map[component.ID]component.Component { return h }

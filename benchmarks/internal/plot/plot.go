@@ -14,7 +14,7 @@ import (
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/plotutil"
 	"gonum.org/v1/plot/vg"
-	_ "gonum.org/v1/plot/vg/vgsvg" // what draws SVG
+	_ "gonum.org/v1/plot/vg/vgsvg" // registers SVG
 )
 
 // Point is a point of a curve.
@@ -26,7 +26,7 @@ type Curve struct {
 	Points []Point
 }
 
-// Chart is curves over one logarithmic axis.
+// Chart is a set of curves over a logarithmic x axis.
 type Chart struct {
 	Title, X, Y string
 	Curves      []Curve
@@ -60,7 +60,7 @@ func (c *Chart) Write(file string) error {
 	if err != nil {
 		return fmt.Errorf("draw %s: %w", c.Title, err)
 	}
-	out, err := os.Create(file) //nolint:gosec // it is what the caller asks for
+	out, err := os.Create(file) //nolint:gosec // the caller names the file
 	if err != nil {
 		return err
 	}
@@ -70,10 +70,10 @@ func (c *Chart) Write(file string) error {
 	return out.Close()
 }
 
-// decades marks the powers of ten.
+// decades puts ticks at the powers of ten.
 type decades struct{}
 
-// Ticks returns them.
+// Ticks returns the ticks between low and high.
 func (decades) Ticks(low, high float64) []plot.Tick {
 	var ticks []plot.Tick
 	for at := 1.0; at <= high; at *= 10 {

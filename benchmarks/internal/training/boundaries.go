@@ -11,7 +11,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/plog"
 )
 
-// Recorder writes the boundary records of ranks, one step at a time.
+// Recorder generates the boundary records of ranks, one step at a time.
 type Recorder struct {
 	root, step plog.Logs
 }
@@ -52,22 +52,22 @@ func newRecord(records plog.LogRecordSlice, action string, path []string) {
 	scope.PutStr("thread_name", "MainThread")
 }
 
-// Begin returns the boundary with which a rank's job begins. What a recorder returns is
-// good until its next call.
+// Begin returns the first boundary of a rank. A batch is valid until the recorder's next
+// call.
 func (c *Recorder) Begin(r Rank) plog.Logs {
 	c.number(c.root, r, []int{0}, r.Start.Add(-time.Second), 1)
 	return c.root
 }
 
-// Step returns the boundaries of a rank's n-th step, the first one being 0.
+// Step returns the boundaries of a rank's step n, counted from 0.
 func (c *Recorder) Step(r Rank, n int) plog.Logs {
 	start := r.Start.Add(time.Duration(n) * StepDuration)
 	c.number(c.step, r, []int{1}, start, 2+n*len(stepBoundaries))
 	return c.step
 }
 
-// number gives the records of a batch their times and numbers. open are the numbers of
-// the scopes that are open before it.
+// number sets the times and sequence numbers of a batch. open are the numbers of the
+// scopes that are open before it.
 func (c *Recorder) number(batch plog.Logs, r Rank, open []int, start time.Time, sequence int) {
 	resource := batch.ResourceLogs().At(0)
 	attrs := resource.Resource().Attributes()

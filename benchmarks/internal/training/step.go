@@ -1,8 +1,8 @@
 // Copyright The phaseattr Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package training makes the telemetry of a training job that exists on paper only:
-// its phase boundaries, and the metrics, logs and spans of its ranks.
+// Package training generates the telemetry of a synthetic training job: its phase
+// boundaries, and the metrics, logs and spans of its ranks.
 package training
 
 import (
@@ -10,17 +10,17 @@ import (
 	"time"
 )
 
-// Every rank runs the same step over and over: 20 boundaries, one every 25 ms, so 40
-// in a second. All of it lies in one phase that does not end.
+// Every rank repeats the same step: 20 boundaries, one every 25 ms, so 40 per second, all
+// within one phase that does not end.
 const (
-	// BoundariesPerSecond is how many boundaries a rank emits in a second.
+	// BoundariesPerSecond is the rate at which a rank emits boundaries.
 	BoundariesPerSecond = int(time.Second / slot)
 
 	slot     = 25 * time.Millisecond
 	rootName = "train"
 )
 
-// stepBoundaries names the phases that a step enters; an empty name is an exit.
+// stepBoundaries are the phases that a step enters; an empty name is an exit.
 var stepBoundaries = []string{
 	"step",
 	"load_batch", "",
@@ -30,7 +30,7 @@ var stepBoundaries = []string{
 	"",
 }
 
-// StepDuration is how long a step takes.
+// StepDuration is the duration of a step.
 var StepDuration = slot * time.Duration(len(stepBoundaries))
 
 // pathIn returns the path between boundary i of a step and the one after it.
@@ -46,7 +46,7 @@ func pathIn(i int) []string {
 	return path
 }
 
-// labels are the paths of a step, as an answer names them.
+// labels are the paths of a step as they are written to phase_path.
 var labels = func() []string {
 	all := make([]string, len(stepBoundaries))
 	for i := range all {
@@ -55,5 +55,5 @@ var labels = func() []string {
 	return all
 }()
 
-// Steps is how many whole steps a rank makes in a time.
+// Steps returns the number of whole steps in a duration.
 func Steps(in time.Duration) int { return int(in / StepDuration) }

@@ -14,18 +14,18 @@ import (
 	"go.opentelemetry.io/collector/pdata/ptrace"
 )
 
-// A batch holds what each rank has reported in some seconds.
+// A batch holds the telemetry of each rank for some seconds.
 const (
-	// collections is how many times in a batch each gauge was read.
+	// collections is the number of points per gauge in a batch.
 	collections = 5
-	// collectionInterval is how far apart.
+	// collectionInterval is the time between them.
 	collectionInterval = time.Second
-	// logsPerRank and spansPerRank are how many there are in a batch.
+	// logsPerRank and spansPerRank are the numbers of records in a batch.
 	logsPerRank, spansPerRank = 125, 125
 )
 
-// gauges are the GPU metrics that DCGM's exporter has by default, and the memory
-// figures of a training program.
+// gauges are the default GPU metrics of DCGM's exporter and the memory metrics of a
+// training program.
 var gauges = []string{
 	"DCGM_FI_DEV_SM_CLOCK", "DCGM_FI_DEV_MEM_CLOCK", "DCGM_FI_DEV_MEMORY_TEMP", "DCGM_FI_DEV_GPU_TEMP",
 	"DCGM_FI_DEV_POWER_USAGE", "DCGM_FI_DEV_PCIE_REPLAY_COUNTER", "DCGM_FI_DEV_GPU_UTIL", "DCGM_FI_DEV_MEM_COPY_UTIL",
@@ -36,7 +36,7 @@ var gauges = []string{
 	"stormlog.allocator.allocated", "stormlog.allocator.reserved", "stormlog.device.used", "stormlog.device.free",
 }
 
-// Identity says where a gauge's telemetry names its rank.
+// Identity is the way in which gauges name their rank.
 type Identity int
 
 const (
@@ -49,20 +49,30 @@ const (
 	ByDevice
 )
 
-// Metrics returns the gauges of ranks, read the last time at a moment.
+// labelsOfExporter is the number of labels that DCGM's exporter writes.
+const labelsOfExporter = 7
+
+// Metrics returns the gauges of ranks, last read at the given time, with the labels that
+// DCGM's exporter writes.
 func Metrics(ranks []Rank, last time.Time, identity Identity) pmetric.Metrics {
+	return MetricsWithLabels(ranks, last, identity, labelsOfExporter)
+}
+
+// MetricsWithLabels is Metrics with 2, 5, 7 or 8 labels on each point. The host and the
+// GPU are always among them.
+func MetricsWithLabels(ranks []Rank, last time.Time, identity Identity, labels int) pmetric.Metrics {
 	md := pmetric.NewMetrics()
 	if identity == OnResource {
 		for i := range ranks {
-			addGauges(md, ranks[i:i+1], last, identity)
+			addGauges(md, ranks[i:i+1], last, identity, labels)
 		}
 		return md
 	}
-	addGauges(md, ranks, last, identity)
+	addGauges(md, ranks, last, identity, labels)
 	return md
 }
 
-func addGauges(md pmetric.Metrics, ranks []Rank, last time.Time, identity Identity) {
+func addGauges(md pmetric.Metrics, ranks []Rank, last time.Time, identity Identity, labels int) {
 	resource := md.ResourceMetrics().AppendEmpty()
 	if identity == OnResource {
 		ranks[0].describe(resource.Resource().Attributes(), true)
@@ -83,7 +93,7 @@ func addGauges(md pmetric.Metrics, ranks []Rank, last time.Time, identity Identi
 				at := rank.within(last.Add(-time.Duration(collections-1-c) * collectionInterval))
 				dp.SetTimestamp(timestamp(at))
 				dp.SetIntValue(int64(1000*i + c))
-				rank.label(dp.Attributes())
+				rank.label(dp.Attributes(), labels)
 				if identity == OnPoints {
 					dp.Attributes().PutStr("session_id", rank.Session())
 					dp.Attributes().PutInt("rank", int64(rank.Number))
@@ -93,18 +103,28 @@ func addGauges(md pmetric.Metrics, ranks []Rank, last time.Time, identity Identi
 	}
 }
 
-// label puts on a point what DCGM's exporter does.
-func (r Rank) label(attrs pcommon.Map) {
-	attrs.PutStr("gpu", strconv.Itoa(r.GPU()))
-	attrs.PutStr("UUID", fmt.Sprintf("GPU-6f2a94d1-3c0e-4b7f-%04x-%012x", r.Job, r.Number))
-	attrs.PutStr("pci_bus_id", fmt.Sprintf("00000000:%02X:00.0", 0x18+r.GPU()))
-	attrs.PutStr("device", fmt.Sprintf("nvidia%d", r.GPU()))
-	attrs.PutStr("modelName", "NVIDIA H100 80GB HBM3")
-	attrs.PutStr("Hostname", r.Host())
-	attrs.PutStr("DCGM_FI_DRIVER_VERSION", "550.90.07")
+// label adds labels of DCGM's exporter to a point, and one of Kubernetes with 8 labels.
+func (r Rank) label(attrs pcommon.Map, labels int) {
+	for _, l := range []struct {
+		atLeast    int // labels on the point for this one to be among them
+		key, value string
+	}{
+		{2, "gpu", strconv.Itoa(r.GPU())},
+		{5, "UUID", fmt.Sprintf("GPU-6f2a94d1-3c0e-4b7f-%04x-%012x", r.Job, r.Number)},
+		{7, "pci_bus_id", fmt.Sprintf("00000000:%02X:00.0", 0x18+r.GPU())},
+		{5, "device", fmt.Sprintf("nvidia%d", r.GPU())},
+		{5, "modelName", "NVIDIA H100 80GB HBM3"},
+		{2, "Hostname", r.Host()},
+		{7, "DCGM_FI_DRIVER_VERSION", "550.90.07"},
+		{8, "container", "trainer"},
+	} {
+		if l.atLeast <= labels {
+			attrs.PutStr(l.key, l.value)
+		}
+	}
 }
 
-// Logs returns what ranks have logged until a moment.
+// Logs returns the log records of ranks up to a time.
 func Logs(ranks []Rank, last time.Time) plog.Logs {
 	ld := plog.NewLogs()
 	for _, rank := range ranks {
@@ -131,7 +151,7 @@ func Logs(ranks []Rank, last time.Time) plog.Logs {
 	return ld
 }
 
-// Traces returns what ranks have traced until a moment: spans that lie each in a phase.
+// Traces returns the spans of ranks up to a time. Each span lies within a phase.
 func Traces(ranks []Rank, last time.Time) ptrace.Traces {
 	td := ptrace.NewTraces()
 	for _, rank := range ranks {
@@ -143,7 +163,7 @@ func Traces(ranks []Rank, last time.Time) ptrace.Traces {
 			span := scope.Spans().AppendEmpty()
 			middle := rank.within(last.Add(-time.Duration(spansPerRank-1-i) * 41 * time.Millisecond))
 			span.SetName("aten::linear")
-			span.SetTraceID([16]byte{1, byte(rank.Job), byte(rank.Number >> 8), byte(rank.Number)}) //nolint:gosec // any bytes will do
+			span.SetTraceID([16]byte{1, byte(rank.Job), byte(rank.Number >> 8), byte(rank.Number)}) //nolint:gosec // overflow is harmless
 			span.SetSpanID([8]byte{1, byte(i)})
 			span.SetStartTimestamp(timestamp(middle.Add(-time.Duration(i) * 31 * time.Microsecond)))
 			span.SetEndTimestamp(timestamp(middle.Add(time.Duration(i) * 31 * time.Microsecond)))

@@ -13,14 +13,14 @@ import (
 	"pgregory.net/rapid"
 )
 
-// drawWeights draws weights of which at least one is not zero.
+// drawWeights draws weights, at least one of which is not zero.
 func drawWeights(t *rapid.T) []uint64 {
 	weights := rapid.SliceOfN(rapid.OneOf(rapid.Uint64Range(0, 5), rapid.Uint64Range(0, math.MaxInt64>>6)), 1, 40).Draw(t, "weights")
-	weights[rapid.IntRange(0, len(weights)-1).Draw(t, "weighs")]++
+	weights[rapid.IntRange(0, len(weights)-1).Draw(t, "nonzero")]++
 	return weights
 }
 
-// proportion is total * weights[i] / their sum.
+// proportion returns total * weights[i] / sum(weights).
 func proportion(total int64, weights []uint64, i int) *big.Rat {
 	sum := new(big.Int)
 	for _, weight := range weights {
@@ -30,32 +30,32 @@ func proportion(total int64, weights []uint64, i int) *big.Rat {
 	return new(big.Rat).SetFrac(product, sum)
 }
 
-func TestSharesOfAnIntAddUpAndAreLessThanOneOff(t *testing.T) {
+func TestPartsOfAnIntAddUpAndAreOffByLessThanOne(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		total, weights := rapid.Int64().Draw(t, "total"), drawWeights(t)
 		sum := int64(0)
 		for i, n := range Int(total, weights) {
 			sum += n
 			off := new(big.Rat).Sub(new(big.Rat).SetInt64(n), proportion(total, weights, i))
-			require.Negative(t, off.Abs(off).Cmp(big.NewRat(1, 1)), "share %d is %d", i, n)
+			require.Negative(t, off.Abs(off).Cmp(big.NewRat(1, 1)), "part %d is %d", i, n)
 		}
 		require.Equal(t, total, sum)
 	})
 }
 
-func TestLargestRemainderGetsWhatIsLeft(t *testing.T) {
+func TestLargestRemainderGetsTheUnitsLeftOver(t *testing.T) {
 	for name, tc := range map[string]struct {
 		total   int64
 		weights []uint64
 		want    []int64
 	}{
-		"nothing is left":         {10, []uint64{1, 3, 1}, []int64{2, 6, 2}},
-		"the largest comes first": {10, []uint64{33, 34, 33}, []int64{3, 4, 3}},
-		"of equals the first":     {10, []uint64{1, 1, 1}, []int64{4, 3, 3}},
-		"less than shares":        {2, []uint64{1, 2, 2}, []int64{0, 1, 1}},
-		"negative":                {-10, []uint64{33, 34, 33}, []int64{-3, -4, -3}},
-		"the smallest int":        {math.MinInt64, []uint64{0, 1}, []int64{0, math.MinInt64}},
-		"zero":                    {0, []uint64{1, 1}, []int64{0, 0}},
+		"no remainder":           {10, []uint64{1, 3, 1}, []int64{2, 6, 2}},
+		"largest remainder":      {10, []uint64{33, 34, 33}, []int64{3, 4, 3}},
+		"equal remainders":       {10, []uint64{1, 1, 1}, []int64{4, 3, 3}},
+		"less than one per part": {2, []uint64{1, 2, 2}, []int64{0, 1, 1}},
+		"negative":               {-10, []uint64{33, 34, 33}, []int64{-3, -4, -3}},
+		"the smallest int":       {math.MinInt64, []uint64{0, 1}, []int64{0, math.MinInt64}},
+		"zero":                   {0, []uint64{1, 1}, []int64{0, 0}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			assert.Equal(t, tc.want, Int(tc.total, tc.weights))
@@ -63,50 +63,49 @@ func TestLargestRemainderGetsWhatIsLeft(t *testing.T) {
 	}
 }
 
-func TestSharesOfADoubleAddUpInAnyOrder(t *testing.T) {
+func TestPartsOfADoubleAddUpInAnyOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		total := rapid.OneOf(
 			rapid.Float64Range(-math.MaxFloat64, math.MaxFloat64), rapid.Float64Range(-1000, 1000), rapid.Float64Range(-1e-310, 1e-310),
 		).Draw(t, "total")
 		weights := drawWeights(t)
-		shares := Double(total, weights)
-		for i, x := range shares {
+		parts := Double(total, weights)
+		for i, x := range parts {
 			exact, _ := proportion(1<<62, weights, i).Float64()
 			exact = math.Ldexp(exact, -62) * total
-			require.InDelta(t, exact, x, math.Abs(total)*0x1p-50+math.SmallestNonzeroFloat64, "share %d", i)
+			require.InDelta(t, exact, x, math.Abs(total)*0x1p-50+math.SmallestNonzeroFloat64, "part %d", i)
 		}
 		sum := 0.0
-		for _, x := range rapid.Permutation(shares).Draw(t, "order") {
+		for _, x := range rapid.Permutation(parts).Draw(t, "order") {
 			sum += x
 		}
 		require.Equal(t, total, sum) //nolint:testifylint // it is exact
 	})
 }
 
-func TestSharesOfCountsAddUpByCell(t *testing.T) {
+func TestPartsOfEachCountAddUp(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		weights := drawWeights(t)
-		cells := rapid.SliceOfN(rapid.OneOf(rapid.Uint64Range(0, 3), rapid.Uint64()), 0, 20).Draw(t, "cells")
-		sums := make([]uint64, len(cells))
-		for i, shares := range Counts(cells, weights) {
-			require.Len(t, shares, len(cells))
-			for c, n := range shares {
+		counts := rapid.SliceOfN(rapid.OneOf(rapid.Uint64Range(0, 3), rapid.Uint64()), 0, 20).Draw(t, "counts")
+		sums := make([]uint64, len(counts))
+		for i, parts := range Counts(counts, weights) {
+			require.Len(t, parts, len(counts))
+			for c, n := range parts {
 				sums[c] += n
-				require.LessOrEqual(t, n, cells[c])
-				require.False(t, weights[i] == 0 && n > 0, "what weighs nothing gets nothing")
+				require.LessOrEqual(t, n, counts[c])
+				require.False(t, weights[i] == 0 && n > 0, "a part of weight zero is zero")
 			}
 		}
-		require.Equal(t, cells, sums)
+		require.Equal(t, counts, sums)
 	})
 }
 
-func TestWhatRoundingTakesInOneCellCountsInTheNext(t *testing.T) {
-	cells := []uint64{1, 1, 1, 1, 1, 1, 1, 1, 1, 1}
-	counts := make([]uint64, 2)
-	for i, shares := range Counts(cells, []uint64{7, 3}) {
-		for _, n := range shares {
-			counts[i] += n
+func TestRoundingLossCarriesOverToTheNextCount(t *testing.T) {
+	totals := make([]uint64, 2)
+	for i, parts := range Counts([]uint64{1, 1, 1, 1, 1, 1, 1, 1, 1, 1}, []uint64{7, 3}) {
+		for _, n := range parts {
+			totals[i] += n
 		}
 	}
-	assert.Equal(t, []uint64{7, 3}, counts)
+	assert.Equal(t, []uint64{7, 3}, totals)
 }

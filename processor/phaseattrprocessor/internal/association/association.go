@@ -125,8 +125,8 @@ func (a *Association) Identity(f *boundary.Fields) Identity {
 	return id
 }
 
-// Locations returns the locations of a rank with the given identity, one per rule whose
-// keys the identity has all.
+// Locations returns the locations of a rank with the given identity: one for each rule all
+// of whose keys are in the identity.
 func (a *Association) Locations(id Identity) []Location {
 	var locations []Location
 	for _, rule := range a.located {

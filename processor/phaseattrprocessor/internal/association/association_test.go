@@ -121,7 +121,7 @@ func TestRulesAreTriedInOrder(t *testing.T) {
 			record: object{"host.name": "node", "job": "other"},
 			want:   []boundary.RankKey{other}, tried: []Outcome{MissingKey, MissingKey, MissingKey, Matched}, representative: true,
 		},
-		"the CPU is no device": {
+		"the CPU is not a device": {
 			record: object{"Hostname": "far", "gpu": "-1"},
 			tried:  []Outcome{MissingKey, MissingKey, MissingKey, MissingKey},
 		},

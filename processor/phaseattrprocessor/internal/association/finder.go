@@ -44,14 +44,14 @@ type Match struct {
 	Ranks []boundary.RankKey
 	// Representative reports whether Ranks has one rank that answers for others as well.
 	Representative bool
-	// Location is the location named by the first rule whose keys the record has all,
-	// provided that no rank is known there and Ranks is empty; nil otherwise. It is valid
-	// until the next call.
+	// Location is the record's location by the first rule all of whose keys the record has,
+	// if Ranks is empty and no rank is known there; nil otherwise. It is valid until the
+	// next call.
 	Location []byte
 }
 
-// Finder finds the ranks of records. It reuses its buffers, so each goroutine needs its
-// own.
+// Finder finds the ranks of records. It is not safe for concurrent use: each goroutine
+// needs its own.
 type Finder struct {
 	// Tried counts the outcomes per rule until the caller clears it.
 	Tried [MaxRules][Outcomes]int64
@@ -63,8 +63,8 @@ type Finder struct {
 	inherited, own boundary.Named
 	// direct is set when the first rule takes the rank from inherited alone.
 	direct bool
-	// location is that of the rule at hand, vacant the one that Match.Location returns,
-	// device the device map's key of the record.
+	// location is the record's by the rule at hand, vacant the one for Match.Location, device
+	// the record's key in the device map. All are reused.
 	location, vacant, device []byte
 	found                    []boundary.RankKey
 }

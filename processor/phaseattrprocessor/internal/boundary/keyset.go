@@ -8,7 +8,7 @@ import "go.opentelemetry.io/collector/pdata/pcommon"
 // Key is the name of a field. Keys that a KeySet returns are faster to look up.
 type Key struct {
 	text string
-	// mask is zero if the key comes from no KeySet.
+	// mask is zero if the key does not come from a KeySet.
 	mask KeyMask
 }
 
@@ -21,8 +21,8 @@ type KeyMask uint64
 // Any reports whether m has any of the keys of other.
 func (m KeyMask) Any(other KeyMask) bool { return m&other != 0 }
 
-// sharedMask is the bit of all keys for which a KeySet has no bit left. It only tells
-// that one of them is present.
+// sharedMask is the bit of all keys for which a KeySet has no bit of their own left. It
+// means that at least one of them is present.
 const sharedMask KeyMask = 1 << 63
 
 // KeySet finds out which of its keys a map has in one pass over the map, so that absent

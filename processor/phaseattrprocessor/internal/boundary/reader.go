@@ -156,7 +156,7 @@ func (n *Named) Allows(rank *RankKey) bool {
 
 // Event is what a log record reports about its rank.
 type Event struct {
-	// Type is the event type; empty if the record is no event.
+	// Type is the event type; empty if the record is not an event.
 	Type string
 	// Time is the event time in nanoseconds since the Unix epoch, if HasTime.
 	Time int64

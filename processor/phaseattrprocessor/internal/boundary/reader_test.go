@@ -129,7 +129,7 @@ func TestBoundaryIsReadOrRejectedForAReason(t *testing.T) {
 		{name: "no action", edit: without("action"), want: BadAction},
 		{name: "action of an unknown kind", edit: set("action", "pause"), want: BadAction},
 		{name: "action in capitals", edit: set("action", "Enter"), want: BadAction},
-		{name: "action that is no text", edit: set("action", true), want: BadAction},
+		{name: "action that is not text", edit: set("action", true), want: BadAction},
 		{name: "exit action on an enter event", edit: set("action", "exit"), want: BadAction},
 		{name: "enter action on an exit event", event: "phase_exit", edit: set("action", "enter"), want: BadAction},
 
@@ -188,7 +188,7 @@ func TestBoundaryIsReadOrRejectedForAReason(t *testing.T) {
 		{name: "sequence that is an integral double", edit: set("sequence", 5.0)},
 		{name: "sequence with a fraction", edit: set("sequence", 5.5), want: BadSequence},
 		{name: "sequence that is infinite", edit: set("sequence", math.Inf(1)), want: BadSequence},
-		{name: "sequence that is no number", edit: set("sequence", math.NaN()), want: BadSequence},
+		{name: "sequence that is not a number", edit: set("sequence", math.NaN()), want: BadSequence},
 		{name: "sequence above all ints", edit: set("sequence", math.Pow(2, 63)), want: BadSequence},
 		{name: "sequence that is decimal text", edit: set("sequence", "5")},
 		{name: "sequence that is too long a number", edit: set("sequence", "9223372036854775808"), want: BadSequence},
@@ -431,7 +431,7 @@ func TestEventTypeIsAFieldOrTheEventName(t *testing.T) {
 		{name: "field", fields: object{"event_type": "phase_enter"}, want: "phase_enter", boundary: true},
 		{name: "event name", eventName: "phase_exit", want: "phase_exit", boundary: true},
 		{name: "field before event name", fields: object{"event_type": "stop"}, eventName: "phase_exit", want: "stop", stop: true},
-		{name: "field that is no text", fields: object{"event_type": int64(1)}, eventName: "sample", want: "sample"},
+		{name: "field that is not text", fields: object{"event_type": int64(1)}, eventName: "sample", want: "sample"},
 		{name: "other letters", fields: object{"event_type": "Phase_Enter"}, want: "Phase_Enter"},
 		{name: "no event"},
 	} {

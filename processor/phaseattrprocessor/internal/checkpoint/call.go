@@ -68,20 +68,20 @@ func (c *calls) call(ctx context.Context, timeout time.Duration, op func(context
 		return err
 	case <-ctx.Done():
 	}
-	if late == nil {
-		late = func() {}
-	}
 	c.after(done, late)
 	return fmt.Errorf("%w: %w", errHung, ctx.Err())
 }
 
-// after runs f once a call that hangs is done. Until f returns, no other call is made.
+// after calls f, unless nil, once a call that hangs is done. Until f returns, no other call
+// is made.
 func (c *calls) after(done <-chan struct{}, f func()) {
 	hung := make(chan struct{})
 	c.hung = hung
 	go func() {
 		<-done
-		f()
+		if f != nil {
+			f()
+		}
 		close(hung)
 		c.returned()
 	}()
@@ -122,22 +122,22 @@ func (c *client) batch(ctx context.Context, ops ...*storage.Operation) error {
 	}, nil)
 }
 
-// entry is a key and its value.
-type entry struct {
+// keyValue is what is stored under a key.
+type keyValue struct {
 	key   string
 	value []byte
 }
 
-// entries returns all that is stored, in no particular order.
-func (c *client) entries(ctx context.Context) ([]entry, error) {
+// readAll returns all that is stored, in no particular order.
+func (c *client) readAll(ctx context.Context) ([]keyValue, error) {
 	walker, ok := c.client.(storage.Walker)
 	if !ok {
 		return nil, errNoWalk
 	}
-	var all []entry
+	var all []keyValue
 	err := c.calls.call(ctx, openTimeout, func(ctx context.Context) error {
 		return walker.Walk(ctx, func(key string, value []byte) ([]*storage.Operation, error) {
-			all = append(all, entry{strings.Clone(key), append([]byte{}, value...)})
+			all = append(all, keyValue{strings.Clone(key), append([]byte{}, value...)})
 			return nil, nil
 		})
 	}, nil)

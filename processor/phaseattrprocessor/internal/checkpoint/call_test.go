@@ -221,11 +221,11 @@ func TestRecoveryIsReportedOncePerFailure(t *testing.T) {
 		c := started(t, d)
 		for i := range 3 {
 			assert.Equal(t, i, c.recoveries())
-			d.set(true, false)
+			d.setFails(true)
 			c.add(t.Context(), enter(boundary.RankKey{Session: "a"}, int64(i), "train"))
 			time.Sleep(maxRetry)
 			assert.Equal(t, i, c.recoveries())
-			d.set(false, false)
+			d.setFails(false)
 			time.Sleep(maxRetry)
 		}
 		time.Sleep(10 * maxRetry)

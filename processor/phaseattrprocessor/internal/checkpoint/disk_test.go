@@ -41,11 +41,11 @@ func (d *disk) left() *disk {
 	return left
 }
 
-// set sets whether calls, or those that write, fail.
-func (d *disk) set(fails, full bool) {
+// setFails sets whether all calls fail, or none.
+func (d *disk) setFails(fails bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.fails, d.full = fails, full
+	d.fails, d.full = fails, false
 }
 
 // block makes calls hang until the function that it returns is called. It may be called

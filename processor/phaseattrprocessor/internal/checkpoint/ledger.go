@@ -62,18 +62,18 @@ func (l *ledger) write(ctx context.Context, generation, attempts uint64) error {
 // open opens the generation in use and returns all that it holds. It counts as a failed
 // attempt until the caller writes otherwise, unless it takes too long: a process that can
 // say so has survived.
-func (l *ledger) open(ctx context.Context, open openFunc) (*client, []entry, error) {
+func (l *ledger) open(ctx context.Context, open openFunc) (*client, []keyValue, error) {
 	if l.attempts >= maxAttempts {
 		return nil, nil, l.abandon(ctx, fmt.Errorf("failed to open generation %d %d times", l.generation, l.attempts))
 	}
 	before := l.attempts
 	_ = l.write(ctx, l.generation, before+1) // without a ledger, nothing is counted
 	client, err := l.client.calls.open(ctx, open, fmt.Sprintf("generation_%d", l.generation))
-	var entries []entry
+	var stored []keyValue
 	if err == nil {
-		entries, err = client.entries(ctx)
+		stored, err = client.readAll(ctx)
 	}
-	if err == nil && isNewer(entries) {
+	if err == nil && isNewer(stored) {
 		err = l.abandon(ctx, errVersion)
 	}
 	if errors.Is(err, errHung) {
@@ -82,7 +82,7 @@ func (l *ledger) open(ctx context.Context, open openFunc) (*client, []entry, err
 	if err != nil {
 		return nil, nil, errors.Join(err, client.close(ctx))
 	}
-	return client, entries, nil
+	return client, stored, nil
 }
 
 // abandon begins the next generation. It returns cause as the reason.

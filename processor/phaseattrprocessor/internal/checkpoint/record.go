@@ -68,11 +68,11 @@ func unseal(key string, record []byte) ([]byte, error) {
 }
 
 // isNewer reports whether there is an undamaged record of a newer version.
-func isNewer(entries []entry) bool {
-	return slices.ContainsFunc(entries, func(e entry) bool {
-		return (strings.HasPrefix(e.key, journalPrefix) || strings.HasPrefix(e.key, snapshotPrefix)) &&
-			len(e.value) >= headerBytes && e.value[0] > version &&
-			binary.LittleEndian.Uint32(e.value[1:]) == checksum(e.key, e.value[headerBytes:])
+func isNewer(stored []keyValue) bool {
+	return slices.ContainsFunc(stored, func(kv keyValue) bool {
+		return (strings.HasPrefix(kv.key, journalPrefix) || strings.HasPrefix(kv.key, snapshotPrefix)) &&
+			len(kv.value) >= headerBytes && kv.value[0] > version &&
+			binary.LittleEndian.Uint32(kv.value[1:]) == checksum(kv.key, kv.value[headerBytes:])
 	})
 }
 

@@ -28,12 +28,12 @@ func (s *Store) restore(ctx context.Context) (r *restoration, err error) {
 			return nil, err
 		}
 	}
-	client, entries, err := s.ledger.open(ctx, s.options.Open)
+	client, all, err := s.ledger.open(ctx, s.options.Open)
 	if err != nil {
 		return nil, err
 	}
 	r = newRestoration(s)
-	r.restore(entries)
+	r.restore(all)
 	s.client = client
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -46,7 +46,7 @@ func (s *Store) restore(ctx context.Context) (r *restoration, err error) {
 	return r, nil
 }
 
-// restoration restores an index from the entries of a storage.
+// restoration restores an index from all that a storage holds.
 type restoration struct {
 	store *Store
 	// contents describes what is stored of the ranks that are restored. skipped holds the
@@ -72,16 +72,16 @@ func newRestoration(s *Store) *restoration {
 	}
 }
 
-func (r *restoration) restore(entries []entry) {
-	slices.SortFunc(entries, func(a, b entry) int { return cmp.Compare(a.key, b.key) })
-	for i := range entries {
-		if strings.HasPrefix(entries[i].key, quarantinePrefix) {
+func (r *restoration) restore(all []keyValue) {
+	slices.SortFunc(all, func(a, b keyValue) int { return cmp.Compare(a.key, b.key) })
+	for i := range all {
+		if strings.HasPrefix(all[i].key, quarantinePrefix) {
 			r.quarantined++
 		}
 	}
-	r.each(entries, snapshotPrefix, &r.snapshots, r.snapshot)
+	r.each(all, snapshotPrefix, &r.snapshots, r.snapshot)
 	r.registerAll()
-	r.each(entries, journalPrefix, &r.last, r.record)
+	r.each(all, journalPrefix, &r.last, r.record)
 	if r.first == 0 {
 		r.first = r.last + 1
 	}
@@ -93,37 +93,37 @@ func (r *restoration) restore(entries []entry) {
 // each reads the records under a prefix and sets the largest number. What cannot be read
 // is quarantined.
 func (r *restoration) each(
-	entries []entry, prefix string, largest *uint64, read func(key string, number uint64, payload []byte) error,
+	all []keyValue, prefix string, largest *uint64, read func(key string, number uint64, payload []byte) error,
 ) {
-	for i := range entries {
-		e := &entries[i]
-		if !strings.HasPrefix(e.key, prefix) {
+	for i := range all {
+		kv := &all[i]
+		if !strings.HasPrefix(kv.key, prefix) {
 			continue
 		}
-		n, ok := number(prefix, e.key)
+		n, ok := number(prefix, kv.key)
 		if !ok {
-			r.quarantine(e, errMalformed)
+			r.quarantine(kv, errMalformed)
 			continue
 		}
 		*largest = max(*largest, n) // a damaged record has its number too
-		payload, err := unseal(e.key, e.value)
+		payload, err := unseal(kv.key, kv.value)
 		if err == nil {
-			err = read(e.key, n, payload)
+			err = read(kv.key, n, payload)
 		}
 		if err != nil {
-			r.quarantine(e, err)
+			r.quarantine(kv, err)
 		}
 	}
 }
 
 // quarantine moves a record that cannot be read to where it can be examined.
-func (r *restoration) quarantine(e *entry, cause error) {
+func (r *restoration) quarantine(kv *keyValue, cause error) {
 	r.unreadable++
 	r.cause = cause
-	r.cleanup = append(r.cleanup, storage.DeleteOperation(e.key))
-	if r.quarantined < maxQuarantined && len(e.value) > 0 {
+	r.cleanup = append(r.cleanup, storage.DeleteOperation(kv.key))
+	if r.quarantined < maxQuarantined && len(kv.value) > 0 {
 		r.quarantined++
-		r.cleanup = append(r.cleanup, storage.SetOperation(quarantinePrefix+e.key, e.value))
+		r.cleanup = append(r.cleanup, storage.SetOperation(quarantinePrefix+kv.key, kv.value))
 	}
 }
 

@@ -6,7 +6,10 @@ package checkpoint
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -15,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/extension/xextension/storage"
 
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/association"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
@@ -232,7 +236,7 @@ func TestAFullStorageIsReadAndCaughtUpLater(t *testing.T) {
 	assert.Equal(t, 1, c.failures(Write))
 	c.add(t.Context(), enter(a, 5, "late"))
 
-	left.set(false, false)
+	left.setFails(false)
 	c.store.wakeUp()
 	require.Eventually(t, func() bool { return !c.store.isDegraded() }, 10*time.Second, time.Millisecond)
 	next := started(t, left.left())
@@ -269,4 +273,45 @@ func FuzzRecord(f *testing.F) {
 		}
 		assert.LessOrEqual(t, c.index.Stats().Boundaries, int64(len(payload)))
 	})
+}
+
+// records-v2.json is what a collector left that was killed: snapshots, a journal with an
+// exit, a stop and a forgotten rank, and a session that took over from another one.
+func TestRecordsOfVersion2AreRestored(t *testing.T) {
+	file, err := os.ReadFile(filepath.Join("testdata", "records-v2.json"))
+	require.NoError(t, err)
+	d := newDisk()
+	require.NoError(t, json.Unmarshal(file, &d.files))
+	before := d.left()
+
+	c := started(t, d)
+	assert.Zero(t, c.failures(Read))
+	assert.Equal(t, before.files, d.left().files, "nothing needs to be written")
+	first, second := boundary.RankKey{Session: "run-1"}, boundary.RankKey{Session: "run-1", Rank: 1}
+	next, forgotten := boundary.RankKey{Session: "run-2"}, boundary.RankKey{Session: "forgotten", Rank: 2}
+	for _, tc := range []struct {
+		rank boundary.RankKey
+		at   int64
+		want []string
+	}{
+		{first, 10, []string{"train"}},
+		{first, 16, nil}, // next has the same process
+		{second, 6, []string{"train / a / b", "train"}},
+		{second, 10, []string{"train"}},
+		{second, 13, nil}, // it has stopped
+		{next, 16, []string{"train"}},
+		{forgotten, 5, nil},
+	} {
+		assert.Equal(t, tc.want, c.paths(tc.rank, tc.at), "%v at %d", tc.rank, tc.at)
+	}
+	intervals, _ := c.index.Handle(second).Active(nil, 10, true)
+	require.Len(t, intervals, 1)
+	assert.Equal(t, []boundary.Attribute{
+		{Key: "epoch", Value: int64(3)}, {Key: "split", Value: "eval"}, {Key: "lr", Value: 0.5}, {Key: "warm", Value: true},
+	}, intervals[0].Attributes)
+	assert.Equal(t, map[boundary.RankKey]Registration{
+		first:  {At: 1, Claim: "seat-0", Identity: association.Identity{{Field: "host", Text: "run-1"}}, order: 1},
+		second: {At: 3, Claim: "seat-1", Identity: association.Identity{{Field: "host", Text: "run-1"}}, order: 2},
+		next:   {At: 15, Claim: "seat-0", Identity: association.Identity{{Field: "host", Text: "run-2"}}, order: 4},
+	}, c.registered)
 }

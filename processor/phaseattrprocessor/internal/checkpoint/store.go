@@ -56,11 +56,12 @@ type Options struct {
 	Register func(rank boundary.RankKey, registration *Registration)
 	Forget   func(rank boundary.RankKey)
 
-	// Failed is called after each failure with the number of failures, which exceeds 1
-	// only for Read. Recovered is called once after Open or Write has failed, when
-	// everything that could not be written has been. Both are called with no lock held,
-	// from the goroutine that used the storage: the caller of Start, Write or Forget, the
-	// background loop, or one that Close starts. Calls may be concurrent.
+	// Failed is called after each failure, those of retries included, with the number of
+	// failures, which exceeds 1 only for Read. The storage is down from the first failure of
+	// Open or Write until Recovered is called, once, when everything that could not be
+	// written has been. Both are called with no lock held, from the goroutine that used the
+	// storage: the caller of Start, Write or Forget, the background loop, or the goroutine
+	// of Close. Calls may be concurrent, and must not call Close.
 	Failed    func(ctx context.Context, op Operation, times int, err error)
 	Recovered func(ctx context.Context)
 }
@@ -88,12 +89,13 @@ type Store struct {
 	closed   chan struct{}
 	closeErr error
 
-	// turn is held, by sending to it, by the goroutine that uses the storage. It guards
-	// what follows. It may take several timeouts to get, unlike mu, which is never held
-	// during a call.
+	// turn is held, by sending to it, by the goroutine that uses the storage. It may take
+	// callTimeout to get, unlike mu, which is never held during a call. It guards what
+	// follows.
 	turn  chan struct{}
 	calls calls
-	// ledger and client are nil until they have been opened.
+	// ledger and client are nil while they are not open. Only Start, the loop and Close, one
+	// after the other, change them.
 	ledger *ledger
 	client *client
 
@@ -172,17 +174,21 @@ func (s *Store) Close(ctx context.Context) error {
 func (s *Store) close(ctx context.Context) error {
 	s.loop.Wait()
 	var err error
-	if s.isOpen() && s.isDegraded() {
+	if s.client != nil && s.isDegraded() {
 		err = s.recover(ctx)
 	}
+	s.setDegraded()
 	closeErr := s.withTurn(func() error {
-		s.setDegraded()
-		err := s.client.close(ctx)
+		clients := []*client{s.client}
 		if s.ledger != nil {
-			err = errors.Join(err, s.ledger.client.close(ctx))
+			clients = append(clients, s.ledger.client)
 		}
 		s.client, s.ledger = nil, nil
-		return err
+		var errs []error
+		for _, client := range clients {
+			errs = append(errs, client.close(ctx))
+		}
+		return errors.Join(errs...)
 	})
 	if closeErr != nil {
 		s.options.Failed(ctx, Write, 1, closeErr)
@@ -205,15 +211,6 @@ func (s *Store) withTurn(f func() error) error {
 	s.turn <- struct{}{}
 	defer func() { <-s.turn }()
 	return f()
-}
-
-func (s *Store) isOpen() bool {
-	return s.withTurn(func() error {
-		if s.client == nil {
-			return errClosed
-		}
-		return nil
-	}) == nil
 }
 
 func (s *Store) isDegraded() bool {

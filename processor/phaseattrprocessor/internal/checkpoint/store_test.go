@@ -243,9 +243,9 @@ func TestARestoredIndexAnswersLikeTheOneThatWasKilled(t *testing.T) {
 				require.Equal(t, c.store.Bytes(), next.store.Bytes())
 				c = next
 			case 2:
-				d.set(true, false)
+				d.setFails(true)
 				c.add(ctx, drawEvents(t, programs, &ranks, &late)...)
-				d.set(false, false)
+				d.setFails(false)
 			case 3:
 				// A rank is forgotten after its predecessors.
 				if len(ranks) > 0 {

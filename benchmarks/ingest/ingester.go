@@ -15,37 +15,37 @@ import (
 	"github.com/phaseattr/phaseattr/benchmarks/internal/training"
 )
 
-// batchesInARow is how many batches an intake takes in before it is another one's turn.
+// batchesInARow is the number of batches that a variant ingests in a turn.
 const batchesInARow = 20
 
-// intake unmarshals one batch after the other, and lets a processor take them in.
-type intake struct {
+// ingester unmarshals batches and passes them to a processor.
+type ingester struct {
 	stream      *stream
 	batches     [][]byte
 	marshaler   plog.ProtoMarshaler
 	unmarshaler plog.ProtoUnmarshaler
-	// consume is the processor's; stop stops it.
+	// consume passes a batch to the processor; stop stops it.
 	consume func(plog.Logs) error
 	stop    func() error
 }
 
-// start starts the processor of a contestant, and fills its window.
-func (c *contestant) start(ctx context.Context, window time.Duration, folder string) (*intake, error) {
-	n := &intake{
+// start starts the processor of a variant and fills its window.
+func (v *variant) start(ctx context.Context, window time.Duration, directory string) (*ingester, error) {
+	n := &ingester{
 		stream:  newStream(begin, 0, 0),
 		consume: func(plog.Logs) error { return nil },
 		stop:    func() error { return nil },
 	}
-	if c.late {
+	if v.late {
 		n.stream = newStream(begin, lateShare, training.Steps(window)-1)
 	}
-	if c.config != nil {
-		o := pipeline.Options{Config: c.config, Next: consumertest.NewNop()}
-		if c.storage {
-			if err := os.Mkdir(folder, 0o700); err != nil {
+	if v.config != nil {
+		o := pipeline.Options{Config: v.config, Next: consumertest.NewNop()}
+		if v.storage {
+			if err := os.Mkdir(directory, 0o700); err != nil {
 				return nil, err
 			}
-			o.Storage = folder
+			o.Storage = directory
 		}
 		p, err := pipeline.Start(ctx, o)
 		if err != nil {
@@ -61,8 +61,8 @@ func (c *contestant) start(ctx context.Context, window time.Duration, folder str
 	return n, err
 }
 
-// prepare makes the batches of a turn.
-func (n *intake) prepare() error {
+// prepare generates the batches of a turn.
+func (n *ingester) prepare() error {
 	for range batchesInARow {
 		data, err := n.marshaler.MarshalLogs(n.stream.next())
 		if err != nil {
@@ -73,7 +73,7 @@ func (n *intake) prepare() error {
 	return nil
 }
 
-func (n *intake) work() error {
+func (n *ingester) work() error {
 	batch, err := n.unmarshaler.UnmarshalLogs(n.batches[0])
 	if err != nil {
 		return err
