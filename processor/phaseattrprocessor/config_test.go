@@ -51,12 +51,17 @@ func TestDefaultConfig(t *testing.T) {
 	}, cfg)
 }
 
-// loadConfig reads and validates one component ID of testdata/config.yaml as the Collector
-// does.
-func loadConfig(t *testing.T, id string) (*Config, error) {
+// loadYAML reads a YAML file.
+func loadYAML(t *testing.T, path ...string) *confmap.Conf {
 	t.Helper()
-	conf, err := confmaptest.LoadConf(filepath.Join("testdata", "config.yaml"))
+	conf, err := confmaptest.LoadConf(filepath.Join(path...))
 	require.NoError(t, err)
+	return conf
+}
+
+// loadConfig unmarshals and validates one component ID as the Collector does.
+func loadConfig(t *testing.T, conf *confmap.Conf, id string) (*Config, error) {
+	t.Helper()
 	require.True(t, conf.IsSet(id))
 	sub, err := conf.Sub(id)
 	require.NoError(t, err)
@@ -126,9 +131,10 @@ func validConfigs() map[string]*Config {
 }
 
 func TestConfigIsReadFromYAML(t *testing.T) {
+	conf := loadYAML(t, "testdata", "config.yaml")
 	for id, want := range validConfigs() {
 		t.Run(id, func(t *testing.T) {
-			cfg, err := loadConfig(t, id)
+			cfg, err := loadConfig(t, conf, id)
 			require.NoError(t, err)
 			assert.Equal(t, want, cfg)
 		})
@@ -138,7 +144,7 @@ func TestConfigIsReadFromYAML(t *testing.T) {
 // TestEveryOptionIsReadFromYAML checks that phase_attr/all sets every option, so that
 // TestConfigIsReadFromYAML does not miss a new one.
 func TestEveryOptionIsReadFromYAML(t *testing.T) {
-	cfg, err := loadConfig(t, "phase_attr/all")
+	cfg, err := loadConfig(t, loadYAML(t, "testdata", "config.yaml"), "phase_attr/all")
 	require.NoError(t, err)
 	assertDiffers(t, "phase_attr", reflect.ValueOf(cfg).Elem(), reflect.ValueOf(createDefaultConfig()).Elem())
 }
@@ -267,10 +273,11 @@ func invalidConfigs() map[string][]string {
 }
 
 func TestInvalidConfigIsRejected(t *testing.T) {
+	conf := loadYAML(t, "testdata", "config.yaml")
 	for id, want := range invalidConfigs() {
 		t.Run(id, func(t *testing.T) {
 			for range 20 { // the order of the errors must not depend on that of a map
-				_, err := loadConfig(t, id)
+				_, err := loadConfig(t, conf, id)
 				require.Error(t, err)
 				require.Equal(t, want, messages(err))
 			}
@@ -291,8 +298,7 @@ func messages(err error) []string {
 }
 
 func TestEveryConfigOfTestdataIsTested(t *testing.T) {
-	conf, err := confmaptest.LoadConf(filepath.Join("testdata", "config.yaml"))
-	require.NoError(t, err)
+	conf := loadYAML(t, "testdata", "config.yaml")
 	tested := slices.Concat(slices.Collect(maps.Keys(validConfigs())), slices.Collect(maps.Keys(invalidConfigs())))
 	assert.ElementsMatch(t, slices.Collect(maps.Keys(conf.ToStringMap())), tested)
 }
@@ -377,9 +383,7 @@ func TestSchemaBoundsEveryInteger(t *testing.T) {
 // its references.
 func schemaOf(t *testing.T, option string) map[string]any {
 	t.Helper()
-	conf, err := confmaptest.LoadConf("config.schema.yaml")
-	require.NoError(t, err)
-	schema := conf.ToStringMap()
+	schema := loadYAML(t, "config.schema.yaml").ToStringMap()
 	definitions := schema["$defs"].(map[string]any)
 	resolve := func(node any) map[string]any {
 		properties := node.(map[string]any)
