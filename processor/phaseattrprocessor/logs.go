@@ -16,13 +16,13 @@ type logs struct{}
 
 func (logs) items(ld plog.Logs) iter.Seq[*item] {
 	return func(yield func(*item) bool) {
+		var it item // one for all, since it escapes
 		for _, resource := range ld.ResourceLogs().All() {
+			it.resource = resource.Resource().Attributes()
 			for _, scope := range resource.ScopeLogs().All() {
+				it.scope = scope.Scope().Attributes()
 				for _, record := range scope.LogRecords().All() {
-					it := item{
-						attributes: record.Attributes(), body: boundary.MapBody(record), record: record,
-						scope: scope.Scope().Attributes(), resource: resource.Resource().Attributes(),
-					}
+					it.attributes, it.body, it.record = record.Attributes(), boundary.MapBody(record), record
 					if !yield(&it) {
 						return
 					}

@@ -14,13 +14,13 @@ type traces struct{}
 
 func (traces) items(td ptrace.Traces) iter.Seq[*item] {
 	return func(yield func(*item) bool) {
+		var it item // one for all, since it escapes
 		for _, resource := range td.ResourceSpans().All() {
+			it.resource = resource.Resource().Attributes()
 			for _, scope := range resource.ScopeSpans().All() {
+				it.scope = scope.Scope().Attributes()
 				for _, span := range scope.Spans().All() {
-					it := item{
-						attributes: span.Attributes(),
-						scope:      scope.Scope().Attributes(), resource: resource.Resource().Attributes(),
-					}
+					it.attributes, it.skipped = span.Attributes(), false
 					it.between(span.StartTimestamp(), span.EndTimestamp())
 					if !yield(&it) {
 						return
