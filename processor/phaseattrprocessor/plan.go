@@ -31,6 +31,8 @@ func (r waitReason) String() string {
 type queueState interface {
 	// AnyWaiting reports whether anything waits.
 	AnyWaiting() bool
+	// Locate has what waits for a location wait for the ranks that are known there by now.
+	Locate()
 	// Waiting reports whether telemetry that names a key waits.
 	Waiting(key *hold.Key) bool
 }
@@ -68,6 +70,7 @@ func (a *annotator) plan(grace time.Duration, waiting queueState, unknowns *hold
 	if !a.early && !waiting.AnyWaiting() {
 		return nil
 	}
+	waiting.Locate()
 	p := &plan{annotator: a, grace: grace, now: time.Now()}
 	p.collect()
 	for i := range p.targets {

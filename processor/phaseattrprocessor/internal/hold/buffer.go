@@ -11,8 +11,10 @@
 package hold
 
 import (
+	"container/list"
 	"context"
 	"errors"
+	"iter"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -106,6 +108,8 @@ type Buffer struct {
 	// parts is the number of parts that have not been forwarded, bytes what they take. The
 	// owner writes them.
 	parts, bytes atomic.Int64
+	// located is the number of lanes of locations. The owner writes it.
+	located atomic.Int64
 }
 
 // New returns a buffer whose owner runs until Stop.
@@ -178,8 +182,21 @@ type part struct {
 	outcome                     Outcome
 	// unknown is true while the part is charged to what waits for unknown keys.
 	unknown bool
+	// leaving is true while the part is charged to what its pipeline has let go.
+	leaving bool
+	// element is the part's in its pipeline's list.
+	element *list.Element
 	// heapIndex is the part's position in the owner's deadlines, -1 if it is not there.
 	heapIndex int
+}
+
+// leave charges the part to what its pipeline has let go.
+func (p *part) leave() {
+	if !p.leaving {
+		p.leaving = true
+		p.pipeline.leaving++
+		p.pipeline.leavingBytes += p.Bytes
+	}
 }
 
 func (p *part) waitsForUnknown() bool {
@@ -193,14 +210,16 @@ func (p *part) waitsForUnknown() bool {
 
 // queue is what a pipeline has in the buffer. The fields up to mu are the owner's.
 type queue struct {
-	// parts lists what is not let go yet, and some that is, in order of arrival.
-	parts []*part
+	// parts lists the parts that have not been released, in order of arrival.
+	parts list.List
 	// pending are the reservations that wait for room.
 	pending []*Reservation
 	// held is the number of parts that have not been forwarded, charged what they take.
 	held, charged int64
-	next          uint64
-	closing       bool
+	// leaving and leavingBytes are those of them that no longer wait for their keys.
+	leaving, leavingBytes int64
+	next                  uint64
+	closing               bool
 	// drained is closed when the queue is closing and empty.
 	drained chan struct{}
 
@@ -217,6 +236,26 @@ type queue struct {
 
 func newQueue() *queue {
 	return &queue{drained: make(chan struct{}), more: make(chan struct{}, 1)}
+}
+
+// all yields the parts that have not been released, in order of arrival. The one at hand
+// and later ones may be released meanwhile.
+func (q *queue) all() iter.Seq[*part] {
+	return func(yield func(*part) bool) {
+		var last *list.Element // of those that have been yielded and not released
+		for {
+			e := q.parts.Front()
+			if last != nil {
+				e = last.Next()
+			}
+			if e == nil || !yield(e.Value.(*part)) {
+				return
+			}
+			if !e.Value.(*part).released {
+				last = e
+			}
+		}
+	}
 }
 
 func (q *queue) push(p *part) {

@@ -71,7 +71,7 @@ func (o *owner) close(q *queue) {
 		close(r.granted)
 	}
 	q.pending = nil
-	for _, p := range slices.Clone(q.parts) {
+	for p := range q.all() {
 		o.force(p, Shutdown)
 	}
 	o.drain(q)
@@ -88,8 +88,7 @@ func (o *owner) drain(q *queue) {
 	}
 }
 
-// reserve puts a reservation in line behind those that its pipeline has made before,
-// and lets go of the pipeline's oldest parts if there is no room.
+// reserve puts a reservation in line behind those that its pipeline has made before.
 func (o *owner) reserve(r *Reservation) {
 	q := r.pipeline
 	if q.closing {
@@ -99,24 +98,23 @@ func (o *owner) reserve(r *Reservation) {
 	}
 	q.pending = append(q.pending, r)
 	o.grant(q)
-	if len(q.pending) > 0 {
-		o.evict(q, r)
-	}
 }
 
-// evict lets go of the oldest parts of a queue until, once they are forwarded, there is
-// room for a reservation.
-func (o *owner) evict(q *queue, r *Reservation) {
-	bytes, parts := r.charge()
-	for i := 0; i < len(q.parts) && (bytes > 0 || parts > 0); {
-		p := q.parts[i]
-		if p.committed {
-			bytes -= p.Bytes
-			parts--
-			o.force(p, Evicted)
+// evict lets go of the oldest parts of a queue until, once all that has been let go is
+// forwarded, there is room for the pending reservations.
+func (o *owner) evict(q *queue) {
+	bytes, parts := -q.leavingBytes, -q.leaving
+	for _, r := range q.pending {
+		pendingBytes, pendingParts := r.charge()
+		bytes, parts = bytes+pendingBytes, parts+pendingParts
+	}
+	for p := range q.all() {
+		if o.fits(q, bytes, parts) {
+			return
 		}
-		if !p.released {
-			i++
+		if p.committed && !p.forced {
+			bytes, parts = bytes-p.Bytes, parts-1
+			o.force(p, Evicted)
 		}
 	}
 }
@@ -128,13 +126,14 @@ func (r *Reservation) charge() (bytes, parts int64) {
 	return bytes, int64(len(r.parts))
 }
 
-// grant takes room for the pending reservations of a queue, in order, as far as there
-// is any.
+// grant takes room for the pending reservations of a queue, in order, as far as there is
+// any, and lets go of the oldest parts to make room for the others.
 func (o *owner) grant(q *queue) {
 	for len(q.pending) > 0 {
 		r := q.pending[0]
 		bytes, parts := r.charge()
 		if q.held > 0 && !o.fits(q, bytes, parts) {
+			o.evict(q)
 			return
 		}
 		q.pending = q.pending[1:]
@@ -146,9 +145,16 @@ func (o *owner) grant(q *queue) {
 			p.order = q.next
 			q.next++
 			o.chargeUnknown(p)
-			q.parts = append(q.parts, p)
+			p.element = q.parts.PushBack(p)
 			for i := range p.Waits {
 				o.enter(p, p.Waits[i].Key)
+			}
+		}
+		for _, p := range r.parts {
+			for _, w := range p.Waits {
+				if w.Key.Location != "" { // it may have become known since the caller looked
+					o.resolve(w.Key.Location)
+				}
 			}
 		}
 		close(r.granted)
@@ -160,6 +166,9 @@ func (o *owner) grant(q *queue) {
 func (o *owner) fits(q *queue, bytes, parts int64) bool {
 	n := int64(len(o.queues))
 	shareBytes, shareParts := o.options.MaxBytes/2/n, o.options.MaxParts/2/n
+	if q.charged+bytes <= shareBytes && q.held+parts <= shareParts {
+		return true // whatever the others have
+	}
 	var overBytes, overParts int64
 	for _, other := range o.queues {
 		charged, held := other.charged, other.held
@@ -180,12 +189,17 @@ func (o *owner) enter(p *part, key Key) {
 		l = &lane{}
 		o.lanes[at] = l
 		p.pipeline.waiting.Store(key, nil)
+		if key.Location != "" {
+			o.located.Add(1)
+		}
 	}
-	i := len(l.waiting)
-	if i > 0 && l.waiting[i-1].order > p.order {
-		i, _ = slices.BinarySearchFunc(l.waiting, p.order, func(other *part, order uint64) int { return cmp.Compare(other.order, order) })
-	}
+	i, _ := l.find(p)
 	l.waiting = slices.Insert(l.waiting, i, p)
+}
+
+// find returns where in a lane a part is, or belongs, and whether it is there.
+func (l *lane) find(p *part) (int, bool) {
+	return slices.BinarySearchFunc(l.waiting, p, func(a, b *part) int { return cmp.Compare(a.order, b.order) })
 }
 
 // cancel gives up a reservation whose caller's context was done.
@@ -205,15 +219,19 @@ func (o *owner) cancel(r *Reservation) {
 func (o *owner) commit(r *Reservation) {
 	for _, p := range r.parts {
 		p.committed = true
-		if p.pipeline.closing {
-			p.forced, p.outcome = true, Shutdown
-		} else if !p.forced {
+		switch {
+		case p.pipeline.closing:
+			o.force(p, Shutdown)
+		case p.forced:
+			p.leave()
+		default:
 			heap.Push(&o.deadlines, p)
 		}
 	}
 	for _, p := range r.parts {
 		o.settle(p)
 	}
+	o.grant(r.pipeline) // others may wait for the room of these parts
 }
 
 // abort takes the parts of a reservation out again.
@@ -221,26 +239,19 @@ func (o *owner) abort(r *Reservation) {
 	q := r.pipeline
 	for _, p := range r.parts {
 		p.released = true
-		q.remove(p)
+		q.parts.Remove(p.element)
 		for i := range p.Waits {
-			at := laneKey{q, p.Waits[i].Key}
-			l := o.lanes[at]
-			l.waiting = slices.DeleteFunc(l.waiting, func(other *part) bool { return other == p })
+			l := o.lanes[laneKey{q, p.Waits[i].Key}]
+			at, _ := l.find(p)
+			l.waiting = slices.Delete(l.waiting, at, at+1)
 		}
 	}
-	o.free(q, r.parts)
 	for _, p := range r.parts {
 		for i := range p.Waits {
 			o.leave(q, p.Waits[i].Key)
 		}
 	}
-}
-
-// remove takes a part off the list of what is not let go. Most are near its front.
-func (q *queue) remove(p *part) {
-	if i := slices.Index(q.parts, p); i >= 0 {
-		q.parts = slices.Delete(q.parts, i, i+1)
-	}
+	o.free(q, r.parts)
 }
 
 // expire lets go of what has waited until its deadline.
@@ -256,6 +267,9 @@ func (o *owner) expire() {
 func (o *owner) force(p *part, outcome Outcome) {
 	if !p.forced {
 		p.forced, p.outcome = true, outcome
+	}
+	if p.committed {
+		p.leave()
 	}
 	o.forgetDeadline(p)
 	o.settle(p)
@@ -300,16 +314,31 @@ func (o *owner) resolve(location string) {
 	}
 }
 
+// locate has what waits for locations that are known by now wait for the ranks there.
+func (o *owner) locate() {
+	var locations []string
+	for at := range o.lanes {
+		if at.key.Location != "" {
+			locations = append(locations, at.key.Location)
+		}
+	}
+	for _, location := range locations {
+		o.resolve(location)
+	}
+}
+
 func (o *owner) unlocate(p *part, location Key, ranks []boundary.RankKey) {
 	i := slices.IndexFunc(p.Waits, func(w Wait) bool { return w.Key == location })
 	until := p.Waits[i].Until
 	p.Waits = slices.Delete(slices.Clone(p.Waits), i, i+1)
 	for _, rank := range ranks {
 		key := Key{Rank: rank}
-		if !slices.ContainsFunc(p.Waits, func(w Wait) bool { return w.Key == key }) {
-			p.Waits = append(p.Waits, Wait{Key: key, Until: until})
-			o.enter(p, key)
+		if j := slices.IndexFunc(p.Waits, func(w Wait) bool { return w.Key == key }); j >= 0 {
+			p.Waits[j].Until = max(p.Waits[j].Until, until)
+			continue
 		}
+		p.Waits = append(p.Waits, Wait{Key: key, Until: until})
+		o.enter(p, key)
 	}
 }
 
@@ -347,6 +376,7 @@ func (o *owner) due(p *part) bool {
 // release hands a part to its pipeline's forwarder.
 func (o *owner) release(p *part) {
 	p.released = true
+	p.leave()
 	o.forgetDeadline(p)
 	for i := range p.Waits {
 		l := o.lanes[laneKey{p.pipeline, p.Waits[i].Key}]
@@ -355,12 +385,7 @@ func (o *owner) release(p *part) {
 		l.forwarding++
 	}
 	q := p.pipeline
-	if q.parts[0] == p {
-		q.parts[0] = nil
-		q.parts = q.parts[1:]
-	} else {
-		q.remove(p)
-	}
+	q.parts.Remove(p.element)
 	o.progress.Released(p.outcome, time.Since(p.since))
 	q.push(p)
 }
@@ -391,6 +416,9 @@ func (o *owner) leave(q *queue, key Key) {
 	case l.forwarding == 0:
 		delete(o.lanes, at)
 		q.waiting.Delete(key)
+		if key.Location != "" {
+			o.located.Add(-1)
+		}
 	}
 }
 
@@ -400,6 +428,10 @@ func (o *owner) free(q *queue, parts []*part) {
 		o.freeUnknown(p)
 		q.held--
 		q.charged -= p.Bytes
+		if p.leaving {
+			q.leaving--
+			q.leavingBytes -= p.Bytes
+		}
 		o.parts.Add(-1)
 		o.bytes.Add(-p.Bytes)
 	}

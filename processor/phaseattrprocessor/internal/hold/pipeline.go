@@ -67,6 +67,19 @@ func (p *Pipeline[T]) Waiting(key *Key) bool {
 	return waiting
 }
 
+// Locate has what waits for locations wait for the ranks that are known there by now, so
+// that what names these ranks lines up behind it. It is called once a batch has been
+// assigned to its ranks.
+func (p *Pipeline[T]) Locate() {
+	if p.buffer.located.Load() == 0 {
+		return
+	}
+	done := make(chan struct{})
+	if p.buffer.do(func(o *owner) { o.locate(); close(done) }) {
+		<-done
+	}
+}
+
 // Reserve takes room for the held parts of a batch, and puts them in line. When the
 // buffer is full, the pipeline's oldest parts are let go, and Reserve waits until they
 // have been forwarded or ctx is done.

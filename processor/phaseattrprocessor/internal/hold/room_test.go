@@ -1,0 +1,286 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package hold
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/consumer/consumererror"
+	"pgregory.net/rapid"
+
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+)
+
+// small is room for a few parts of drawn size.
+var small = Options{MaxBytes: 60, MaxParts: 10, MaxUnknownBytes: 15}
+
+// caller reserves room, and commits or cancels what it gets, in a goroutine of its own.
+type caller struct {
+	models    []*modelPart
+	timeout   time.Duration
+	delay     time.Duration // between Reserve and Commit: the next component takes the rest
+	commit    bool
+	gaveUp    bool
+	completed bool
+}
+
+func (m *machine) call(c *caller, pipeline int, parts []Part) {
+	ctx, cancel := context.WithTimeout(context.Background(), c.timeout)
+	defer cancel()
+	p := m.pipelines[pipeline]
+	r, err := p.Reserve(ctx, parts)
+	if err != nil {
+		c.gaveUp, c.completed = true, true
+		return
+	}
+	time.Sleep(c.delay)
+	if !c.commit {
+		p.Cancel(r)
+		c.completed = true
+		return
+	}
+	var payloads [][]int
+	for _, model := range c.models {
+		payloads = append(payloads, []int{model.number})
+	}
+	p.Commit(context.Background(), r, payloads)
+	c.completed = true
+}
+
+// TestFullBufferKeepsItsBound has many callers at a small buffer, with next components
+// that are slow, fail now and then, and refuse some batches for good.
+func TestFullBufferKeepsItsBound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rapid.Check(inBubble{t}, func(t *rapid.T) {
+			m := newMachine(small, rapid.IntRange(1, 3).Draw(t, "pipelines"))
+			defer m.end()
+			troubles := append(rapid.SliceOfN(rapid.IntRange(0, 9), 0, 20).Draw(t, "troubles"), 9)
+			for _, s := range m.sinks {
+				calls := 0
+				s.beforeSend = func(context.Context) error {
+					trouble := troubles[calls%len(troubles)]
+					calls++
+					switch trouble {
+					case 0:
+						return errors.New("try again")
+					case 1:
+						return consumererror.NewPermanent(errors.New("never"))
+					case 2:
+						time.Sleep(time.Second)
+					}
+					return nil
+				}
+			}
+			var callers []*caller
+			t.Repeat(map[string]func(*rapid.T){
+				"call": func(t *rapid.T) {
+					pipeline, parts, models := m.draw(t)
+					c := &caller{
+						models:  models,
+						timeout: time.Duration(rapid.SampledFrom([]int{1, 3, 1000}).Draw(t, "timeout")) * time.Second,
+						delay:   time.Duration(rapid.SampledFrom([]int{0, 0, 2}).Draw(t, "delay")) * time.Second,
+						commit:  rapid.IntRange(0, 3).Draw(t, "commit") > 0,
+					}
+					m.parts, callers = append(m.parts, models...), append(callers, c)
+					go m.call(c, pipeline, parts)
+					synctest.Wait()
+					m.checkRoom(t)
+				},
+				"advance": func(t *rapid.T) {
+					m.index.reach(m.buffer, rank(rapid.IntRange(0, 3).Draw(t, "rank")), int64(rapid.IntRange(0, 20).Draw(t, "to")))
+					synctest.Wait()
+					m.checkRoom(t)
+				},
+				"sleep": func(t *rapid.T) {
+					time.Sleep(time.Duration(rapid.IntRange(1, 3).Draw(t, "seconds")) * time.Second)
+					synctest.Wait()
+					m.checkRoom(t)
+				},
+			})
+			// Every caller is served, and every part is forwarded, without further ado.
+			time.Sleep(10 * time.Minute)
+			synctest.Wait()
+			for _, c := range callers {
+				require.True(t, c.completed, "a caller still waits")
+				for _, p := range c.models {
+					p.committed = c.commit && !c.gaveUp
+				}
+			}
+			require.Zero(t, m.buffer.parts.Load())
+			require.Zero(t, m.buffer.bytes.Load())
+			m.checkDelivered(t)
+			var wg sync.WaitGroup
+			for _, p := range m.pipelines {
+				wg.Go(func() { assert.NoError(t, p.Close(context.Background())) })
+			}
+			wg.Wait()
+		})
+	})
+}
+
+// checkRoom requires that what waits is within the bounds, except for a batch that is
+// alone in its pipeline, and that a pipeline in which nobody has parts that are not
+// committed keeps nobody waiting once its next component is idle.
+func (m *machine) checkRoom(t *rapid.T) {
+	done := make(chan struct{})
+	require.True(t, m.buffer.do(func(o *owner) {
+		defer close(done)
+		var bytes, parts int64
+		for _, q := range o.queues {
+			assert.Equal(t, q.held-q.leaving, int64(q.staying()), "parts that stay")
+			if q.held > 2 { // a batch has at most two
+				bytes, parts = bytes+q.charged, parts+q.held
+			}
+		}
+		assert.LessOrEqual(t, bytes, small.MaxBytes)
+		assert.LessOrEqual(t, parts, small.MaxParts)
+		assert.LessOrEqual(t, o.unknown, small.MaxUnknownBytes)
+		for _, q := range o.queues {
+			if len(q.pending) > 0 && q.leaving == 0 {
+				assert.NotZero(t, q.held, "room for a waiting caller")
+				for p := range q.all() {
+					assert.False(t, p.committed, "part %d could be let go for a waiting caller", p.order)
+				}
+			}
+		}
+	}))
+	<-done
+}
+
+// staying is the number of parts that still wait for their keys.
+func (q *queue) staying() (n int) {
+	for p := range q.all() {
+		if !p.leaving {
+			n++
+		}
+	}
+	return n
+}
+
+// checkDelivered requires that all that was committed came out once, in order by key, or
+// was refused for good.
+func (m *machine) checkDelivered(t *rapid.T) {
+	for i, s := range m.sinks {
+		got, lost, committed := s.received(), 0, 0
+		for _, n := range s.lost {
+			lost += n
+		}
+		for _, p := range m.parts {
+			if p.pipeline == i && p.committed {
+				committed++
+			}
+		}
+		require.Equal(t, committed, len(got)+lost, "pipeline %d", i)
+		for j, number := range got {
+			require.True(t, m.parts[number].committed)
+			require.NotContains(t, got[j+1:], number, "it came out twice")
+			for _, earlier := range got[j+1:] {
+				require.False(t, earlier < number && m.parts[earlier].names(m.parts[number]),
+					"part %d came out before %d", number, earlier)
+			}
+		}
+	}
+}
+
+// A pipeline has its share of the room, whatever others hold.
+func TestPipelineHasItsShareOfTheRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine(Options{MaxBytes: 80, MaxParts: 100, MaxUnknownBytes: 80}, 2)
+		defer m.stop(t)
+		m.hold(t, 0, 1, 1000, rankKey(0)) // larger than the buffer, so held alone
+		m.hold(t, 1, 2, 10, rankKey(0))
+		m.hold(t, 1, 3, 10, rankKey(1))
+		synctest.Wait()
+		assert.Empty(t, m.sinks[0].received())
+		assert.Empty(t, m.sinks[1].received(), "half of the room is divided among two pipelines")
+		m.hold(t, 1, 4, 10, rankKey(1))
+		synctest.Wait()
+		assert.Equal(t, []int{2}, m.sinks[1].received(), "beyond it the oldest goes first")
+	})
+}
+
+// hold has a part wait, for a moment that never comes, for a minute at most.
+func (m *machine) hold(t *testing.T, pipeline, number int, bytes int64, keys ...Key) {
+	t.Helper()
+	part := Part{Bytes: bytes, Deadline: time.Now().Add(time.Minute)}
+	for _, key := range keys {
+		part.Waits = append(part.Waits, Wait{Key: key, Until: 1000})
+	}
+	p := m.pipelines[pipeline]
+	r, err := p.Reserve(t.Context(), []Part{part})
+	require.NoError(t, err)
+	p.Commit(t.Context(), r, [][]int{{number}})
+}
+
+func (m *machine) stop(t *testing.T) {
+	t.Helper()
+	for _, p := range m.pipelines {
+		assert.NoError(t, p.Close(context.WithoutCancel(t.Context())))
+	}
+	m.buffer.Stop()
+}
+
+// Three callers at a buffer with room for one: the second one gives up.
+func TestCallersAreServedInTheOrderInWhichTheyCame(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine(Options{MaxBytes: 1000, MaxParts: 1}, 1)
+		defer m.stop(t)
+		blocked := make(chan struct{})
+		m.sinks[0].beforeSend = func(context.Context) error {
+			<-blocked
+			return nil
+		}
+		m.hold(t, 0, 1, 1, rankKey(0))
+		var served []int
+		for number := 2; number <= 4; number++ {
+			go func() {
+				ctx, cancel := context.WithTimeout(t.Context(), map[bool]time.Duration{true: time.Second, false: time.Hour}[number == 3])
+				defer cancel()
+				p := m.pipelines[0]
+				r, err := p.Reserve(ctx, []Part{{Waits: []Wait{{Key: rankKey(0), Until: 1000}}, Deadline: time.Now().Add(time.Hour)}})
+				if number == 3 {
+					assert.ErrorIs(t, err, context.DeadlineExceeded)
+					return
+				}
+				assert.NoError(t, err)
+				served = append(served, number)
+				p.Commit(ctx, r, [][]int{{number}})
+			}()
+			synctest.Wait()
+		}
+		time.Sleep(2 * time.Second)
+		assert.Empty(t, served)
+		close(blocked)
+		synctest.Wait()
+		assert.Equal(t, []int{2, 4}, served)
+		assert.Equal(t, []int{1, 2}, m.sinks[0].received(), "the newest still waits")
+	})
+}
+
+func TestKnownLocationIsWaitedForByItsRank(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine(unbounded, 1)
+		defer m.stop(t)
+		m.hold(t, 0, 1, 1, Key{Location: "here"})
+		// The rank is known, and the buffer has not been told yet.
+		m.index.at["here"] = []boundary.RankKey{rank(7)}
+		key := rankKey(7)
+		assert.False(t, m.pipelines[0].Waiting(&key))
+		m.pipelines[0].Locate()
+		assert.True(t, m.pipelines[0].Waiting(&key), "what names the rank lines up behind what named its location")
+
+		// Nor is what came too late for that notice left behind.
+		m.hold(t, 0, 2, 1, Key{Location: "here"})
+		m.index.reach(m.buffer, rank(7), 1000)
+		synctest.Wait()
+		assert.Equal(t, []int{1, 2}, m.sinks[0].received())
+	})
+}
