@@ -18,8 +18,8 @@ type AssociationRule struct {
 	// Keys must all be present in the telemetry. They compare as text.
 	Keys []AssociationKey `mapstructure:"keys"`
 
-	// Representative lets the rank with the smallest number answer for all ranks that the
-	// rule matches, for jobs of which only one rank reports phases. Default: false.
+	// Representative lets the smallest rank stand for all ranks that the rule finds, for
+	// jobs of which only one rank reports phases. Default: false.
 	Representative bool `mapstructure:"representative"`
 
 	// prevent unkeyed literal initialization
@@ -44,8 +44,10 @@ type AssociationKey struct {
 // DeviceMapping maps a device to a local rank, on a host where the program numbers its
 // devices differently from the telemetry.
 type DeviceMapping struct {
-	// Host and Device identify the device in the telemetry; Device is an index or a UUID.
-	Host   string `mapstructure:"host"`
+	// Host is the device's host in the telemetry.
+	Host string `mapstructure:"host"`
+
+	// Device is the device in the telemetry: its index or its UUID.
 	Device string `mapstructure:"device"`
 
 	// ToHost is the host in the boundary records. Default: the same.
@@ -97,44 +99,40 @@ func newAssociation(config *Config) *association.Association {
 	return association.New(rules, devices, config.Limits.MaxTextBytes)
 }
 
-// validateAssociation returns every problem of the rules and the device map.
 func (cfg *Config) validateAssociation() error {
-	var errs []error
-	reject := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if len(cfg.Association) > association.MaxRules {
-		reject("association must have at most %d rules (got %d)", association.MaxRules, len(cfg.Association))
-	}
+	errs := []error{checkf(len(cfg.Association) <= association.MaxRules,
+		"association must have at most %d rules (got %d)", association.MaxRules, len(cfg.Association))}
 	for i, rule := range cfg.Association {
-		if len(rule.Keys) == 0 {
-			reject("association::%d::keys must name at least one key (got [])", i)
-		}
-		for j, key := range rule.Keys {
-			blank := func(text string) bool { return strings.TrimSpace(text) == "" }
-			if blank(key.Field) {
-				reject("association::%d::keys::%d::field must not be blank (got %q)", i, j, key.Field)
-			}
-			if len(key.Names) == 0 || slices.ContainsFunc(key.Names, blank) {
-				reject("association::%d::keys::%d::names must name attributes (got %q)", i, j, key.Names)
-			}
-			if slices.ContainsFunc(rule.Keys[:j], func(k AssociationKey) bool { return k.Field == key.Field }) {
-				reject("association::%d::keys::%d::field must be named once in a rule (got %q twice)", i, j, key.Field)
-			}
-		}
+		errs = append(errs, rule.validate(fmt.Sprintf("association::%d::keys", i)))
 	}
+	return errors.Join(errs...)
+}
+
+func (r *AssociationRule) validate(path string) error {
+	errs := []error{checkf(len(r.Keys) > 0, "%s must name at least one key (got [])", path)}
+	blank := func(name string) bool { return strings.TrimSpace(name) == "" }
+	for i, key := range r.Keys {
+		sameField := func(k AssociationKey) bool { return k.Field == key.Field }
+		errs = append(errs,
+			notBlank(fmt.Sprintf("%s::%d::field", path, i), key.Field),
+			checkf(!slices.ContainsFunc(r.Keys[:i], sameField),
+				"%s::%d::field must be named once in a rule (got %q twice)", path, i, key.Field),
+			checkf(len(key.Names) > 0 && !slices.ContainsFunc(key.Names, blank),
+				"%s::%d::names must name attributes (got %q)", path, i, key.Names))
+	}
+	return errors.Join(errs...)
+}
+
+func (cfg *Config) validateDeviceMap() error {
+	var errs []error
 	for i, d := range cfg.DeviceMap {
-		key := fmt.Sprintf("device_map::%d", i)
-		if d.Host == "" {
-			reject("%s::host must not be empty", key)
-		}
-		if d.Device == "" {
-			reject("%s::device must not be empty", key)
-		}
-		if d.LocalRank < 0 {
-			reject("%s::local_rank must not be negative (got %d)", key, d.LocalRank)
-		}
-		if slices.ContainsFunc(cfg.DeviceMap[:i], func(e DeviceMapping) bool { return e.Host == d.Host && e.Device == d.Device }) {
-			reject("%s: duplicate device %q on host %q", key, d.Device, d.Host)
-		}
+		path := fmt.Sprintf("device_map::%d", i)
+		sameDevice := func(other DeviceMapping) bool { return other.Host == d.Host && other.Device == d.Device }
+		errs = append(errs,
+			notBlank(path+"::host", d.Host),
+			notBlank(path+"::device", d.Device),
+			notNegative(path+"::local_rank", d.LocalRank),
+			checkf(!slices.ContainsFunc(cfg.DeviceMap[:i], sameDevice), "%s: duplicate device %q on host %q", path, d.Device, d.Host))
 	}
 	return errors.Join(errs...)
 }

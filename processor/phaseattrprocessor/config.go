@@ -23,9 +23,9 @@ type Config struct {
 	// Default: [phase_resolution, phase_path].
 	Attributes []Attribute `mapstructure:"attributes"`
 
-	// ScopeAttributes lists keys of the phases' own attributes (epoch, split) that are
-	// written too, under the same keys: those of the answering scope, or of its
-	// nearest ancestor that has them. Default: none.
+	// ScopeAttributes lists keys of the phases' own attributes (such as epoch or split)
+	// that are written too, under the same keys. Each value comes from the matching scope
+	// or from its nearest ancestor that has the key. Default: none.
 	ScopeAttributes []string `mapstructure:"scope_attributes"`
 
 	// Boundaries says whether boundary records are forwarded (keep) or removed once
@@ -40,13 +40,13 @@ type Config struct {
 	// Split divides delta points by phase.
 	Split SplitConfig `mapstructure:"split"`
 
-	// Repair mends the replay when boundaries were lost, by the parent and the path
-	// that every boundary names. Without it, one lost exit leaves a thread wrong until
-	// its session ends. Default: true.
+	// Repair repairs the effects of lost boundaries, using the parent and the path in
+	// every boundary. Without it, one lost exit spoils the results of a thread until its
+	// session ends. Default: true.
 	Repair bool `mapstructure:"repair"`
 
-	// Threads chooses the threads whose phases count where several are in phases.
-	// Default: all, so that the answer is ambiguous.
+	// Threads chooses the threads whose phases count if several are in phases.
+	// Default: all, so that the result is ambiguous.
 	Threads ThreadsConfig `mapstructure:"threads"`
 
 	// Metrics chooses the metrics whose data points are annotated. Default: all.
@@ -57,11 +57,11 @@ type Config struct {
 	SessionAttribute string `mapstructure:"session_attribute"`
 
 	// RankAttribute is the attribute that holds the rank; a boundary record without it
-	// is of rank 0. Default: rank.
+	// belongs to rank 0. Default: rank.
 	RankAttribute string `mapstructure:"rank_attribute"`
 
-	// Association lists the rules by which telemetry finds its rank; the first one that
-	// names a live rank counts. Default: session and rank, then host and pid, then host
+	// Association lists the rules that associate telemetry with ranks; the first one that
+	// finds a live rank applies. Default: session and rank, then host and pid, then host
 	// and device.
 	Association []AssociationRule `mapstructure:"association"`
 
@@ -69,22 +69,22 @@ type Config struct {
 	// renumbers them. Default: none.
 	DeviceMap []DeviceMapping `mapstructure:"device_map"`
 
-	// Window is how much event time is kept behind the newest event of each rank.
-	// Scopes that are still open stay, however old. Default: 10m.
+	// Window is how much event time is kept, counted back from the newest event of each
+	// rank. Open scopes are kept regardless of their age. Default: 10m.
 	Window time.Duration `mapstructure:"window"`
 
-	// SessionTimeout is how long after the arrival of its last event a session counts
-	// as ended, if no stop event came. Default: 15m.
+	// SessionTimeout is how long after its last event arrived a session counts as ended
+	// if it sent no stop event. Default: 15m.
 	SessionTimeout time.Duration `mapstructure:"session_timeout"`
 
-	// Grace holds back telemetry whose boundaries may still be on their way.
+	// Grace lets telemetry wait for boundaries that may still be on their way.
 	Grace GraceConfig `mapstructure:"grace"`
 
 	// Limits bounds what is kept.
 	Limits LimitsConfig `mapstructure:"limits"`
 
-	// Storage is the storage extension that the index is kept in, so that it survives a
-	// restart. Default: none.
+	// Storage is the storage extension that keeps the index across restarts.
+	// Default: none.
 	Storage *component.ID `mapstructure:"storage"`
 
 	// prevent unkeyed literal initialization
@@ -93,17 +93,17 @@ type Config struct {
 
 // SplitConfig says whether, and how far, delta points are divided by phase.
 type SplitConfig struct {
-	// Enabled replaces a data point of a delta sum or a delta histogram by several: one
-	// for each part of its interval with an answer of its own, with its share of the
-	// value by time. Default: false.
+	// Enabled divides each data point of a delta sum or a delta histogram into one per
+	// phase that its interval spans, each with its share of the value by time.
+	// Default: false.
 	Enabled bool `mapstructure:"enabled"`
 
-	// MaxParts bounds the data points that replace one. A point that needs more stays
+	// MaxParts bounds the parts of a data point. A point that would have more stays
 	// whole. Default: 1000.
 	MaxParts int `mapstructure:"max_parts"`
 
-	// MaxPointsPerBatch bounds the data points that splitting adds to one batch. Points
-	// that come after it is reached stay whole. Default: 10000.
+	// MaxPointsPerBatch bounds the data points that splitting adds to a batch. Later
+	// points of the batch stay whole. Default: 10000.
 	MaxPointsPerBatch int `mapstructure:"max_points_per_batch"`
 
 	// prevent unkeyed literal initialization
@@ -117,12 +117,12 @@ type GraceConfig struct {
 	// wait once, for this long but no more than 5s. 0 annotates at once. Default: 5s.
 	Period time.Duration `mapstructure:"period"`
 
-	// MaxBytes bounds the memory, in bytes of the heap, that waiting telemetry takes.
-	// At the bound a pipeline's oldest waiting telemetry is forwarded first.
-	// Default: 268435456 (256 MiB).
+	// MaxBytes bounds the memory of waiting telemetry, in bytes on the heap. At the bound,
+	// the oldest is forwarded early. Default: 268435456 (256 MiB).
 	MaxBytes int `mapstructure:"max_bytes"`
 
-	// MaxBatches bounds the batches, or parts of batches, that wait. Default: 10000.
+	// MaxBatches bounds the batches, or parts of batches, that wait. At the bound, the
+	// oldest is forwarded early. Default: 10000.
 	MaxBatches int `mapstructure:"max_batches"`
 
 	// prevent unkeyed literal initialization
@@ -164,7 +164,7 @@ type LimitsConfig struct {
 	MaxTextBytes int `mapstructure:"max_text_bytes"`
 
 	// MaxPaths bounds the different paths that are written to data points within a
-	// window. Beyond it data points get the path "other". Default: 1000.
+	// window. Beyond it, data points get the path "other". Default: 1000.
 	MaxPaths int `mapstructure:"max_paths"`
 
 	// prevent unkeyed literal initialization
@@ -174,11 +174,11 @@ type LimitsConfig struct {
 // ThreadsConfig chooses threads by patterns of their names: * stands for any text, ?
 // for one character, [a-z] for a range.
 type ThreadsConfig struct {
-	// Prefer lists the threads that answer alone, the first one that is in a phase.
-	// Default: none.
+	// Prefer lists the threads that decide alone: the first pattern that matches a thread
+	// in a phase wins. Default: none.
 	Prefer []string `mapstructure:"prefer"`
 
-	// Ignore lists the threads that do not answer. Default: none.
+	// Ignore lists the threads that are ignored. Default: none.
 	Ignore []string `mapstructure:"ignore"`
 
 	// prevent unkeyed literal initialization
@@ -190,11 +190,11 @@ type MetricsConfig struct {
 	// Include lists the metrics that are annotated. Default: all.
 	Include []string `mapstructure:"include"`
 
-	// Exclude lists the metrics that are not, even if included. Default: none.
+	// Exclude lists the metrics that are not annotated, even if included. Default: none.
 	Exclude []string `mapstructure:"exclude"`
 
 	// TruncatePaths truncates the paths on data points to at most this many elements, so
-	// that fewer series are stored. Logs and spans keep them whole. 0 truncates nothing.
+	// that fewer series are stored. Logs and spans keep whole paths. 0 truncates none.
 	// Default: 0.
 	TruncatePaths int `mapstructure:"truncate_paths"`
 
@@ -266,149 +266,139 @@ var (
 	_ confmap.Validator   = (*Config)(nil)
 )
 
-// Unmarshal rejects durations without a unit: the Collector reads window: 10 as ten
-// nanoseconds.
+// Unmarshal rejects malformed durations, whose values the Collector's errors do not name,
+// and numbers, which it reads as nanoseconds.
 func (cfg *Config) Unmarshal(conf *confmap.Conf) error {
 	var errs []error
 	for _, key := range []string{"window", "session_timeout", "grace::period"} {
-		switch value := conf.Get(key).(type) {
-		case int, int64, uint64, float64:
-			if value != 0 {
-				errs = append(errs, fmt.Errorf("%s must have a unit, such as %vs (got %v)", key, value, value))
-			}
+		value := conf.Get(key)
+		if value == nil {
+			continue
+		}
+		if _, err := time.ParseDuration(fmt.Sprint(value)); err != nil {
+			errs = append(errs, fmt.Errorf("%s must be a duration with a unit, such as 10s (got %#v)", key, value))
+			conf.Delete(key) // or the Collector reports it again
 		}
 	}
 	return errors.Join(append(errs, conf.Unmarshal(cfg))...)
 }
-
-var _ confmap.Validator = (*Config)(nil)
 
 // Validate returns every problem, each with the YAML key and the value, in the order of
 // the configuration.
 func (cfg *Config) Validate() error {
 	return errors.Join(
 		cfg.validateAttributes(),
+		cfg.validateScopeAttributes(),
 		oneOf("boundaries", cfg.Boundaries, boundaryModes()),
 		oneOf("cumulative", cfg.Cumulative, cumulativeModes()),
-		checkPatterns("threads::prefer", cfg.Threads.Prefer),
-		checkPatterns("threads::ignore", cfg.Threads.Ignore),
-		checkPatterns("metrics::include", cfg.Metrics.Include),
-		checkPatterns("metrics::exclude", cfg.Metrics.Exclude),
+		positive("split::max_parts", cfg.Split.MaxParts),
+		positive("split::max_points_per_batch", cfg.Split.MaxPointsPerBatch),
+		patterns("threads::prefer", cfg.Threads.Prefer),
+		patterns("threads::ignore", cfg.Threads.Ignore),
+		patterns("metrics::include", cfg.Metrics.Include),
+		patterns("metrics::exclude", cfg.Metrics.Exclude),
 		notNegative("metrics::truncate_paths", cfg.Metrics.TruncatePaths),
-		cfg.validateIdentity(),
+		notBlank("session_attribute", cfg.SessionAttribute),
+		notBlank("rank_attribute", cfg.RankAttribute),
+		checkf(cfg.RankAttribute != cfg.SessionAttribute,
+			"rank_attribute must not be the session_attribute (got %q)", cfg.RankAttribute),
 		cfg.validateAssociation(),
-		cfg.validateTimes(),
-		cfg.validateBounds(),
+		cfg.validateDeviceMap(),
+		positive("window", cfg.Window),
+		positive("session_timeout", cfg.SessionTimeout),
+		cfg.validateGrace(),
+		cfg.Limits.validate(),
 	)
 }
 
 func (cfg *Config) validateAttributes() error {
+	errs := []error{checkf(len(cfg.Attributes)+len(cfg.ScopeAttributes) > 0,
+		"attributes must name at least one attribute (got [])")}
+	for i, name := range cfg.Attributes {
+		errs = append(errs,
+			oneOf("attributes", name, attributeNames()),
+			checkf(!slices.Contains(cfg.Attributes[:i], name), "attributes must name each attribute once (got %q twice)", name))
+	}
+	return errors.Join(errs...)
+}
+
+func (cfg *Config) validateScopeAttributes() error {
 	var errs []error
-	reject := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if len(cfg.Attributes) == 0 && len(cfg.ScopeAttributes) == 0 {
-		reject("attributes must name at least one attribute (got [])")
-	}
-	for i, a := range cfg.Attributes {
-		if slices.Contains(cfg.Attributes[:i], a) {
-			reject("attributes must name each attribute once (got %q twice)", a)
-		}
-		errs = append(errs, oneOf("attributes", a, attributeNames()))
-	}
 	for i, key := range cfg.ScopeAttributes {
-		switch {
-		case strings.TrimSpace(key) == "":
-			reject("scope_attributes must not name a blank key (got %q)", key)
-		case slices.Contains(cfg.ScopeAttributes[:i], key):
-			reject("scope_attributes must name each key once (got %q twice)", key)
-		case slices.Contains(attributeNames(), Attribute(key)):
-			reject("scope_attributes must not name an attribute of the answer (got %q)", key)
-		case key == cfg.SessionAttribute || key == cfg.RankAttribute:
-			reject("scope_attributes must not name the attribute of the session or of the rank (got %q)", key)
-		}
+		errs = append(errs,
+			notBlank("scope_attributes", key),
+			checkf(!slices.Contains(cfg.ScopeAttributes[:i], key), "scope_attributes must name each key once (got %q twice)", key),
+			checkf(!slices.Contains(attributeNames(), Attribute(key)),
+				"scope_attributes must not name one of the processor's own attributes (got %q)", key),
+			checkf(key != cfg.SessionAttribute, "scope_attributes must not name the session_attribute (got %q)", key),
+			checkf(key != cfg.RankAttribute, "scope_attributes must not name the rank_attribute (got %q)", key))
 	}
 	return errors.Join(errs...)
 }
 
-func (cfg *Config) validateIdentity() error {
-	var errs []error
-	for _, text := range []struct{ key, value string }{
-		{"session_attribute", cfg.SessionAttribute},
-		{"rank_attribute", cfg.RankAttribute},
-	} {
-		if strings.TrimSpace(text.value) == "" {
-			errs = append(errs, fmt.Errorf("%s must not be blank (got %q)", text.key, text.value))
-		}
-	}
-	if cfg.SessionAttribute == cfg.RankAttribute {
-		errs = append(errs, fmt.Errorf("rank_attribute must not be the session_attribute (got %q)", cfg.RankAttribute))
-	}
-	return errors.Join(errs...)
-}
-
-func (cfg *Config) validateTimes() error {
-	errs := []error{
-		positive("window", cfg.Window),
-		positive("session_timeout", cfg.SessionTimeout),
-		notNegative("grace::period", cfg.Grace.Period),
-	}
-	if cfg.Window > 0 && cfg.Grace.Period >= cfg.Window {
-		errs = append(errs, fmt.Errorf("grace::period must be shorter than window, %s (got %s)", cfg.Window, cfg.Grace.Period))
-	}
-	return errors.Join(errs...)
-}
-
-func (cfg *Config) validateBounds() error {
-	limits := &cfg.Limits
-	errs := []error{
-		positive("split::max_parts", cfg.Split.MaxParts),
-		positive("split::max_points_per_batch", cfg.Split.MaxPointsPerBatch),
+func (cfg *Config) validateGrace() error {
+	period, window := cfg.Grace.Period, cfg.Window
+	return errors.Join(
+		notNegative("grace::period", period),
+		checkf(period < window || window <= 0, "grace::period must be shorter than window, %s (got %s)", window, period),
 		positive("grace::max_bytes", cfg.Grace.MaxBytes),
 		positive("grace::max_batches", cfg.Grace.MaxBatches),
-		positive("limits::max_ranks", limits.MaxRanks),
-		positive("limits::max_threads_per_rank", limits.MaxThreadsPerRank),
-		positive("limits::max_open_scopes_per_thread", limits.MaxOpenScopesPerThread),
-		positive("limits::max_boundaries_per_rank", limits.MaxBoundariesPerRank),
-		positive("limits::max_boundaries", limits.MaxBoundaries),
-		positive("limits::max_scope_depth", limits.MaxScopeDepth),
-		positive("limits::max_label_bytes", limits.MaxLabelBytes),
-		positive("limits::max_text_bytes", limits.MaxTextBytes),
-		positive("limits::max_paths", limits.MaxPaths),
-	}
-	if total := limits.MaxBoundaries; total > 0 && limits.MaxBoundariesPerRank > total {
-		errs = append(errs, fmt.Errorf("limits::max_boundaries_per_rank must not exceed limits::max_boundaries, %d (got %d)",
-			total, limits.MaxBoundariesPerRank))
-	}
-	return errors.Join(errs...)
+	)
 }
 
-// checkPatterns returns an error for each text that is not a pattern.
-func checkPatterns(key string, patterns []string) error {
-	var errs []error
-	for _, pattern := range patterns {
-		if err := policy.CheckPattern(pattern); err != nil {
-			errs = append(errs, fmt.Errorf("%s must list patterns of names (%w)", key, err))
-		}
+func (cfg *LimitsConfig) validate() error {
+	perRank, total := cfg.MaxBoundariesPerRank, cfg.MaxBoundaries
+	return errors.Join(
+		positive("limits::max_ranks", cfg.MaxRanks),
+		positive("limits::max_threads_per_rank", cfg.MaxThreadsPerRank),
+		positive("limits::max_open_scopes_per_thread", cfg.MaxOpenScopesPerThread),
+		positive("limits::max_boundaries_per_rank", perRank),
+		checkf(perRank <= total || total <= 0,
+			"limits::max_boundaries_per_rank must not exceed limits::max_boundaries, %d (got %d)", total, perRank),
+		positive("limits::max_boundaries", total),
+		positive("limits::max_scope_depth", cfg.MaxScopeDepth),
+		positive("limits::max_label_bytes", cfg.MaxLabelBytes),
+		positive("limits::max_text_bytes", cfg.MaxTextBytes),
+		positive("limits::max_paths", cfg.MaxPaths),
+	)
+}
+
+// checkf returns an error unless ok.
+func checkf(ok bool, format string, args ...any) error {
+	if ok {
+		return nil
 	}
-	return errors.Join(errs...)
+	return fmt.Errorf(format, args...)
 }
 
 func positive[T int | time.Duration](key string, value T) error {
-	if value <= 0 {
-		return fmt.Errorf("%s must be positive (got %v)", key, value)
-	}
-	return nil
+	return checkf(value > 0, "%s must be positive (got %v)", key, value)
 }
 
 func notNegative[T int | time.Duration](key string, value T) error {
-	if value < 0 {
-		return fmt.Errorf("%s must not be negative (got %v)", key, value)
-	}
-	return nil
+	return checkf(value >= 0, "%s must not be negative (got %v)", key, value)
 }
 
-// Attribute is the name of an attribute that is written to annotated telemetry: one of
-// phase_resolution, phase_path, phase_source, phase_paths, phase_summary, phase_label,
-// phase_scope_id, phase_thread_id, phase_thread_name and phase_rank.
+func notBlank(key, value string) error {
+	return checkf(strings.TrimSpace(value) != "", "%s must not be blank (got %q)", key, value)
+}
+
+func patterns(key string, values []string) error {
+	var errs []error
+	for _, value := range values {
+		errs = append(errs, checkf(policy.CheckPattern(value) == nil, "%s must list valid patterns (got %q)", key, value))
+	}
+	return errors.Join(errs...)
+}
+
+func oneOf[T ~string](key string, value T, allowed []T) error {
+	if slices.Contains(allowed, value) {
+		return nil
+	}
+	return fmt.Errorf("%s %w", key, notAllowed(value, allowed))
+}
+
+// Attribute is the name of an attribute that is written to annotated telemetry.
 type Attribute string
 
 func attributeNames() []Attribute {
@@ -466,13 +456,6 @@ func unmarshalOneOf[T ~string](field *T, text []byte, allowed []T) error {
 	}
 	*field = T(text)
 	return nil
-}
-
-func oneOf[T ~string](key string, value T, allowed []T) error {
-	if slices.Contains(allowed, value) {
-		return nil
-	}
-	return fmt.Errorf("%s %w", key, notAllowed(value, allowed))
 }
 
 func notAllowed[T ~string](value T, allowed []T) error {

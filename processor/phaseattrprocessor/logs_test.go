@@ -435,7 +435,7 @@ func withNumbers(raw any) any {
 // asAttributes is what a record is to carry when all attributes are written.
 func asAttributes(answer object) object {
 	names := map[string]Attribute{
-		"phase_resolution": "phase_resolution", "phase_path": "phase_path", "phase_paths": "phase_path",
+		"phase_resolution": "phase_resolution", "phase_path": "phase_path", "phase_paths": "phase_paths",
 		"phase_source": "phase_source", "scope_id": "phase_scope_id", "thread_id": "phase_thread_id",
 		"thread_name": "phase_thread_name", "rank": "phase_rank",
 	}
@@ -446,7 +446,7 @@ func asAttributes(answer object) object {
 		}
 	}
 	if summary, ok := answer["phase_summary"].(object); ok {
-		attributes[string("phase_summary")] = summary["phase_path"]
+		attributes["phase_summary"] = summary["phase_path"]
 	}
 	return attributes
 }

@@ -19,20 +19,20 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/replay"
 )
 
-// lossSeeds is how many times each loss is drawn.
+// lossSeeds is how many times each share of lost boundaries is drawn.
 const lossSeeds = 20
 
-// runEvent is one event of a run, read once.
+// runEvent is one event of a run.
 type runEvent struct {
-	group    boundary.RankKey
+	rank     boundary.RankKey
 	time     int64
 	stop     bool
 	boundary *boundary.Boundary
 }
 
-// BenchmarkLoss measures which share of a run's records is still answered as it is
-// without loss. The records come one by one in the order of their times, and only
-// what has arrived counts. The answers compared are the resolution and the path.
+// BenchmarkLoss measures the share of a run's records that have the attribution that they
+// have without loss. The records arrive one by one in the order of their times. Resolution
+// and path are compared.
 func BenchmarkLoss(b *testing.B) {
 	for name, run := range lossRuns(b) {
 		for _, loss := range []float64{0.001, 0.01, 0.05} {
@@ -40,7 +40,7 @@ func BenchmarkLoss(b *testing.B) {
 				b.Run(fmt.Sprintf("%s/loss=%g%%/repair=%t", name, 100*loss, repair), func(b *testing.B) {
 					share := 0.0
 					for b.Loop() {
-						share = shareAnsweredRight(run, loss, repair)
+						share = meanShareRight(run, loss, repair)
 					}
 					b.ReportMetric(100*share, "%right")
 				})
@@ -49,11 +49,11 @@ func BenchmarkLoss(b *testing.B) {
 	}
 }
 
-// TestLossSpoilsLittle holds the repair to what the README says of it.
+// TestLossSpoilsLittle checks what the README says of repairs.
 func TestLossSpoilsLittle(t *testing.T) {
 	for name, run := range lossRuns(t) {
 		for loss, least := range map[float64]float64{0.001: 0.994, 0.01: 0.98} {
-			share := shareAnsweredRight(run, loss, true)
+			share := meanShareRight(run, loss, true)
 			assert.GreaterOrEqual(t, share, least, "%s with %g%% lost", name, 100*loss)
 		}
 	}
@@ -69,61 +69,57 @@ func lossRuns(tb testing.TB) map[string][]runEvent {
 	return runs
 }
 
-// shareAnsweredRight is the mean over all seeds.
-func shareAnsweredRight(run []runEvent, loss float64, repair bool) float64 {
+// meanShareRight is the mean of shareRight over all seeds.
+func meanShareRight(run []runEvent, loss float64, repair bool) float64 {
 	share := 0.0
 	for seed := range uint64(lossSeeds) {
-		share += answeredRight(run, loss, repair, rand.New(rand.NewPCG(seed, 0)))
+		share += shareRight(run, loss, repair, rand.New(rand.NewPCG(seed, 0)))
 	}
 	return share / lossSeeds
 }
 
-// answeredRight is the share of the records that arrive, boundaries among them, that
-// are answered as in the complete run when boundaries are lost.
-func answeredRight(run []runEvent, loss float64, repair bool, random *rand.Rand) float64 {
+// shareRight is the share of the records that arrive, boundaries among them, that have the
+// attribution of the complete run when boundaries are lost.
+func shareRight(run []runEvent, loss float64, repair bool, random *rand.Rand) float64 {
 	whole, lossy := replay.New(replay.Options{}), replay.New(replay.Options{Repair: repair})
 	for _, e := range run {
-		e.takeIn(whole)
+		e.ingest(whole)
 	}
-	whole.EndAll()
-	asked, right := 0, 0
+	decide := policy.New(policy.Options{})
+	records, right := 0, 0
 	for _, e := range run {
 		if e.boundary != nil && random.Float64() < loss {
 			continue
 		}
-		e.takeIn(lossy)
-		asked++
-		if e.answer(whole) == e.answer(lossy) {
+		e.ingest(lossy)
+		records++
+		if e.attribution(decide, whole) == e.attribution(decide, lossy) {
 			right++
 		}
 	}
-	return float64(right) / float64(asked)
+	return float64(right) / float64(records)
 }
 
-func (e *runEvent) takeIn(index *replay.Index) {
+func (e *runEvent) ingest(index *replay.Index) {
+	ingest := index.Ingest()
+	defer ingest.Flush()
 	if e.boundary != nil {
-		index.Ingest().Add(e.group, e.boundary)
+		ingest.Add(e.rank, e.boundary)
 		return
 	}
-	index.Ingest().Observe(e.group, e.time, e.stop)
+	ingest.Observe(e.rank, e.time, e.stop)
 }
 
-// answer is what the index says at the event's time, as text.
-func (e *runEvent) answer(index *replay.Index) string {
-	decide, err := policy.New(policy.Options{}), error(nil)
-	if err != nil {
-		return err.Error()
-	}
-	spans, _ := index.Handle(e.group).Active(nil, e.time, false)
-	var answer policy.Attribution
-	if !decide.Attribute(&answer, spans, boundary.Origin{}) {
-		return ""
-	}
-	return answer.Resolution + " " + answer.Path
+// attribution is the resolution and the path at the event's time.
+func (e *runEvent) attribution(decide *policy.Policy, index *replay.Index) [2]string {
+	scopes, _ := index.Handle(e.rank).Active(nil, e.time, false)
+	var a policy.Attribution
+	decide.Attribute(&a, scopes, boundary.Origin{})
+	return [2]string{a.Resolution, a.Path}
 }
 
-// capturedRun reads a recorded run. Its file is not quite in the order of time; what
-// that costs is a matter of the grace period, not of loss.
+// capturedRun reads a recorded run. It sorts the records, since the file is not quite in
+// the order of time, which is a matter of the grace period, not of loss.
 func capturedRun(tb testing.TB, name string) []runEvent {
 	tb.Helper()
 	reader := newReader(createDefaultConfig().(*Config))
@@ -132,9 +128,9 @@ func capturedRun(tb testing.TB, name string) []runEvent {
 		record := logRecord(tb, line)
 		fields := boundary.NewFields(record.Attributes(), boundary.MapBody(record), pcommon.NewMap(), pcommon.NewMap())
 		event := reader.Event(record, &fields)
-		group, reason := reader.Identify(&fields)
+		rank, reason := reader.Identify(&fields)
 		require.Equal(tb, boundary.OK, reason)
-		e := runEvent{group: group, time: event.Time, stop: event.Stop()}
+		e := runEvent{rank: rank, time: event.Time, stop: event.Stop()}
 		if event.IsBoundary() {
 			b, why := reader.Boundary(&event, &fields, new(boundary.Paths))
 			require.Equal(tb, boundary.OK, why)
@@ -154,21 +150,21 @@ func generatedRun() []runEvent {
 		thread = 11
 		ms     = 1_000_000
 	)
-	group := boundary.RankKey{Session: "generated"}
+	rank := boundary.RankKey{Session: "generated"}
 	var run []runEvent
 	var stack []*boundary.Boundary
 	now, next, sequence := int64(0), int64(0), int64(0)
-	// pass lets time go by, with its samples.
-	pass := func(span int64) {
-		for ; next <= now+span; next += 10 * ms {
-			run = append(run, runEvent{group: group, time: next})
+	// pass advances the time and adds the samples in between.
+	pass := func(duration int64) {
+		for ; next <= now+duration; next += 10 * ms {
+			run = append(run, runEvent{rank: rank, time: next})
 		}
-		now += span
+		now += duration
 	}
 	emit := func(b boundary.Boundary) {
 		sequence++
 		b.Sequence, b.Time = sequence, now
-		run = append(run, runEvent{group: group, time: now, boundary: &b})
+		run = append(run, runEvent{rank: rank, time: now, boundary: &b})
 	}
 	enter := func(path ...string) {
 		b := boundary.Boundary{
@@ -203,6 +199,6 @@ func generatedRun() []runEvent {
 	}
 	pass(ms)
 	exit()
-	run = append(run, runEvent{group: group, time: now, stop: true})
+	run = append(run, runEvent{rank: rank, time: now, stop: true})
 	return run
 }

@@ -148,7 +148,7 @@ func TestWithoutTheStorageThereIsNoStart(t *testing.T) {
 		want string
 	}{
 		"no extension":              {componenttest.NewNopHost(), `storage: there is no extension "file_storage" in the service`},
-		"another kind of extension": {host{componenttest.NewNopHost(), other}, `storage: the extension "file_storage" is no storage`},
+		"another kind of extension": {host{componenttest.NewNopHost(), other}, `storage: extension "file_storage" is not a storage extension`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPipelines(t, NewFactory(), newConfig(t, withStorage))

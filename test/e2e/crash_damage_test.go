@@ -258,7 +258,7 @@ func (o *outcome) start(t *testing.T, directory, recreate string, mayNeedOperato
 			c.quit()
 		}
 		printed = string(c.printed(t))
-		require.Contains(t, printed, "bbolt.(*DB).freepages.func", "where the collector exited or hung")
+		require.Contains(t, printed, "go.etcd.io/bbolt.", "where the collector exited or hung")
 		c.killed = true
 	}
 	require.True(t, mayNeedOperator, "no collector starts; output of the last one:\n%s", printed)

@@ -43,7 +43,7 @@ func TestCallersWaitOnceForAStorageThatHangs(t *testing.T) {
 		for i := range 3 {
 			entry := c.store.Entry()
 			e := enter(rank(i), 2, "step")
-			c.index.Ingest().Add(e.rank, e.boundary)
+			add(c.index, e.rank, e.boundary)
 			entry.Added(e.rank, e.boundary)
 			callers.Go(func() {
 				assert.Equal(t, callTimeout, elapsed(func() { c.store.Write(t.Context(), entry) }))

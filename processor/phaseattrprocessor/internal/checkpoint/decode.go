@@ -225,15 +225,15 @@ func (r *reader) snapshot() (through uint64, registration Registration, s replay
 	registration = r.registration()
 	s.LastArrival = time.Unix(0, r.int())
 	c := &s.Clock
-	for _, n := range [...]*int64{&c.Began, &c.Now, &c.Rival, &c.Evicted, &c.LastEnter, &c.MaxSequence, &c.Stopped, &c.Succeeded} {
+	for _, n := range [...]*int64{&c.FirstEvent, &c.Now, &c.Candidate, &c.Evicted, &c.LastEnter, &c.MaxSequence, &c.Stopped, &c.Replaced} {
 		*n = r.int()
 	}
-	c.Votes, c.RivalVotes = int8(r.uint()&math.MaxInt8), int8(r.uint()&math.MaxInt8)
+	c.Confirmations, c.CandidateConfirmations = int8(r.uint()&math.MaxInt8), int8(r.uint()&math.MaxInt8)
 	for range r.count() {
 		t := replay.Thread{ID: r.int(), Dropped: replay.Dropped{Any: r.bool(), Time: r.at(), Sequence: r.int()}}
 		for range r.count() {
 			phantom := r.bool()
-			t.Open = append(t.Open, replay.Frame{Boundary: r.boundary(r.byte()), Phantom: phantom})
+			t.Open = append(t.Open, replay.OpenScope{Boundary: r.boundary(r.byte()), Inferred: phantom})
 		}
 		for range r.count() {
 			t.Boundaries = append(t.Boundaries, r.boundary(r.byte()))

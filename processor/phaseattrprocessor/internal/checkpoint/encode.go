@@ -247,11 +247,11 @@ func (w *writer) snapshot(through uint64, registration *Registration, s *replay.
 	w.registration(registration)
 	w.int(s.LastArrival.UnixNano())
 	c := &s.Clock
-	for _, n := range [...]int64{c.Began, c.Now, c.Rival, c.Evicted, c.LastEnter, c.MaxSequence, c.Stopped, c.Succeeded} {
+	for _, n := range [...]int64{c.FirstEvent, c.Now, c.Candidate, c.Evicted, c.LastEnter, c.MaxSequence, c.Stopped, c.Replaced} {
 		w.int(n)
 	}
-	w.count(int(c.Votes))
-	w.count(int(c.RivalVotes))
+	w.count(int(c.Confirmations))
+	w.count(int(c.CandidateConfirmations))
 	w.count(len(s.Threads))
 	for i := range s.Threads {
 		t := &s.Threads[i]
@@ -261,7 +261,7 @@ func (w *writer) snapshot(through uint64, registration *Registration, s *replay.
 		w.int(t.Dropped.Sequence)
 		w.count(len(t.Open))
 		for i := range t.Open {
-			w.bool(t.Open[i].Phantom)
+			w.bool(t.Open[i].Inferred)
 			w.boundary(&t.Open[i].Boundary)
 		}
 		w.count(len(t.Boundaries))

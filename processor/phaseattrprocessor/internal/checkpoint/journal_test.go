@@ -25,7 +25,7 @@ func TestConcurrentCallersAreAllWritten(t *testing.T) {
 			for at := range int64(calls) {
 				entry := c.store.Entry()
 				e := enter(rank, at, "train")
-				c.index.Ingest().Add(rank, e.boundary)
+				add(c.index, rank, e.boundary)
 				entry.Added(rank, e.boundary)
 				c.store.Write(t.Context(), entry)
 			}

@@ -188,6 +188,8 @@ func (r *restoration) record(_ string, n uint64, payload []byte) error {
 // entry repeats an entry of record n.
 func (r *restoration) entry(entry *reader, n uint64) {
 	arrival := time.Unix(0, entry.int())
+	ingest := r.store.options.Index.Reingest()
+	defer ingest.Flush()
 	var rank boundary.RankKey
 	applies := false // to the rank
 	for !entry.done() {
@@ -195,7 +197,7 @@ func (r *restoration) entry(entry *reader, n uint64) {
 		if kind&isBoundary != 0 {
 			b := entry.boundary(kind)
 			if applies && entry.err == nil {
-				r.store.options.Index.Repeat(rank, &b)
+				ingest.Add(rank, &b)
 				r.stored(rank).lastRecord = n
 			}
 			continue
@@ -214,7 +216,7 @@ func (r *restoration) entry(entry *reader, n uint64) {
 			}
 		case kindEvent, kindStop:
 			if at := entry.at(); applies && entry.err == nil {
-				r.store.options.Index.Ingest().Observe(rank, at, kind == kindStop)
+				ingest.Observe(rank, at, kind == kindStop)
 				r.stored(rank).lastRecord = n
 			}
 		case kindForgotten:

@@ -249,7 +249,7 @@ func FuzzRecord(f *testing.F) {
 	c := newCollector(newDisk(), options())
 	rank := boundary.RankKey{Session: "a", Rank: 3}
 	for _, e := range []event{enter(rank, 1, "train"), enter(rank, 2, "step"), enter(rank, 300, "late")} {
-		c.index.Ingest().Add(rank, e.boundary)
+		add(c.index, rank, e.boundary)
 	}
 	snapshot, _ := c.index.Snapshot(rank)
 	w.snapshot(7, &Registration{Claim: "process-3"}, &snapshot)

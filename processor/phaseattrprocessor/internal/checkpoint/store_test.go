@@ -4,6 +4,7 @@
 package checkpoint
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -65,7 +66,7 @@ func newCollector(d *disk, options replay.Options) *collector {
 }
 
 func (c *collector) register(rank boundary.RankKey, registration *Registration) bool {
-	if !c.index.Register(rank, []string{registration.Claim}, registration.At) {
+	if registered, _ := c.index.Register(rank, []string{registration.Claim}, registration.At); !registered {
 		return false
 	}
 	c.registered[rank] = *registration
@@ -94,9 +95,9 @@ type event struct {
 
 // add adds the events of one call to the index and writes them.
 func (c *collector) add(ctx context.Context, events ...event) {
-	entry := c.store.Entry()
+	entry, ingest := c.store.Entry(), c.index.Ingest()
 	for _, e := range events {
-		if !c.index.Ingest().Registered(e.rank) {
+		if !ingest.Registered(e.rank) {
 			registration := Registration{
 				At:       e.at,
 				Claim:    fmt.Sprintf("process-%d", e.rank.Rank),
@@ -107,13 +108,14 @@ func (c *collector) add(ctx context.Context, events ...event) {
 			}
 		}
 		if e.boundary == nil {
-			c.index.Ingest().Observe(e.rank, e.at, e.stop)
+			ingest.Observe(e.rank, e.at, e.stop)
 			entry.Observed(e.rank, e.at, e.stop)
 			continue
 		}
-		c.index.Ingest().Add(e.rank, e.boundary)
+		ingest.Add(e.rank, e.boundary)
 		entry.Added(e.rank, e.boundary)
 	}
+	ingest.Flush()
 	c.store.Write(ctx, entry)
 }
 
@@ -122,16 +124,13 @@ func (c *collector) answers(ranks []boundary.RankKey, until int64) map[string]an
 	answers := map[string]any{}
 	for _, rank := range ranks {
 		name := fmt.Sprintf("%s/%d", rank.Session, rank.Rank)
-		intervals := c.index.ScopeIntervals(nil, rank)
-		replay.SortScopeIntervals(intervals)
-		answers[name] = intervals
 		registration := c.registered[rank]
 		registration.order = 0
 		answers[name+" registered"] = registration
 		for at := int64(-1); at <= until; at++ {
 			active, status := c.index.Handle(rank).Active(nil, at, true)
-			replay.SortScopeIntervals(active)
-			answers[fmt.Sprintf("%s at %d", name, at)] = []any{status, active, c.index.Handle(rank).Live(at, at)}
+			slices.SortFunc(active, func(a, b replay.ScopeInterval) int { return cmp.Compare(a.Sequence, b.Sequence) })
+			answers[fmt.Sprintf("%s at %d", name, at)] = []any{status, active, c.index.Handle(rank).At(at, at)}
 		}
 	}
 	return answers
@@ -265,4 +264,11 @@ func TestARestoredIndexAnswersLikeTheOneThatWasKilled(t *testing.T) {
 			}
 		}
 	})
+}
+
+// add adds one boundary to an index.
+func add(index *replay.Index, rank boundary.RankKey, b *boundary.Boundary) {
+	ingest := index.Ingest()
+	ingest.Add(rank, b)
+	ingest.Flush()
 }

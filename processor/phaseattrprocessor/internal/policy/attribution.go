@@ -1,8 +1,8 @@
 // Copyright The phaseattr Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package policy decides what the active spans of a moment say about the phase: a
-// unique path, several that may be meant, or nothing.
+// Package policy decides which phase the active scopes of a time stand for: a unique path,
+// several possible ones, or none.
 package policy
 
 import (
@@ -16,64 +16,67 @@ import (
 const (
 	// Unique: one phase was active.
 	Unique = "unique"
-	// Ambiguous: several threads were in phases, and nothing says which is meant.
+	// Ambiguous: several phases are possible, and the record does not say which.
 	Ambiguous = "ambiguous"
 
-	// SourceExact: the record named the scope that it came from.
+	// SourceExact: the record named its scope.
 	SourceExact = "exact"
-	// SourceThreadLocal: the record named the thread that it came from, or a preferred
-	// thread was in the phase.
+	// SourceThreadLocal: the record named its thread, or a preferred thread was in the
+	// phase.
 	SourceThreadLocal = "thread_local"
-	// SourceRepresentative: the phase of one group stands for those of others.
+	// SourceRepresentative: the phase is that of another rank of the same job.
 	SourceRepresentative = "representative"
-	// SourceHeuristic: the phase follows from what was active.
+	// SourceHeuristic: the phase follows from the active scopes.
 	SourceHeuristic = "heuristic"
 )
 
-// Attribution says which phase a record belongs to. Empty fields are not set.
+// Attribution is the phase that a record belongs to. Fields that do not apply are empty.
 type Attribution struct {
+	// Resolution is Unique or Ambiguous.
 	Resolution string
-	Source     string
-	// Path is the label of a unique phase, if HasPath.
+	// Source is one of the sources; empty when the attribution is ambiguous.
+	Source string
+	// Path is the label of a unique phase; valid if HasPath.
 	Path    string
 	HasPath bool
-	// Paths are the labels that may be meant, sorted.
+	// Paths are the labels of the possible phases, sorted.
 	Paths []string
-	// ScopeID, ThreadID and ThreadName are those of the answering scope, if HasScope.
+	// ScopeID, ThreadID and ThreadName are those of the scope that decided; valid if
+	// HasScope.
 	ScopeID    string
 	ThreadID   int64
 	ThreadName string
 	HasScope   bool
-	// Rank is that of the group that answered.
+	// Rank is the rank of the scopes.
 	Rank Rank
-	// Attributes are those of the answering scope.
+	// Attributes are those of the scope that decided.
 	Attributes []boundary.Attribute
 	// Summary is the likely phase of an ambiguous attribution.
 	Summary Summary
 }
 
-// Clone copies the attribution, so that it outlives the next call to Attribute with a.
+// Clone returns a copy that the next call to Policy.Attribute with a does not change.
 func (a *Attribution) Clone() *Attribution {
 	clone := *a
 	clone.Paths = slices.Clone(a.Paths)
 	return &clone
 }
 
-// Rank is the rank of a group. The zero Rank is that of an attribution for which no
-// group, or several of different ranks, can answer.
+// Rank is a rank number. The zero Rank is that of an attribution to no rank, or to several
+// different ones.
 type Rank struct {
 	Number int64
 	Known  bool
 }
 
-// Summary is a phase that an ambiguous attribution is likely to mean.
+// Summary is the likely phase of an ambiguous attribution. The zero Summary is none.
 type Summary struct {
 	Path   string
 	Source string
 }
 
-// Merge unites two attributions; nil is nothing. It never makes a unique path of
-// two, nor a rank.
+// Merge merges two attributions; nil is no attribution. Two different phases become an
+// ambiguous attribution, two different ranks an unknown one.
 func Merge(first, second *Attribution) *Attribution {
 	if first == nil {
 		return second
@@ -101,7 +104,7 @@ func Merge(first, second *Attribution) *Attribution {
 	return &merged
 }
 
-// labels are the non-empty paths that the attribution names.
+// labels returns the non-empty labels of the possible phases.
 func (a *Attribution) labels() []string {
 	if len(a.Paths) == 0 && a.Path != "" {
 		return []string{a.Path}
@@ -118,51 +121,22 @@ func (a *Attribution) sameScope(b *Attribution) bool {
 		a.HasScope == b.HasScope && a.ScopeID == b.ScopeID && a.ThreadID == b.ThreadID
 }
 
-// Label is the attribution in one line for people to read; empty when there is
-// nothing to say.
+// Label returns the attribution as one line for people to read. It is empty for nil, and
+// when there is no label.
 func (a *Attribution) Label() string {
 	if a == nil {
 		return ""
 	}
-	if a.Summary.Source == SourceHeuristic && a.Summary.Path != "" {
-		return "(likely) " + a.Summary.Path
-	}
-	return Summarize(a.Resolution, a.Path, a.Paths)
-}
-
-// Summarize renders a resolution and its paths in one line; empty when there is
-// nothing to say.
-func Summarize(resolution, path string, paths []string) string {
-	labels := withoutEmpty(paths)
+	labels := withoutEmpty(a.Paths)
 	switch {
-	case resolution == Unique && path != "":
-		return path
-	case resolution == Unique && len(labels) == 1:
+	case a.Summary.Source == SourceHeuristic && a.Summary.Path != "":
+		return "(likely) " + a.Summary.Path
+	case a.Resolution == Unique && a.Path != "":
+		return a.Path
+	case a.Resolution == Unique && len(labels) == 1:
 		return labels[0]
-	case resolution == Ambiguous && len(labels) > 0:
+	case a.Resolution == Ambiguous && len(labels) > 0:
 		return "(ambiguous) " + strings.Join(labels, " | ")
 	}
 	return ""
-}
-
-// Payload is the attribution as the fields that a report carries: what is not set
-// is left out.
-func (a *Attribution) Payload() map[string]any {
-	if a == nil {
-		return nil
-	}
-	payload := map[string]any{"phase_resolution": a.Resolution, "phase_paths": withoutEmpty(a.Paths)}
-	if a.Source != "" {
-		payload["phase_source"] = a.Source
-	}
-	if a.HasPath {
-		payload["phase_path"] = a.Path
-	}
-	if a.HasScope {
-		payload["scope_id"], payload["thread_id"], payload["thread_name"] = a.ScopeID, a.ThreadID, a.ThreadName
-	}
-	if a.Summary != (Summary{}) {
-		payload["phase_summary"] = map[string]any{"phase_path": a.Summary.Path, "source": a.Summary.Source}
-	}
-	return payload
 }

@@ -13,17 +13,17 @@ func ambiguous(paths ...string) *Attribution {
 	return &Attribution{Resolution: Ambiguous, Paths: paths}
 }
 
-// ambiguousOf3 is ambiguous for rank 3.
+// ambiguousOf3 is ambiguous with rank 3.
 func ambiguousOf3(paths ...string) *Attribution {
 	return &Attribution{Resolution: Ambiguous, Paths: paths, Rank: Rank{3, true}}
 }
 
-func TestMergeUnitesWithoutInventingAUniquePath(t *testing.T) {
-	forward := unique(SourceHeuristic, span(1, 3, "forward"))
-	exact := unique(SourceExact, span(1, 3, "forward"))
-	forwardAgain := unique(SourceHeuristic, span(1, 5, "forward"))
-	otherThread := unique(SourceHeuristic, span(2, 3, "forward"))
-	backward := unique(SourceHeuristic, span(1, 4, "backward"))
+func TestMerge(t *testing.T) {
+	forward := unique(SourceHeuristic, scope(1, 3, "forward"))
+	exact := unique(SourceExact, scope(1, 3, "forward"))
+	forwardAgain := unique(SourceHeuristic, scope(1, 5, "forward"))
+	otherThread := unique(SourceHeuristic, scope(2, 3, "forward"))
+	backward := unique(SourceHeuristic, scope(1, 4, "backward"))
 	bare := Attribution{Resolution: Unique, Path: "forward", HasPath: true}
 	empty := &Attribution{Resolution: Ambiguous}
 
@@ -55,12 +55,12 @@ func TestMergeUnitesWithoutInventingAUniquePath(t *testing.T) {
 	}
 }
 
-func TestMergeKeepsARankThatBothHave(t *testing.T) {
+func TestMergeKeepsACommonRank(t *testing.T) {
 	of := func(a Attribution, rank Rank) *Attribution {
 		a.Rank = rank
 		return &a
 	}
-	forward, backward := unique(SourceHeuristic, span(1, 3, "forward")), unique(SourceHeuristic, span(1, 4, "backward"))
+	forward, backward := unique(SourceHeuristic, scope(1, 3, "forward")), unique(SourceHeuristic, scope(1, 4, "backward"))
 	unknown, zero, three := Rank{}, Rank{0, true}, Rank{3, true}
 	for _, tc := range []struct {
 		name                string
@@ -74,15 +74,15 @@ func TestMergeKeepsARankThatBothHave(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			first, again := of(forward, tc.first), of(forward, tc.second)
-			assert.Equal(t, of(forward, tc.want), Merge(first, again), "scopes of one ID")
-			assert.Equal(t, of(forward, tc.first), first, "what is merged stays as it is")
+			assert.Equal(t, of(forward, tc.want), Merge(first, again), "the same scope")
+			assert.Equal(t, of(forward, tc.first), first, "the merged ones do not change")
 			assert.Equal(t, of(*ambiguous("backward", "forward"), tc.want), Merge(first, of(backward, tc.second)))
 			assert.Equal(t, first, Merge(first, nil))
 		})
 	}
 }
 
-func TestLabelIsTheAnswerInOneLine(t *testing.T) {
+func TestLabel(t *testing.T) {
 	for _, tc := range []struct {
 		name string
 		a    *Attribution
@@ -105,23 +105,4 @@ func TestLabelIsTheAnswerInOneLine(t *testing.T) {
 			assert.Equal(t, tc.want, tc.a.Label())
 		})
 	}
-}
-
-func TestPayloadCarriesWhatIsSet(t *testing.T) {
-	full := unique(SourceExact, span(1, 3, "forward"))
-	var none *Attribution
-	assert.Nil(t, none.Payload())
-	assert.Equal(t, map[string]any{
-		"phase_resolution": Unique, "phase_source": SourceExact, "phase_path": "forward", "phase_paths": []string{"forward"},
-		"scope_id": "run:3", "thread_id": int64(1), "thread_name": "thread-1",
-	}, full.Payload())
-	assert.Equal(t, map[string]any{
-		"phase_resolution": Ambiguous, "phase_paths": []string{"a", "b"},
-	}, ambiguous("a", "", "b").Payload())
-	likely := ambiguous("a", "b")
-	likely.Summary = Summary{"b", SourceHeuristic}
-	assert.Equal(t, map[string]any{
-		"phase_resolution": Ambiguous, "phase_paths": []string{"a", "b"},
-		"phase_summary": map[string]any{"phase_path": "b", "source": SourceHeuristic},
-	}, likely.Payload())
 }

@@ -10,175 +10,173 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/replay"
 )
 
-// DeepestPerThread is the strategy that takes each thread's deepest active span.
-const DeepestPerThread = "deepest_per_thread"
-
-// Policy decides attributions. It keeps room to do so without allocating, so that
-// each goroutine needs its own.
+// Policy decides attributions by the deepest active scope of each thread. It reuses its
+// buffers, so each goroutine needs a Policy of its own.
 type Policy struct {
 	options Options
 	chosen  []replay.ScopeInterval
-	matches []match
-	// byThread says where in matches a thread is, ofSpan where that of each span is.
-	byThread map[int64]int
-	ofSpan   []int
+	// threads are the threads of the scopes at hand, in the order of their first scopes.
+	// indexOf is the index of a thread ID in threads, ofScope that of each scope's thread.
+	threads []thread
+	indexOf map[int64]int
+	ofScope []int
 }
 
-// match is what the active spans of one thread come to.
-type match struct {
-	// best is the latest of the deepest spans.
+// thread is the result for the active scopes of one thread.
+type thread struct {
+	// best is the latest of the deepest scopes.
 	best *replay.ScopeInterval
-	// ambiguous is true when the deepest spans have different labels.
+	// ambiguous is true when the deepest scopes have different labels.
 	ambiguous bool
 }
 
-// Options are what a policy does beyond its strategy.
+// Options configure a Policy.
 type Options struct {
-	// Threads are the threads that answer; with none named, all do.
+	// Threads selects the threads that decide. The zero value selects all.
 	Threads Threads
-	// Depth cuts the paths of the answers to so many parts. 0 leaves them whole.
-	Depth int
+	// MaxPathDepth truncates the paths of attributions to at most this many elements. 0
+	// does not truncate.
+	MaxPathDepth int
 }
 
 // New returns a policy.
 func New(options Options) *Policy {
-	return &Policy{options: options, byThread: map[int64]int{}}
+	return &Policy{options: options, indexOf: map[int64]int{}}
 }
 
-// Attribute decides what the active spans of a group say, and sets a to it, whose Paths
-// it uses the room of. It returns false when there are no spans, or none of a thread
-// that answers; a is then left as it is. A record that names its scope or thread has
-// its answer, whatever thread that is.
-func (p *Policy) Attribute(a *Attribution, spans []replay.ScopeInterval, origin boundary.Origin) bool {
-	if len(spans) == 0 {
-		return false
-	}
-	if span := named(spans, origin.ScopeID); span != nil {
-		p.unique(a, span, SourceExact)
+// Attribute sets a to the attribution of a record with an origin while scopes are active,
+// and reuses the memory of a.Paths. It reports false, and leaves a as it is, when there is
+// no scope of a selected thread. A record that names its scope or its thread is attributed
+// to that one, whether it is selected or not.
+func (p *Policy) Attribute(a *Attribution, scopes []replay.ScopeInterval, origin boundary.Origin) bool {
+	if scope := byID(scopes, origin.ScopeID); scope != nil {
+		p.setUnique(a, scope, SourceExact)
 		return true
 	}
-	if span := latestOf(spans, origin); span != nil {
-		p.unique(a, span, SourceThreadLocal)
+	if scope := latestOf(scopes, origin); scope != nil {
+		p.setUnique(a, scope, SourceThreadLocal)
 		return true
 	}
 	source := SourceHeuristic
-	if threads := &p.options.Threads; len(threads.Prefer)+len(threads.Ignore) > 0 {
+	if selected := &p.options.Threads; len(selected.Prefer)+len(selected.Ignore) > 0 {
 		var preferred bool
-		if p.chosen, preferred = threads.choose(p.chosen, spans); len(p.chosen) == 0 {
-			return false
-		}
-		if spans = p.chosen; preferred {
+		if p.chosen, preferred = selected.choose(p.chosen, scopes); preferred {
 			source = SourceThreadLocal
 		}
+		scopes = p.chosen
 	}
-	if len(spans) == 1 { // one thread, mostly
-		p.unique(a, &spans[0], source)
+	switch len(scopes) {
+	case 0:
+		return false
+	case 1: // one thread, mostly
+		p.setUnique(a, &scopes[0], source)
 		return true
 	}
-	p.match(spans)
-	if len(p.matches) == 1 && !p.matches[0].ambiguous {
-		p.unique(a, p.matches[0].best, source)
-		return true
+	p.match(scopes)
+	if len(p.threads) == 1 && !p.threads[0].ambiguous {
+		p.setUnique(a, p.threads[0].best, source)
+	} else {
+		p.setAmbiguous(a, scopes)
 	}
-	p.ambiguous(a, spans)
 	return true
 }
 
-// named returns the only span of a scope, or nil.
-func named(spans []replay.ScopeInterval, scopeID string) *replay.ScopeInterval {
-	if scopeID == "" {
+// byID returns the only scope with an ID, or nil.
+func byID(scopes []replay.ScopeInterval, id string) *replay.ScopeInterval {
+	if id == "" {
 		return nil
 	}
 	var found *replay.ScopeInterval
-	for i := range spans {
-		if spans[i].ScopeID == scopeID {
+	for i := range scopes {
+		if scopes[i].ScopeID == id {
 			if found != nil {
 				return nil
 			}
-			found = &spans[i]
+			found = &scopes[i]
 		}
 	}
 	return found
 }
 
-// latestOf returns the latest span of the origin's thread, or nil.
-func latestOf(spans []replay.ScopeInterval, origin boundary.Origin) *replay.ScopeInterval {
+// latestOf returns the latest scope of the origin's thread, or nil.
+func latestOf(scopes []replay.ScopeInterval, origin boundary.Origin) *replay.ScopeInterval {
 	if !origin.HasThread {
 		return nil
 	}
 	var latest *replay.ScopeInterval
-	for i := range spans {
-		if spans[i].ThreadID == origin.ThreadID && (latest == nil || spans[i].Later(latest)) {
-			latest = &spans[i]
+	for i := range scopes {
+		if scopes[i].ThreadID == origin.ThreadID && (latest == nil || scopes[i].Later(latest)) {
+			latest = &scopes[i]
 		}
 	}
 	return latest
 }
 
-// match finds each thread's deepest spans.
-func (p *Policy) match(spans []replay.ScopeInterval) {
-	p.matches, p.ofSpan = p.matches[:0], p.ofSpan[:0]
-	clear(p.byThread)
-	for i := range spans {
-		span := &spans[i]
-		at, known := p.find(spans, i)
-		p.ofSpan = append(p.ofSpan, at)
+// match finds each thread's deepest scopes.
+func (p *Policy) match(scopes []replay.ScopeInterval) {
+	p.threads, p.ofScope = p.threads[:0], p.ofScope[:0]
+	clear(p.indexOf)
+	for i := range scopes {
+		scope := &scopes[i]
+		index, known := p.find(scopes, i)
+		p.ofScope = append(p.ofScope, index)
 		if !known {
-			p.matches = append(p.matches, match{best: span})
+			p.threads = append(p.threads, thread{best: scope})
 			continue
 		}
-		m := &p.matches[at]
-		switch depth, deepest := span.Path.Depth(), m.best.Path.Depth(); {
+		t := &p.threads[index]
+		switch depth, deepest := scope.Path.Depth(), t.best.Path.Depth(); {
 		case depth > deepest:
-			m.best, m.ambiguous = span, false
+			t.best, t.ambiguous = scope, false
 		case depth == deepest:
-			m.ambiguous = m.ambiguous || span.Path != m.best.Path && p.label(span) != p.label(m.best)
-			if span.Later(m.best) {
-				m.best = span
+			t.ambiguous = t.ambiguous || scope.Path != t.best.Path && p.label(scope) != p.label(t.best)
+			if scope.Later(t.best) {
+				t.best = scope
 			}
 		}
 	}
 }
 
-// find returns where in matches the thread of span i is, or is to be. The spans of a
-// thread mostly stand together.
-func (p *Policy) find(spans []replay.ScopeInterval, i int) (at int, known bool) {
-	if i > 0 && spans[i].ThreadID == spans[i-1].ThreadID {
-		return p.ofSpan[i-1], true
+// find returns the index of the thread of scope i, and whether it has had a scope before.
+// The scopes of a thread mostly follow each other.
+func (p *Policy) find(scopes []replay.ScopeInterval, i int) (index int, known bool) {
+	id := scopes[i].ThreadID
+	if i > 0 && id == scopes[i-1].ThreadID {
+		return p.ofScope[i-1], true
 	}
-	if at, known = p.byThread[spans[i].ThreadID]; !known {
-		at = len(p.matches)
-		p.byThread[spans[i].ThreadID] = at
+	if index, known = p.indexOf[id]; !known {
+		index = len(p.threads)
+		p.indexOf[id] = index
 	}
-	return at, known
+	return index, known
 }
 
-// label is what the answers call the phase of a span.
-func (p *Policy) label(span *replay.ScopeInterval) string {
-	return span.Path.Cut(p.options.Depth).Label()
+// label is the path of a scope as attributions have it.
+func (p *Policy) label(scope *replay.ScopeInterval) string {
+	return scope.Path.Cut(p.options.MaxPathDepth).Label()
 }
 
-func (p *Policy) unique(a *Attribution, span *replay.ScopeInterval, source string) {
-	label := p.label(span)
+func (p *Policy) setUnique(a *Attribution, scope *replay.ScopeInterval, source string) {
+	label := p.label(scope)
 	*a = Attribution{
 		Resolution: Unique, Source: source, Path: label, HasPath: true, Paths: append(a.Paths[:0], label),
-		ScopeID: span.ScopeID, ThreadID: span.ThreadID, ThreadName: span.ThreadName, HasScope: true,
-		Rank: rankOf(span), Attributes: span.Attributes,
+		ScopeID: scope.ScopeID, ThreadID: scope.ThreadID, ThreadName: scope.ThreadName, HasScope: true,
+		Rank: rankOf(scope), Attributes: scope.Attributes,
 	}
 }
 
-func rankOf(span *replay.ScopeInterval) Rank { return Rank{Number: span.Rank.Rank, Known: true} }
+func rankOf(scope *replay.ScopeInterval) Rank { return Rank{Number: scope.Rank.Rank, Known: true} }
 
-func (p *Policy) ambiguous(a *Attribution, spans []replay.ScopeInterval) {
+func (p *Policy) setAmbiguous(a *Attribution, scopes []replay.ScopeInterval) {
 	paths := a.Paths[:0]
-	latest := &spans[0]
-	for i := range spans {
-		span := &spans[i]
-		if span.Later(latest) {
-			latest = span
+	latest := &scopes[0]
+	for i := range scopes {
+		scope := &scopes[i]
+		if scope.Later(latest) {
+			latest = scope
 		}
-		if span.Path.Depth() == p.matches[p.ofSpan[i]].best.Path.Depth() {
-			paths = append(paths, p.label(span))
+		if scope.Path.Depth() == p.threads[p.ofScope[i]].best.Path.Depth() {
+			paths = append(paths, p.label(scope))
 		}
 	}
 	slices.Sort(paths)

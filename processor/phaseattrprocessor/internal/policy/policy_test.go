@@ -13,8 +13,8 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/replay"
 )
 
-// span is an active scope of a thread of rank 3; its ID is made of its sequence.
-func span(thread, sequence int64, path ...string) replay.ScopeInterval {
+// scope is an active scope of a thread of rank 3, with an ID from its sequence.
+func scope(thread, sequence int64, path ...string) replay.ScopeInterval {
 	return replay.ScopeInterval{
 		Rank: boundary.RankKey{Session: "run", Rank: 3}, ThreadID: thread, ThreadName: "thread-" + string(rune('0'+thread)),
 		ScopeID: "run:" + string(rune('0'+sequence)), Sequence: sequence, Path: boundary.NewPath(path...),
@@ -30,25 +30,25 @@ func unique(source string, s replay.ScopeInterval) Attribution {
 	}
 }
 
-func TestAttributeDecidesWhatTheActiveSpansSay(t *testing.T) {
-	train, step := span(1, 1, "train"), span(1, 2, "train", "step")
-	forward, backward := span(1, 3, "train", "step", "forward"), span(1, 5, "train", "step", "backward")
-	load, loadAgain := span(2, 4, "load"), span(2, 6, "load")
-	otherLoad := span(3, 7, "load")
-	joined := span(4, 8, "train / step")
+func TestAttribute(t *testing.T) {
+	train, step := scope(1, 1, "train"), scope(1, 2, "train", "step")
+	forward, backward := scope(1, 3, "train", "step", "forward"), scope(1, 5, "train", "step", "backward")
+	load, loadAgain := scope(2, 4, "load"), scope(2, 6, "load")
+	otherLoad := scope(3, 7, "load")
+	joined := scope(4, 8, "train / step")
 
 	for _, tc := range []struct {
 		name   string
-		spans  []replay.ScopeInterval
+		scopes []replay.ScopeInterval
 		origin boundary.Origin
 		want   Attribution
 	}{
 		{
-			name: "one thread, the deepest counts", spans: []replay.ScopeInterval{train, forward, step},
+			name: "one thread, the deepest counts", scopes: []replay.ScopeInterval{train, forward, step},
 			want: unique(SourceHeuristic, forward),
 		},
 		{
-			name: "one thread, two of the deepest differ", spans: []replay.ScopeInterval{forward, backward, step},
+			name: "one thread, two of the deepest differ", scopes: []replay.ScopeInterval{forward, backward, step},
 			want: Attribution{
 				Resolution: Ambiguous,
 				Paths:      []string{"train / step / backward", "train / step / forward"},
@@ -57,51 +57,51 @@ func TestAttributeDecidesWhatTheActiveSpansSay(t *testing.T) {
 			},
 		},
 		{
-			name: "one thread, the deepest agree, the latest answers", spans: []replay.ScopeInterval{loadAgain, load},
+			name: "one thread, the deepest agree, the latest answers", scopes: []replay.ScopeInterval{loadAgain, load},
 			want: unique(SourceHeuristic, loadAgain),
 		},
 		{
-			name: "two threads", spans: []replay.ScopeInterval{load, forward, step},
+			name: "two threads", scopes: []replay.ScopeInterval{load, forward, step},
 			want: Attribution{
 				Resolution: Ambiguous, Paths: []string{"load", "train / step / forward"},
 				Summary: Summary{"load", SourceHeuristic}, Rank: Rank{3, true},
 			},
 		},
 		{
-			name: "two threads in one label", spans: []replay.ScopeInterval{load, otherLoad},
+			name: "two threads in one label", scopes: []replay.ScopeInterval{load, otherLoad},
 			want: Attribution{Resolution: Ambiguous, Paths: []string{"load"}, Rank: Rank{3, true}},
 		},
 		{
-			name: "two paths in one label", spans: []replay.ScopeInterval{step, joined},
+			name: "two paths in one label", scopes: []replay.ScopeInterval{step, joined},
 			want: Attribution{Resolution: Ambiguous, Paths: []string{"train / step"}, Rank: Rank{3, true}},
 		},
 		{
-			name: "scope named", spans: []replay.ScopeInterval{load, forward, step},
+			name: "scope named", scopes: []replay.ScopeInterval{load, forward, step},
 			origin: boundary.Origin{ScopeID: step.ScopeID}, want: unique(SourceExact, step),
 		},
 		{
-			name: "scope named before thread", spans: []replay.ScopeInterval{load, forward, step},
+			name: "scope named before thread", scopes: []replay.ScopeInterval{load, forward, step},
 			origin: boundary.Origin{ScopeID: step.ScopeID, ThreadID: 2, HasThread: true}, want: unique(SourceExact, step),
 		},
 		{
-			name: "scope named that is not active", spans: []replay.ScopeInterval{forward, step},
+			name: "scope named that is not active", scopes: []replay.ScopeInterval{forward, step},
 			origin: boundary.Origin{ScopeID: "run:9"}, want: unique(SourceHeuristic, forward),
 		},
 		{
-			name: "scope named that is active twice", spans: []replay.ScopeInterval{forward, step, forward},
+			name: "scope named that is active twice", scopes: []replay.ScopeInterval{forward, step, forward},
 			origin: boundary.Origin{ScopeID: forward.ScopeID, ThreadID: 1, HasThread: true},
 			want:   unique(SourceThreadLocal, forward),
 		},
 		{
-			name: "thread named, its latest counts, not its deepest", spans: []replay.ScopeInterval{forward, span(1, 9, "eval"), load},
-			origin: boundary.Origin{ThreadID: 1, HasThread: true}, want: unique(SourceThreadLocal, span(1, 9, "eval")),
+			name: "thread named, its latest counts, not its deepest", scopes: []replay.ScopeInterval{forward, scope(1, 9, "eval"), load},
+			origin: boundary.Origin{ThreadID: 1, HasThread: true}, want: unique(SourceThreadLocal, scope(1, 9, "eval")),
 		},
 		{
-			name: "thread named that is in no phase", spans: []replay.ScopeInterval{forward},
+			name: "thread named that is in no phase", scopes: []replay.ScopeInterval{forward},
 			origin: boundary.Origin{ThreadID: 9, HasThread: true}, want: unique(SourceHeuristic, forward),
 		},
 		{
-			name: "thread zero not named", spans: []replay.ScopeInterval{forward, load, span(0, 9, "idle")},
+			name: "thread zero not named", scopes: []replay.ScopeInterval{forward, load, scope(0, 9, "idle")},
 			want: Attribution{
 				Resolution: Ambiguous, Paths: []string{"idle", "load", "train / step / forward"},
 				Summary: Summary{"idle", SourceHeuristic}, Rank: Rank{3, true},
@@ -109,7 +109,7 @@ func TestAttributeDecidesWhatTheActiveSpansSay(t *testing.T) {
 		},
 		{
 			name: "the same sequence, the larger scope ID is later",
-			spans: []replay.ScopeInterval{
+			scopes: []replay.ScopeInterval{
 				{ThreadID: 1, Sequence: 1, ScopeID: "b", Path: boundary.NewPath("p")},
 				{ThreadID: 1, Sequence: 1, ScopeID: "a", Path: boundary.NewPath("p")},
 			},
@@ -117,11 +117,10 @@ func TestAttributeDecidesWhatTheActiveSpansSay(t *testing.T) {
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			p, err := New(DeepestPerThread, Options{})
-			require.NoError(t, err)
+			p := New(Options{})
 			var got Attribution
-			for range 2 { // the second time with what the first one left behind
-				assert.True(t, p.Attribute(&got, tc.spans, tc.origin))
+			for range 2 { // the second time with the buffers of the first
+				assert.True(t, p.Attribute(&got, tc.scopes, tc.origin))
 				assert.Equal(t, tc.want, got)
 			}
 			assert.False(t, p.Attribute(&got, nil, tc.origin))
@@ -129,22 +128,13 @@ func TestAttributeDecidesWhatTheActiveSpansSay(t *testing.T) {
 	}
 }
 
-func TestNewRefusesOtherStrategies(t *testing.T) {
-	for _, name := range []string{"", "deepest", "Deepest_Per_Thread"} {
-		_, err := New(name, Options{})
-		require.ErrorContains(t, err, DeepestPerThread)
-		assert.ErrorContains(t, err, `"`+name+`"`)
-	}
-}
-
-func TestCloneOutlivesTheNextAnswer(t *testing.T) {
-	p, err := New(DeepestPerThread, Options{})
-	require.NoError(t, err)
-	var answer Attribution
-	require.True(t, p.Attribute(&answer, []replay.ScopeInterval{span(1, 1, "first")}, boundary.Origin{}))
-	clone := answer.Clone()
-	require.True(t, p.Attribute(&answer, []replay.ScopeInterval{span(1, 2, "second")}, boundary.Origin{}))
+func TestCloneOutlivesTheNextAttribution(t *testing.T) {
+	p := New(Options{})
+	var a Attribution
+	require.True(t, p.Attribute(&a, []replay.ScopeInterval{scope(1, 1, "first")}, boundary.Origin{}))
+	clone := a.Clone()
+	require.True(t, p.Attribute(&a, []replay.ScopeInterval{scope(1, 2, "second")}, boundary.Origin{}))
 	assert.Equal(t, []string{"first"}, clone.Paths)
 	assert.Equal(t, Rank{3, true}, clone.Rank)
-	assert.Equal(t, []string{"second"}, answer.Paths)
+	assert.Equal(t, []string{"second"}, a.Paths)
 }

@@ -11,15 +11,16 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/replay"
 )
 
-// Threads says which threads answer for a program, by patterns of their names.
+// Threads selects the threads whose scopes decide, by patterns of their names.
 type Threads struct {
-	// Prefer lists the threads that answer alone, the first one that is in a phase.
+	// Prefer lists threads that decide alone. The first pattern of which a thread is in a
+	// phase counts; if none is, all threads decide.
 	Prefer []string
-	// Ignore lists the threads that do not answer.
+	// Ignore lists threads that never decide.
 	Ignore []string
 }
 
-// CheckPattern returns an error for what is no pattern.
+// CheckPattern returns an error for an invalid pattern.
 func CheckPattern(pattern string) error {
 	if _, err := path.Match(pattern, ""); err != nil {
 		return fmt.Errorf("%w: %q", err, pattern)
@@ -27,35 +28,31 @@ func CheckPattern(pattern string) error {
 	return nil
 }
 
-// choose returns the spans of the threads that answer, and whether they are of a
-// preferred one. It keeps them in room, which it returns the spans in.
-func (t *Threads) choose(room, spans []replay.ScopeInterval) (chosen []replay.ScopeInterval, preferred bool) {
-	room = room[:0]
+// Matches reports whether a name matches a pattern, in the syntax of path.Match. An
+// invalid pattern matches nothing.
+func Matches(pattern, name string) bool {
+	matched, err := path.Match(pattern, name)
+	return matched && err == nil
+}
+
+// choose returns the scopes of the threads that decide, and whether these are preferred
+// ones. It overwrites buffer and returns the scopes in it.
+func (t *Threads) choose(buffer, scopes []replay.ScopeInterval) (chosen []replay.ScopeInterval, preferred bool) {
+	chosen = buffer[:0]
+	for i := range scopes {
+		if !t.ignores(scopes[i].ThreadName) {
+			chosen = append(chosen, scopes[i])
+		}
+	}
 	for _, pattern := range t.Prefer {
-		for i := range spans {
-			if Matches(pattern, spans[i].ThreadName) && !t.ignores(spans[i].ThreadName) {
-				room = append(room, spans[i])
-			}
-		}
-		if len(room) > 0 {
-			return room, true
+		matches := func(scope replay.ScopeInterval) bool { return Matches(pattern, scope.ThreadName) }
+		if slices.ContainsFunc(chosen, matches) {
+			return slices.DeleteFunc(chosen, func(scope replay.ScopeInterval) bool { return !matches(scope) }), true
 		}
 	}
-	for i := range spans {
-		if !t.ignores(spans[i].ThreadName) {
-			room = append(room, spans[i])
-		}
-	}
-	return room, false
+	return chosen, false
 }
 
 func (t *Threads) ignores(name string) bool {
 	return slices.ContainsFunc(t.Ignore, func(pattern string) bool { return Matches(pattern, name) })
-}
-
-// Matches tells whether a name has a pattern, as path.Match has it. What is no
-// pattern matches nothing.
-func Matches(pattern, name string) bool {
-	matched, err := path.Match(pattern, name)
-	return matched && err == nil
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/replay"
 )
 
-func TestThreadsThatAnswer(t *testing.T) {
+func TestThreadsThatDecide(t *testing.T) {
 	on := func(id int64, name string, path ...string) replay.ScopeInterval {
 		return replay.ScopeInterval{ThreadID: id, ThreadName: name, ScopeID: name, Sequence: id, Path: boundary.NewPath(path...)}
 	}
@@ -21,68 +21,67 @@ func TestThreadsThatAnswer(t *testing.T) {
 	loader0, loader1 := on(2, "loader-0", "prefetch"), on(3, "loader-1", "prefetch")
 	for name, tc := range map[string]struct {
 		threads Threads
-		spans   []replay.ScopeInterval
+		scopes  []replay.ScopeInterval
 		origin  boundary.Origin
-		want    Attribution // what is compared: resolution, source, path
+		want    Attribution // only resolution, source and path
 	}{
 		"preferred among others": {
 			threads: Threads{Prefer: []string{"MainThread"}},
-			spans:   []replay.ScopeInterval{loader0, main, loader1},
+			scopes:  []replay.ScopeInterval{loader0, main, loader1},
 			want:    Attribution{Resolution: Unique, Source: SourceThreadLocal, Path: "train / step"},
 		},
 		"preferred and alone": {
 			threads: Threads{Prefer: []string{"MainThread"}},
-			spans:   []replay.ScopeInterval{main},
+			scopes:  []replay.ScopeInterval{main},
 			want:    Attribution{Resolution: Unique, Source: SourceThreadLocal, Path: "train / step"},
 		},
 		"preferred, but in no phase": {
 			threads: Threads{Prefer: []string{"MainThread"}},
-			spans:   []replay.ScopeInterval{loader0, loader1},
+			scopes:  []replay.ScopeInterval{loader0, loader1},
 			want:    Attribution{Resolution: Ambiguous},
 		},
 		"the first preference that is in a phase": {
 			threads: Threads{Prefer: []string{"trainer", "loader-1", "MainThread"}},
-			spans:   []replay.ScopeInterval{main, loader0, loader1},
+			scopes:  []replay.ScopeInterval{main, loader0, loader1},
 			want:    Attribution{Resolution: Unique, Source: SourceThreadLocal, Path: "prefetch"},
 		},
 		"a preference for several threads": {
 			threads: Threads{Prefer: []string{"loader-*"}},
-			spans:   []replay.ScopeInterval{main, loader0, loader1},
+			scopes:  []replay.ScopeInterval{main, loader0, loader1},
 			want:    Attribution{Resolution: Ambiguous},
 		},
 		"ignored": {
 			threads: Threads{Ignore: []string{"loader-?"}},
-			spans:   []replay.ScopeInterval{loader0, main, loader1},
+			scopes:  []replay.ScopeInterval{loader0, main, loader1},
 			want:    Attribution{Resolution: Unique, Source: SourceHeuristic, Path: "train / step"},
 		},
 		"all ignored": {
 			threads: Threads{Ignore: []string{"*"}},
-			spans:   []replay.ScopeInterval{loader0, main},
+			scopes:  []replay.ScopeInterval{loader0, main},
 		},
 		"preferred and ignored": {
 			threads: Threads{Prefer: []string{"loader-*"}, Ignore: []string{"loader-0"}},
-			spans:   []replay.ScopeInterval{loader0, main, loader1},
+			scopes:  []replay.ScopeInterval{loader0, main, loader1},
 			want:    Attribution{Resolution: Unique, Source: SourceThreadLocal, Path: "prefetch"},
 		},
 		"ignored, but named by the record": {
 			threads: Threads{Prefer: []string{"MainThread"}, Ignore: []string{"loader-*"}},
-			spans:   []replay.ScopeInterval{loader0, main},
+			scopes:  []replay.ScopeInterval{loader0, main},
 			origin:  boundary.Origin{ThreadID: 2, HasThread: true},
 			want:    Attribution{Resolution: Unique, Source: SourceThreadLocal, Path: "prefetch"},
 		},
 		"ignored, but its scope is named by the record": {
 			threads: Threads{Prefer: []string{"MainThread"}, Ignore: []string{"loader-*"}},
-			spans:   []replay.ScopeInterval{loader0, main},
+			scopes:  []replay.ScopeInterval{loader0, main},
 			origin:  boundary.Origin{ScopeID: "loader-0"},
 			want:    Attribution{Resolution: Unique, Source: SourceExact, Path: "prefetch"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p, err := New(DeepestPerThread, Options{Threads: tc.threads})
-			require.NoError(t, err)
+			p := New(Options{Threads: tc.threads})
 			var got Attribution
-			for range 2 { // the room of one answer is used for the next
-				found := p.Attribute(&got, tc.spans, tc.origin)
+			for range 2 { // the second time with the buffers of the first
+				found := p.Attribute(&got, tc.scopes, tc.origin)
 				assert.Equal(t, tc.want.Resolution != "", found)
 				assert.Equal(t, tc.want, Attribution{Resolution: got.Resolution, Source: got.Source, Path: got.Path})
 			}
@@ -90,7 +89,7 @@ func TestThreadsThatAnswer(t *testing.T) {
 	}
 }
 
-func TestPatternsAreChecked(t *testing.T) {
+func TestCheckPattern(t *testing.T) {
 	require.NoError(t, CheckPattern("loader-[0-9]*"))
 	require.ErrorContains(t, CheckPattern("loader-["), `syntax error in pattern: "loader-["`)
 }

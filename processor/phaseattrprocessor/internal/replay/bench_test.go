@@ -13,9 +13,10 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
-// loop emits train and then steps with a phase in them, 25 ms between boundaries.
-func loop(group boundary.RankKey, boundaries int) []*boundary.Boundary {
-	e := newEmitter(group)
+// loop emits the enter of train and then steps with a phase in them, 25 ms between
+// boundaries.
+func loop(rank boundary.RankKey, boundaries int) []*boundary.Boundary {
+	e := newEmitter(rank)
 	e.enter(1, "train")
 	for len(e.out) < boundaries {
 		for _, name := range []string{"step", "forward", "", ""} {
@@ -30,22 +31,25 @@ func loop(group boundary.RankKey, boundaries int) []*boundary.Boundary {
 	return e.out[:boundaries]
 }
 
-// BenchmarkAdd takes in a run in order, and with every hundredth boundary late by a
-// number of others.
+// BenchmarkAdd adds a run in order, and with every hundredth boundary late by a number of
+// others, in batches of 100.
 func BenchmarkAdd(b *testing.B) {
-	run := loop(key, 24_000)
+	run := loop(rank0, 24_000)
 	for _, late := range []int{0, 1, 10, 100, 1000, 10_000} {
 		b.Run(fmt.Sprintf("late_by=%d", late), func(b *testing.B) {
 			arrivals := delayed(run, late)
 			b.ReportAllocs()
 			for b.Loop() {
 				x := New(Options{Repair: true, Window: 10 * time.Minute})
-				arrival := x.Ingest()
-				for _, boundary := range arrivals {
-					arrival.Add(key, boundary)
+				for batch := range slices.Chunk(arrivals, 100) {
+					in := x.Ingest()
+					for _, boundary := range batch {
+						in.Add(rank0, boundary)
+					}
+					in.Flush()
 				}
 				if x.Stats().Boundaries != int64(len(run)) {
-					b.Fatal("not all were taken in")
+					b.Fatal("not all were added")
 				}
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(run)), "ns/boundary")

@@ -14,71 +14,61 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
-func TestNewGroupIsRefusedAtTheBound(t *testing.T) {
+func TestNewRankIsRefusedAtTheBound(t *testing.T) {
 	x := New(Options{MaxRanks: 2})
-	for rank := range int64(3) {
-		want := Accepted
-		if rank == 2 {
-			want = TooManyRanks
-		}
-		group := boundary.RankKey{Session: "s", Rank: rank}
-		assert.Equal(t, want, x.Ingest().Observe(group, 1, false))
-		assert.Equal(t, want, x.Ingest().Add(group, &boundary.Boundary{Time: 1, Path: boundary.NewPath("train")}).Outcome)
+	for i, want := range []Outcome{Accepted, Accepted, TooManyRanks} {
+		rank := boundary.RankKey{Session: "s", Rank: int64(i)}
+		assert.Equal(t, want, x.Ingest().Observe(rank, 1, false))
+		assert.Equal(t, want, addOne(x, rank, &boundary.Boundary{Time: 1, Path: boundary.NewPath("train")}))
+		registered, ended := x.Register(rank, nil, 1)
+		assert.Equal(t, want == Accepted, registered)
+		assert.Empty(t, ended)
 	}
 	assert.Equal(t, 2, x.Stats().Ranks)
 }
 
 func TestNewThreadIsRefusedAtTheBound(t *testing.T) {
-	x, e := New(Options{MaxThreads: 2, Window: time.Second}), newEmitter(key)
+	x, e := New(Options{MaxThreads: 2, Window: time.Second}), newEmitter(rank0)
 	for thread := range int64(3) {
 		e.enter(thread, "train")
 	}
 	e.exit(0)
-	assert.Equal(t, Accepted, x.Ingest().Add(key, e.out[0]).Outcome)
-	assert.Equal(t, Accepted, x.Ingest().Add(key, e.out[1]).Outcome)
-	assert.Equal(t, TooManyThreads, x.Ingest().Add(key, e.out[2]).Outcome)
-	assert.Equal(t, Accepted, x.Ingest().Add(key, e.out[3]).Outcome)
+	assert.Equal(t, []Outcome{Accepted, Accepted, TooManyThreads, Accepted}, add(x, rank0, e.out...))
 	for at := range int64(4) {
-		x.Ingest().Observe(key, int64(2*time.Second)+at, false)
+		x.Ingest().Observe(rank0, int64(2*time.Second)+at, false)
 	}
-	assert.Equal(t, Accepted, x.Ingest().Add(key, &boundary.Boundary{
+	assert.Equal(t, Accepted, addOne(x, rank0, &boundary.Boundary{
 		Time: int64(2 * time.Second), ThreadID: 3, Path: boundary.NewPath("train"),
-	}).Outcome, "thread 0 has nothing open and nothing in the window any more")
+	}), "thread 0 has nothing open and nothing in the window any more")
 }
 
 func TestOpenScopesAreBounded(t *testing.T) {
-	x, e := New(Options{Repair: true, MaxOpen: 3}), newEmitter(key)
+	x, e := New(Options{Repair: true, MaxOpen: 3}), newEmitter(rank0)
 	for range 5 {
 		e.now++
 		e.enter(1, "deeper")
 	}
-	var outcomes []Outcome
-	for _, b := range e.out {
-		outcomes = append(outcomes, x.Ingest().Add(key, b).Outcome)
-	}
-	assert.Equal(t, []Outcome{Accepted, Accepted, Accepted, TooManyOpen, TooManyOpen}, outcomes)
+	assert.Equal(t, []Outcome{Accepted, Accepted, Accepted, TooManyOpen, TooManyOpen}, add(x, rank0, e.out...))
 	e.out = nil
 	for range 5 {
 		e.now++
 		e.exit(1)
 	}
-	for _, b := range e.out {
-		require.Equal(t, Accepted, x.Ingest().Add(key, b).Outcome)
-	}
+	mustAdd(t, x, rank0, e.out...)
 	assert.Zero(t, x.Stats().OpenScopes)
 }
 
-func TestOldestBoundariesGoAtTheBound(t *testing.T) {
+func TestOldestBoundariesAreEvictedAtTheBound(t *testing.T) {
 	for name, options := range map[string]Options{
-		"of the group":  {Repair: true, MaxBoundaries: 50},
-		"of all groups": {Repair: true, MaxTotal: 50},
+		"of the rank":  {Repair: true, MaxBoundaries: 50},
+		"of all ranks": {Repair: true, MaxTotal: 50},
 	} {
 		t.Run(name, func(t *testing.T) {
-			x, e := New(options), newEmitter(key)
+			x, e := New(options), newEmitter(rank0)
 			e.enter(1, "train")
 			steps(e, 100)
 			for _, b := range e.out {
-				require.Equal(t, Accepted, x.Ingest().Add(key, b).Outcome)
+				require.Equal(t, Accepted, addOne(x, rank0, b))
 				require.LessOrEqual(t, x.Stats().Boundaries, int64(51))
 			}
 			assert.Equal(t, "train / step / forward", deepest(x, e.now-1))
@@ -88,65 +78,55 @@ func TestOldestBoundariesGoAtTheBound(t *testing.T) {
 	}
 }
 
-func TestGroupWithNothingToGiveUpIsRefusedWhenTheIndexIsFull(t *testing.T) {
-	x, e := New(Options{Repair: true, MaxTotal: 10}), newEmitter(key)
+func TestRankWithNothingToEvictIsRefusedWhenTheIndexIsFull(t *testing.T) {
+	x, e := New(Options{Repair: true, MaxTotal: 10}), newEmitter(rank0)
 	e.enter(1, "train")
 	steps(e, 3)
-	for _, b := range e.out {
-		x.Ingest().Add(key, b)
-	}
+	add(x, rank0, e.out...)
 	refused := 0
 	for rank := range int64(20) {
 		other := boundary.RankKey{Session: "other", Rank: rank}
-		if x.Ingest().Add(other, &boundary.Boundary{Time: 1, Path: boundary.NewPath("train")}).Outcome == TooManyBoundaries {
+		if addOne(x, other, &boundary.Boundary{Time: 1, Path: boundary.NewPath("train")}) == TooManyBoundaries {
 			refused++
 		}
 	}
 	assert.GreaterOrEqual(t, refused, 10)
 	assert.Equal(t, int64(10), x.Stats().Boundaries)
-	assert.Equal(t, "train / step / forward", deepest(x, e.now-1), "the live group has lost nothing")
+	assert.Equal(t, "train / step / forward", deepest(x, e.now-1), "the live rank has lost nothing")
 }
 
-func TestBoundaryFromFarAheadGoesFirst(t *testing.T) {
-	x, e := New(Options{Repair: true, Window: time.Hour, MaxBoundaries: 20}), newEmitter(key)
+func TestBoundaryFromFarAheadIsEvictedFirst(t *testing.T) {
+	x, e := New(Options{Repair: true, Window: time.Hour, MaxBoundaries: 20}), newEmitter(rank0)
 	e.enter(1, "train")
 	steps(e, 4)
-	for _, b := range e.out {
-		x.Ingest().Add(key, b)
-	}
+	add(x, rank0, e.out...)
 	for i := range int64(5) {
-		x.Ingest().Add(key, &boundary.Boundary{Time: i * int64(1000*time.Hour), Sequence: i, ThreadID: i, ScopeID: strconv.FormatInt(i, 10), Path: boundary.NewPath("wild")})
+		addOne(x, rank0, &boundary.Boundary{Time: i * int64(1000*time.Hour), Sequence: i, ThreadID: i, ScopeID: strconv.FormatInt(i, 10), Path: boundary.NewPath("wild")})
 	}
 	assert.Equal(t, "train / step / forward", deepest(x, int64(time.Second)), "the oldest real one is still there")
 }
 
-func TestCountersFollowWhatIsHeld(t *testing.T) {
-	x, e := New(Options{Repair: true, Window: 10 * time.Minute}), newEmitter(key)
+func TestCountersAreThoseOfTheThreads(t *testing.T) {
+	x, e := New(Options{Repair: true, Window: 10 * time.Minute}), newEmitter(rank0)
 	e.enter(1, "train")
 	steps(e, 100)
-	for _, b := range e.out {
-		x.Ingest().Add(key, b)
+	add(x, rank0, e.out...)
+	boundaries := 0
+	for _, thread := range x.stream(rank0).threads {
+		boundaries += thread.size()
 	}
-	held := int64(0)
-	for _, g := range x.all() {
-		for _, thread := range g.threads {
-			held += int64(thread.held())
-		}
-	}
-	assert.Equal(t, held, x.Stats().Boundaries)
+	assert.Equal(t, int64(boundaries), x.Stats().Boundaries)
 }
 
-func TestLateBoundaryCountsTheAnswersItChanges(t *testing.T) {
+func TestLateBoundaryCountsTheLookupsItChanges(t *testing.T) {
 	x, run := New(Options{Repair: true}), trainingRun()
-	for _, b := range without(run, 3) {
-		x.Ingest().Add(key, b)
-	}
-	x.Handle(key).Answered(25, 2) // taken for forward, whose exit shows that its enter was lost
-	x.Handle(key).Answered(35, 4) // forward, as it is
-	x.Handle(key).Answered(55, 8)
+	mustAdd(t, x, rank0, without(run, 3)...)
+	x.Handle(rank0).NoteLookup(25, 2) // taken for forward, whose exit shows that its enter was lost
+	x.Handle(rank0).NoteLookup(35, 4) // forward, which is right
+	x.Handle(rank0).NoteLookup(55, 8)
 	ingest := x.Ingest()
-	assert.Equal(t, AddResult{Accepted, 110}, ingest.Add(key, run[2]))
-	assert.Equal(t, Duplicate, ingest.Add(key, run[2]).Outcome)
+	assert.Equal(t, AddResult{Accepted, 110}, ingest.Add(rank0, run[2]))
+	assert.Equal(t, Duplicate, ingest.Add(rank0, run[2]).Outcome)
 	assert.Equal(t, int64(2), ingest.Flush())
 	assert.Zero(t, ingest.Flush(), "each change counts once")
 }

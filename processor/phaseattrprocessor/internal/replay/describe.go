@@ -11,14 +11,12 @@ import (
 )
 
 // newEntry returns the entry of a boundary that belongs at a position and finds a stack
-// there. Most exits tell nothing of their scope that its enter has not told.
+// there.
 func (t *thread) newEntry(b *boundary.Boundary, stack *frame, at position) entry {
 	e := entry{time: b.Time, seq: b.Sequence}
 	if b.Action == boundary.Exit {
 		e.flags = isExit
-		scope := stack.near(b.ScopeID)
-		if scope != nil && scope.parentID == b.ParentScopeID && scope.path == b.Path && t.same(scope.detail, b) {
-			e.scope = scope
+		if e.scope = t.sameScope(b, stack); e.scope != nil {
 			return e
 		}
 	}
@@ -26,8 +24,30 @@ func (t *thread) newEntry(b *boundary.Boundary, stack *frame, at position) entry
 	return e
 }
 
-// newFrame returns the frame of a boundary's scope. What it has in common with its
-// neighbors is theirs: a program names its scopes anew all the time.
+// sameScope returns the frame near the top of a stack that says of an exit's scope what
+// the exit says, as most enters do, or nil.
+func (t *thread) sameScope(b *boundary.Boundary, stack *frame) *frame {
+	scope := stack.near(b.ScopeID)
+	if scope == nil || scope.parentID != b.ParentScopeID || scope.path != b.Path || !t.hasDetail(b, scope.detail) {
+		return nil
+	}
+	return scope
+}
+
+// shareScope lets an exit share the frame of its enter, which was not on the stack when
+// the exit was added.
+func (t *thread) shareScope(e *entry, stack *frame) {
+	if !e.is(isExit) {
+		return
+	}
+	b := t.boundary(e)
+	if scope := t.sameScope(&b, stack); scope != nil {
+		e.scope = scope
+	}
+}
+
+// newFrame returns the frame of a boundary's scope. It shares texts and details with its
+// neighbors, since a program repeats them all the time.
 func (t *thread) newFrame(b *boundary.Boundary, stack *frame, at position) *frame {
 	return &frame{
 		seq: b.Sequence, time: b.Time, path: b.Path, detail: t.newDetail(b, at),
@@ -36,24 +56,24 @@ func (t *thread) newFrame(b *boundary.Boundary, stack *frame, at position) *fram
 }
 
 func (t *thread) newDetail(b *boundary.Boundary, at position) *detail {
-	if t.held() == 0 {
+	if t.size() == 0 {
 		t.name = strings.Clone(b.ThreadName)
 	}
-	if t.same(nil, b) {
+	if t.hasDetail(b, nil) {
 		return nil
 	}
-	beside := t.base
+	neighbor := t.base
 	if previous := t.entries.previous(at); previous != nil {
-		beside = previous.scope
+		neighbor = previous.scope
 	}
-	if beside != nil && beside.detail != nil && t.same(beside.detail, b) {
-		return beside.detail
+	if neighbor != nil && neighbor.detail != nil && t.hasDetail(b, neighbor.detail) {
+		return neighbor.detail
 	}
 	return &detail{threadName: strings.Clone(b.ThreadName), attributes: b.Attributes}
 }
 
-// same tells whether a detail is that of a boundary.
-func (t *thread) same(d *detail, b *boundary.Boundary) bool {
+// hasDetail reports whether a boundary has a detail.
+func (t *thread) hasDetail(b *boundary.Boundary, d *detail) bool {
 	if d == nil {
 		return t.name == b.ThreadName && len(b.Attributes) == 0
 	}
@@ -68,10 +88,10 @@ func (t *thread) nameIn(f *frame) string {
 	return f.detail.threadName
 }
 
-// span describes the scope of a frame, but for its end.
-func (t *thread) span(g boundary.RankKey, f *frame) ScopeInterval {
+// interval describes the scope of a frame.
+func (t *thread) interval(rank boundary.RankKey, f *frame) ScopeInterval {
 	return ScopeInterval{
-		Rank: g, ThreadID: t.id, ThreadName: t.nameIn(f),
+		Rank: rank, ThreadID: t.id, ThreadName: t.nameIn(f),
 		ScopeID: f.scopeID, Path: f.path, Start: f.time, Sequence: f.seq,
 		Attributes: f.attributes(),
 	}
@@ -85,7 +105,7 @@ func (t *thread) enter(f *frame) boundary.Boundary {
 	}
 }
 
-// boundary is what an entry was made of.
+// boundary is the boundary of an entry.
 func (t *thread) boundary(e *entry) boundary.Boundary {
 	b := t.enter(e.scope)
 	b.Time, b.Sequence, b.Action = e.time, e.seq, e.action()

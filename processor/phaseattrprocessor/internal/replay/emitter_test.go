@@ -4,31 +4,39 @@
 package replay
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 
+	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
+var (
+	rank0 = boundary.RankKey{Session: "s"}
+	rank1 = boundary.RankKey{Session: "s", Rank: 1}
+)
+
 // emitter numbers and names boundaries as a program's recorder does.
 type emitter struct {
-	group    boundary.RankKey
+	rank     boundary.RankKey
 	now      int64
 	sequence int64
 	stacks   map[int64][]*boundary.Boundary
 	out      []*boundary.Boundary
 }
 
-func newEmitter(group boundary.RankKey) *emitter {
-	return &emitter{group: group, stacks: map[int64][]*boundary.Boundary{}}
+func newEmitter(rank boundary.RankKey) *emitter {
+	return &emitter{rank: rank, stacks: map[int64][]*boundary.Boundary{}}
 }
 
 func (e *emitter) enter(thread int64, name string) {
 	e.sequence++
 	b := &boundary.Boundary{
 		Time: e.now, Sequence: e.sequence, ThreadID: thread, ThreadName: fmt.Sprintf("thread-%d", thread),
-		ScopeID: fmt.Sprintf("%s:%d", e.group.Session, e.sequence), Name: name, Path: boundary.NewPath(name),
+		ScopeID: fmt.Sprintf("%s:%d", e.rank.Session, e.sequence), Path: boundary.NewPath(name),
 	}
 	if stack := e.stacks[thread]; len(stack) > 0 {
 		parent := stack[len(stack)-1]
@@ -51,10 +59,10 @@ func (e *emitter) exit(thread int64) {
 	e.out = append(e.out, &b)
 }
 
-// drawRun draws the boundaries of a program with several threads, in the order in
-// which it wrote them. Times may repeat.
-func drawRun(t *rapid.T, group boundary.RankKey) []*boundary.Boundary {
-	e := newEmitter(group)
+// drawRun draws the boundaries of a program with several threads, in the order in which
+// it wrote them. Times may repeat.
+func drawRun(t *rapid.T, rank boundary.RankKey) []*boundary.Boundary {
+	e := newEmitter(rank)
 	e.now = rapid.Int64Range(0, 1000).Draw(t, "start")
 	names := []string{"train", "step", "forward", "backward", "a / b"}
 	for range rapid.IntRange(1, 60).Draw(t, "boundaries") {
@@ -71,13 +79,9 @@ func drawRun(t *rapid.T, group boundary.RankKey) []*boundary.Boundary {
 
 // drawLoss draws which boundaries of a run never arrive.
 func drawLoss(t *rapid.T, run []*boundary.Boundary) []*boundary.Boundary {
-	var kept []*boundary.Boundary
-	for _, b := range run {
-		if rapid.IntRange(0, 9).Draw(t, "lost") > 0 {
-			kept = append(kept, b)
-		}
-	}
-	return kept
+	return slices.DeleteFunc(slices.Clone(run), func(*boundary.Boundary) bool {
+		return rapid.IntRange(0, 9).Draw(t, "lost") == 0
+	})
 }
 
 // drawArrival draws an order of arrival in which each boundary comes once or twice.
@@ -91,4 +95,90 @@ func drawArrival(t *rapid.T, run []*boundary.Boundary) []*boundary.Boundary {
 		}
 	}
 	return rapid.Permutation(arrivals).Draw(t, "arrival")
+}
+
+// addDrawn adds boundaries by two batches in turn, which are flushed now and then and at
+// the end. It returns how many were accepted.
+func addDrawn(t *rapid.T, x *Index, rank boundary.RankKey, arrivals []*boundary.Boundary) (accepted int) {
+	batches := []*Ingest{x.Ingest(), x.Ingest()}
+	for _, b := range arrivals {
+		draw := rapid.IntRange(0, 19).Draw(t, "batch, flush")
+		in := batches[draw%2]
+		if in.Add(rank, b).Outcome == Accepted {
+			accepted++
+		}
+		if draw < 2 {
+			in.Flush()
+		}
+	}
+	for _, in := range batches {
+		in.Flush()
+	}
+	return accepted
+}
+
+// add adds boundaries as one batch.
+func add(x *Index, rank boundary.RankKey, run ...*boundary.Boundary) (outcomes []Outcome) {
+	in := x.Ingest()
+	defer in.Flush()
+	for _, b := range run {
+		outcomes = append(outcomes, in.Add(rank, b).Outcome)
+	}
+	return outcomes
+}
+
+// addOne adds a boundary as a batch.
+func addOne(x *Index, rank boundary.RankKey, b *boundary.Boundary) Outcome { return add(x, rank, b)[0] }
+
+// mustAdd adds boundaries as one batch, all of which are to be accepted.
+func mustAdd(t require.TestingT, x *Index, rank boundary.RankKey, run ...*boundary.Boundary) {
+	for i, outcome := range add(x, rank, run...) {
+		require.Equal(t, Accepted, outcome, "boundary %d", i)
+	}
+}
+
+// end ends the session of a rank at its newest event.
+func end(x *Index, rank boundary.RankKey) {
+	if s := x.stream(rank); s != nil {
+		x.Ingest().Observe(rank, s.clock.now, true)
+	}
+}
+
+// active returns the scopes at a time, sorted.
+func active(x *Index, rank boundary.RankKey, at int64, whole bool) []ScopeInterval {
+	scopes, _ := x.Handle(rank).Active(nil, at, whole)
+	return sorted(scopes)
+}
+
+// throughout returns the scopes active between two moments, sorted.
+func throughout(x *Index, rank boundary.RankKey, from, to int64, whole bool) []ScopeInterval {
+	scopes, _ := x.Handle(rank).Throughout(nil, from, to, whole)
+	return sorted(scopes)
+}
+
+func sorted(scopes []ScopeInterval) []ScopeInterval {
+	slices.SortStableFunc(scopes, func(a, b ScopeInterval) int {
+		return cmp.Or(
+			cmp.Compare(a.ThreadID, b.ThreadID), cmp.Compare(a.Start, b.Start),
+			cmp.Compare(a.Sequence, b.Sequence), cmp.Compare(a.ScopeID, b.ScopeID),
+		)
+	})
+	return scopes
+}
+
+// deepest is the label of the deepest scope at a time, of two the upper one.
+func deepest(x *Index, at int64) string {
+	var path boundary.Path
+	scopes, _ := x.Handle(rank0).Active(nil, at, true)
+	for _, scope := range scopes {
+		if scope.Path.Depth() > path.Depth() {
+			path = scope.Path
+		}
+	}
+	return path.Label()
+}
+
+func statusAt(x *Index, at int64) Status {
+	_, status := x.Handle(rank0).Active(nil, at, false)
+	return status
 }

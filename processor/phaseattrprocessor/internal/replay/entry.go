@@ -13,30 +13,31 @@ import (
 // entry is one boundary on its thread's timeline.
 type entry struct {
 	time, seq int64
-	// scope is what the boundary tells of its scope. An enter's is the frame that it
-	// pushes on the stack; an exit's may be that of its enter.
+	// scope is what the boundary says of its scope. An enter's is the frame that it pushes
+	// on the stack; an exit's may be that of its enter.
 	scope *frame
-	// before is the stack that this boundary found, once what must already have
-	// ended was closed: its top frame, nil when empty.
+	// before is the stack that the boundary found, once the scopes that must have ended
+	// were closed: its top frame, nil when it was empty.
 	before *frame
 	flags
 }
 
 const (
 	isExit flags = 1 << iota
-	// pops: this exit closes the frame that it found on top.
+	// pops: the exit closes the frame that it found on top.
 	pops
-	// mended: this boundary found another stack than its predecessor left.
-	mended
-	// retroactive: what was mended before this boundary was so ever since the
-	// boundary before it.
+	// foundRepaired: the boundary found another stack than its predecessor left.
+	foundRepaired
+	// retroactive: the repaired stack stood ever since the predecessor.
 	retroactive
-	// counted: this boundary did not find the stack that it should have found, and that
-	// has been counted.
+	// counted: the boundary did not find the stack that it should have, which has been
+	// counted.
 	counted
+	// unplayed: the entry has not been run yet.
+	unplayed
 )
 
-// after is the stack that this boundary leaves.
+// after is the stack that the boundary leaves.
 func (e *entry) after() *frame {
 	switch {
 	case !e.is(isExit):
@@ -47,20 +48,32 @@ func (e *entry) after() *frame {
 	return e.before
 }
 
-// compare orders the boundaries of a thread: by time, sequence and scope ID, an
-// enter before the exit of the same scope.
-func (e *entry) compare(b *boundary.Boundary) int {
-	return cmp.Or(
-		cmp.Compare(e.time, b.Time),
-		cmp.Compare(e.seq, b.Sequence),
-		strings.Compare(e.scope.scopeID, b.ScopeID),
-		cmp.Compare(e.action(), b.Action),
-	)
-}
-
 func (e *entry) action() boundary.Action {
 	if e.is(isExit) {
 		return boundary.Exit
 	}
 	return boundary.Enter
+}
+
+// entryKey identifies a boundary on its thread and orders it: by time, sequence and scope ID,
+// an enter before the exit of the same scope.
+type entryKey struct {
+	time, seq int64
+	scopeID   string
+	action    boundary.Action
+}
+
+func (e *entry) key() entryKey { return entryKey{e.time, e.seq, e.scope.scopeID, e.action()} }
+
+func keyOf(b *boundary.Boundary) entryKey {
+	return entryKey{b.Time, b.Sequence, b.ScopeID, b.Action}
+}
+
+func (k entryKey) compare(other entryKey) int {
+	return cmp.Or(
+		cmp.Compare(k.time, other.time),
+		cmp.Compare(k.seq, other.seq),
+		strings.Compare(k.scopeID, other.scopeID),
+		cmp.Compare(k.action, other.action),
+	)
 }

@@ -3,7 +3,7 @@
 
 package replay
 
-// flags are what is true of an entry or of a frame.
+// flags are the flags of an entry or of a frame.
 type flags uint8
 
 func (f flags) is(flag flags) bool { return f&flag != 0 }

@@ -10,8 +10,8 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
-// frame is a scope on a stack. Frames share what lies below them, so the stack of
-// every moment costs nothing to keep.
+// frame is a scope on a stack. Frames share what is below them, so that keeping the stack
+// of every boundary costs nothing.
 type frame struct {
 	seq, time int64
 	scopeID   string
@@ -26,23 +26,23 @@ type frame struct {
 	flags
 }
 
-// detail is what few scopes have.
+// detail is what only some scopes have.
 type detail struct {
 	threadName string
 	attributes []boundary.Attribute
 }
 
 const (
-	// plain: this frame is deeper than all below it and was opened after them, so
-	// it answers for the whole stack.
-	plain flags = 1 << iota
-	// phantom: the enter of this frame was lost; a later boundary shows that it was.
-	phantom
-	// attributed: this frame has attributes, or one below it.
+	// decisive: the frame is deeper than all below it and was opened after them, so that
+	// it decides the attribution of the whole stack.
+	decisive flags = 1 << iota
+	// inferred: the enter of the frame was lost; a later boundary shows that there was one.
+	inferred
+	// attributed: the frame or one below it has attributes.
 	attributed
 )
 
-// near returns the frame of a scope, if it is one of the top two; nil otherwise.
+// near returns the frame of a scope if it is one of the top two, or nil.
 func (f *frame) near(scopeID string) *frame {
 	for i := 0; f != nil && i < 2; f, i = f.below, i+1 {
 		if f.scopeID == scopeID {
@@ -52,7 +52,8 @@ func (f *frame) near(scopeID string) *frame {
 	return nil
 }
 
-// text returns a scope ID as one of the top two frames holds it, or else a copy.
+// text returns the copy of a scope ID that one of the top two frames holds, or a new
+// one.
 func (f *frame) text(scopeID string) string {
 	if known := f.near(scopeID); known != nil {
 		return known.scopeID
@@ -60,12 +61,12 @@ func (f *frame) text(scopeID string) string {
 	return strings.Clone(scopeID)
 }
 
-// push puts the frame on the stack whose top is below.
+// push pushes the frame on the stack whose top is below.
 func (f *frame) push(below *frame) {
 	f.below = below
 	f.height = below.size() + 1
 	f.set(attributed, len(f.ownAttributes()) > 0 || below != nil && below.is(attributed))
-	f.set(plain, below == nil || below.is(plain) && f.path.Depth() > below.path.Depth() && f.later(below))
+	f.set(decisive, below == nil || below.is(decisive) && f.path.Depth() > below.path.Depth() && f.later(below))
 }
 
 // size is the number of frames on the stack whose top is f.
@@ -76,7 +77,7 @@ func (f *frame) size() uint32 {
 	return f.height
 }
 
-// later orders frames as Span.Later does.
+// later orders frames as ScopeInterval.Later does.
 func (f *frame) later(than *frame) bool {
 	if f.seq != than.seq {
 		return f.seq > than.seq
@@ -92,8 +93,8 @@ func (f *frame) find(scopeID string) *frame {
 	return f
 }
 
-// parentOf returns the frame that a scope says it was opened in: by its scope ID, or,
-// when it does not give one, by the path.
+// parentOf returns the frame that a scope was opened in, by the parent's scope ID that it
+// names, or else by its path; nil when it is not on the stack.
 func (f *frame) parentOf(child *frame) *frame {
 	if child.parentID != "" {
 		return f.find(child.parentID)
@@ -104,19 +105,8 @@ func (f *frame) parentOf(child *frame) *frame {
 	return f
 }
 
-// at returns the frame at a height of the stack whose top is f, or nil.
-func (f *frame) at(height uint32) *frame {
-	for f.size() > height {
-		f = f.below
-	}
-	if f.size() < height {
-		return nil
-	}
-	return f
-}
-
-// attributes are the frame's own and, where it lacks a key, those of the nearest
-// frame below that has it.
+// attributes returns the frame's own attributes and, for keys that it lacks, those of the
+// nearest frame below that has them.
 func (f *frame) attributes() []boundary.Attribute {
 	if !f.is(attributed) {
 		return nil

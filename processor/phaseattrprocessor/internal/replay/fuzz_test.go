@@ -15,9 +15,9 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
-// FuzzIndex feeds an index with whatever the bytes say, 6 an operation, and then
-// checks that it holds together: what it counts is what it holds, every stack is the
-// one that a replay from the start gives, and no bound is passed.
+// FuzzIndex does to an index what the bytes say, 6 per operation, and checks its
+// invariants: its counters are right, every stack is the one that a replay from the start
+// gives, and no bound is passed.
 func FuzzIndex(f *testing.F) {
 	seed := []byte{}
 	for _, b := range trainingRun() {
@@ -32,10 +32,11 @@ func FuzzIndex(f *testing.F) {
 			MaxRanks: 3, MaxThreads: 3, MaxOpen: 4, MaxBoundaries: 20, MaxTotal: 40,
 		}
 		x := New(options)
+		batch := x.Ingest()
 		in, out := 0, 0
 		for ; len(operations) >= 6; operations = operations[6:] {
 			op := operations[:6]
-			group := boundary.RankKey{Session: "s", Rank: int64(op[5] % 4)}
+			rank := boundary.RankKey{Session: "s", Rank: int64(op[5] % 4)}
 			at := int64(op[2])
 			switch op[5] / 64 { // a wild time now and then
 			case 1:
@@ -43,27 +44,40 @@ func FuzzIndex(f *testing.F) {
 			case 2:
 				at = math.MinInt64 + at
 			}
-			switch op[0] % 6 {
+			switch op[0] % 8 {
 			case 0, 1:
 				in++
-				if x.Ingest().Add(group, fuzzBoundary(op, at)).Outcome < outcomes {
+				if batch.Add(rank, fuzzBoundary(op, at)).Outcome < outcomes {
 					out++
 				}
 			case 2:
-				x.Ingest().Observe(group, at, false)
+				batch.Observe(rank, at, false)
 			case 3:
-				x.Ingest().Observe(group, at, true)
+				batch.Observe(rank, at, true)
 			case 4:
-				x.Register(group, []string{strconv.Itoa(int(op[1] % 2))}, at)
+				x.Register(rank, []string{strconv.Itoa(int(op[1] % 2))}, at)
 			case 5:
 				x.Sweep()
+			case 6:
+				batch.Flush()
+			case 7:
+				holdsTogether(t, x) // with late boundaries that wait
 			}
-			x.Handle(group).Active(nil, at, op[1]%2 == 0)
-			x.Handle(group).Throughout(nil, at-int64(op[3]), at, op[1]%2 == 0)
-			x.Handle(group).Answered(at, 1)
+			h := x.Handle(rank)
+			h.Active(nil, at, op[1]%2 == 0)
+			h.Throughout(nil, at-int64(op[3]), at, op[1]%2 == 0)
+			h.NoteLookup(at, 1)
 		}
 		require.Equal(t, in, out)
 		holdsTogether(t, x)
+		batch.Flush()
+		holdsTogether(t, x)
+		for _, s := range x.all() {
+			require.False(t, s.unflushed)
+			for i := range s.threads {
+				require.Nil(t, s.threads[i].late)
+			}
+		}
 	})
 }
 
@@ -82,15 +96,23 @@ func fuzzBoundary(op []byte, at int64) *boundary.Boundary {
 
 // holdsTogether checks the invariants of the index.
 func holdsTogether(t require.TestingT, x *Index) {
-	held, open := 0, int64(0)
-	for _, g := range x.all() {
-		require.LessOrEqual(t, len(g.threads), x.options.MaxThreads)
-		inGroup := 0
-		for i := range g.threads {
-			th := &g.threads[i]
-			inGroup += th.held()
+	boundaries, open := 0, int64(0)
+	for _, s := range x.all() {
+		if x.options.MaxThreads > 0 {
+			require.LessOrEqual(t, len(s.threads), x.options.MaxThreads)
+		}
+		ofStream := 0
+		for i := range s.threads {
+			th := &s.threads[i]
+			ofStream += th.size()
 			open += int64(th.top().size())
-			inOrder(t, th)
+			inOrder(t, &th.entries)
+			if th.late != nil {
+				require.True(t, s.unflushed)
+				require.Positive(t, th.late.count)
+				require.Negative(t, th.late.last().key().compare(th.entries.last().key()), "late ones are before the last")
+				inOrder(t, th.late)
+			}
 			again := &thread{repair: th.repair, base: th.base}
 			for _, e := range th.entries.from(position{}) {
 				end := again.entries.end()
@@ -104,24 +126,24 @@ func holdsTogether(t require.TestingT, x *Index) {
 				}
 			}
 		}
-		require.Equal(t, g.held, inGroup)
-		held += inGroup
+		require.Equal(t, s.boundaries, ofStream)
+		boundaries += ofStream
 	}
-	require.Equal(t, int64(held), x.Stats().Boundaries)
+	require.Equal(t, int64(boundaries), x.Stats().Boundaries)
 	require.Equal(t, open, x.Stats().OpenScopes)
-	require.LessOrEqual(t, len(x.groups), x.options.MaxRanks)
-	require.LessOrEqual(t, len(x.seats), len(x.groups))
+	if x.options.MaxRanks > 0 {
+		require.LessOrEqual(t, len(x.streams), x.options.MaxRanks)
+	}
+	require.LessOrEqual(t, len(x.owners), len(x.streams))
 }
 
 // inOrder checks the invariants of a timeline.
-func inOrder(t require.TestingT, th *thread) {
-	l := &th.entries
+func inOrder(t require.TestingT, l *timeline) {
 	count := 0
 	for at, e := range l.from(position{}) {
 		count++
 		if previous := l.previous(at); previous != nil {
-			b := th.boundary(e)
-			require.Negative(t, previous.compare(&b), "in order, each once")
+			require.Negative(t, previous.key().compare(e.key()), "in order, each once")
 		}
 	}
 	require.Equal(t, l.count, count)

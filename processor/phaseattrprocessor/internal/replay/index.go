@@ -1,6 +1,9 @@
 // Copyright The phaseattr Authors
 // SPDX-License-Identifier: Apache-2.0
 
+// Package replay keeps the phase boundaries of running programs and returns which scopes
+// were active at a time. Boundaries are added in any order; lookups are answered from
+// those that have been added.
 package replay
 
 import (
@@ -14,55 +17,60 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
-// Options say how the index replays and what it may keep. A bound of zero is none.
+// Options configure an Index. A bound or a duration of zero is no bound.
 type Options struct {
-	// Repair mends the stacks when boundaries were lost. Without it the replay is
+	// Repair infers what lost boundaries did to the stacks. Without it the replay is
 	// strict: one lost exit leaves a thread wrong until its session ends.
 	Repair bool
-	// Window is how much event time behind a group's newest event is kept.
+	// Window is how much event time behind a rank's newest event is kept.
 	Window time.Duration
-	// SessionTimeout is how long after its last event's arrival a session counts as
-	// ended.
+	// SessionTimeout is how long after the arrival of its last event a session ends.
 	SessionTimeout time.Duration
-	// MaxRanks bounds the groups.
+	// MaxRanks bounds the ranks.
 	MaxRanks int
-	// MaxThreads bounds the threads of a group.
+	// MaxThreads bounds the threads of a rank.
 	MaxThreads int
 	// MaxOpen bounds the open scopes of a thread.
 	MaxOpen int
-	// MaxBoundaries bounds the boundaries of a group: past it, its oldest go.
+	// MaxBoundaries bounds the boundaries of a rank. Past it, its oldest are evicted.
 	MaxBoundaries int
-	// MaxTotal bounds the boundaries of all groups: past it, the oldest of the group
-	// that wants more go.
+	// MaxTotal bounds the boundaries of all ranks. Past it, the oldest of the rank that
+	// adds one are evicted.
 	MaxTotal int
 }
 
-// Index holds the boundaries of all groups. Its methods may be called from many
-// goroutines; a writer to one group does not hold up readers of another.
+// Index holds the boundaries of all ranks. Its methods may be called by many goroutines;
+// a writer to one rank does not hold up lookups in another.
 type Index struct {
 	options Options
 	started time.Time
 	stats   counters
 
-	// mu guards what follows.
-	mu     sync.RWMutex
-	groups map[boundary.RankKey]*stream
-	// seats names the newest session in each seat.
-	seats map[string]tenant
+	// mu guards what follows. It is locked before the mu of a stream.
+	mu      sync.RWMutex
+	streams map[boundary.RankKey]*stream
+	owners  map[string]owner
 }
 
-// New makes an empty index.
+// owner is the rank whose session owns a claim, and the time of the session's first
+// event.
+type owner struct {
+	key   boundary.RankKey
+	since int64
+}
+
+// New returns an empty index.
 func New(options Options) *Index {
 	return &Index{
 		options: options,
 		started: time.Now(),
-		groups:  map[boundary.RankKey]*stream{},
-		seats:   map[string]tenant{},
+		streams: map[boundary.RankKey]*stream{},
+		owners:  map[string]owner{},
 	}
 }
 
-// Has tells whether an event of the group has come.
-func (x *Index) Has(key boundary.RankKey) bool { return x.group(key) != nil }
+// Has reports whether the index knows an event of the rank.
+func (x *Index) Has(key boundary.RankKey) bool { return x.stream(key) != nil }
 
 // Register registers a rank whose first event is at a time, in nanoseconds since the
 // Unix epoch, with its claims: what one session owns at a time, such as a process or a
@@ -71,72 +79,67 @@ func (x *Index) Has(key boundary.RankKey) bool { return x.group(key) != nil }
 // among them when a later owner has registered before. It reports false when the rank
 // has been registered before, or there is no room for it.
 func (x *Index) Register(key boundary.RankKey, claims []string, at int64) (registered bool, ended []boundary.RankKey) {
-	if !x.Ingest().update(key, func(g *stream) { registered = g.introduce(claims, at) }) || !registered {
+	in := x.Ingest()
+	s := in.lock(key)
+	if s == nil {
+		return false, nil
+	}
+	registered = s.register(claims, at)
+	in.unlock()
+	if !registered {
 		return false, nil
 	}
 	for _, claim := range claims {
-		earlier, taken := x.sit(claim, key, at)
-		if !taken {
+		former, replaced := x.claim(claim, owner{key, at})
+		if !replaced {
 			continue
 		}
-		if g := x.group(earlier.key); g != nil {
-			g.update(func() {
-				if g.succeed(earlier.began) {
-					ended = append(ended, g.key)
-				}
-			})
+		if s := x.stream(former.key); s != nil && s.replace(former.since) {
+			ended = append(ended, former.key)
 		}
 	}
 	return true, ended
 }
 
-// tenant is a session in a seat, and when it began.
-type tenant struct {
-	key   boundary.RankKey
-	began int64
-}
-
-// sit gives a session its seat. It returns the session that had it before, and when
-// its successor began.
-func (x *Index) sit(seat string, key boundary.RankKey, at int64) (tenant, bool) {
+// claim makes the rank the owner of a claim, unless a session that began later owns it.
+// When two sessions have claimed it, it returns the one that no longer owns it, since
+// when the other one does, and true.
+func (x *Index) claim(claim string, by owner) (former owner, replaced bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	newest, taken := x.seats[seat]
-	switch {
-	case !taken || newest.key == key:
-		x.seats[seat] = tenant{key, at}
-		return tenant{}, false
-	case at < newest.began: // its first event came late
-		return tenant{key, newest.began}, true
-	default:
-		x.seats[seat] = tenant{key, at}
-		return tenant{newest.key, at}, true
+	newest, taken := x.owners[claim]
+	if taken && newest.key != by.key && by.since < newest.since { // its first event came late
+		return owner{by.key, newest.since}, true
 	}
+	x.owners[claim] = by
+	return owner{newest.key, by.since}, taken && newest.key != by.key
 }
 
-func (x *Index) group(key boundary.RankKey) *stream {
+// stream returns the stream of a rank, or nil.
+func (x *Index) stream(key boundary.RankKey) *stream {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	return x.groups[key]
+	return x.streams[key]
 }
 
-// groupFor returns the group, made if need be, or nil when there is no room for it.
-func (x *Index) groupFor(key boundary.RankKey) *stream {
-	if g := x.group(key); g != nil {
-		return g
+// streamFor returns the stream of a rank, which it creates if need be, or nil when there
+// is no room for it.
+func (x *Index) streamFor(key boundary.RankKey) *stream {
+	if s := x.stream(key); s != nil {
+		return s
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if g := x.groups[key]; g != nil {
-		return g
+	if s := x.streams[key]; s != nil {
+		return s
 	}
-	if full(len(x.groups), x.options.MaxRanks) {
+	if full(len(x.streams), x.options.MaxRanks) {
 		return nil
 	}
-	key.Session = unique.Make(key.Session).Value() // one text for all ranks, part of no larger one
-	g := newGroup(key, &x.options, &x.stats)
-	x.groups[key] = g
-	return g
+	key.Session = unique.Make(key.Session).Value() // one copy for all ranks, not part of a larger text
+	s := newStream(key, &x.options, &x.stats)
+	x.streams[key] = s
+	return s
 }
 
 // Sweep ends the sessions that have been silent for the session timeout and removes the
@@ -144,61 +147,53 @@ func (x *Index) groupFor(key boundary.RankKey) *stream {
 // and those that it removed; a rank may be among both. It must be called regularly.
 func (x *Index) Sweep() (ended, forgotten []boundary.RankKey) {
 	now := time.Since(x.started)
-	for _, g := range x.all() {
-		var silent, over bool
-		g.update(func() { silent, over = g.expire(now) })
-		if silent {
-			ended = append(ended, g.key)
+	for _, s := range x.all() {
+		timedOut, over := s.sweep(now)
+		if timedOut {
+			ended = append(ended, s.key)
 		}
-		if over && x.forget(g) {
-			forgotten = append(forgotten, g.key)
+		if over && x.remove(s) {
+			forgotten = append(forgotten, s.key)
 		}
 	}
 	return ended, forgotten
 }
 
-// EndAll ends all sessions at their newest event, as when a finished recording has
-// been read to its end.
-func (x *Index) EndAll() {
-	for _, g := range x.all() {
-		g.update(func() { g.silent = true })
-	}
-}
-
 func (x *Index) all() []*stream {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	return slices.Collect(maps.Values(x.groups))
+	return slices.Collect(maps.Values(x.streams))
 }
 
-// Forget lets go of a group, whatever is known of it.
+// Forget removes a rank and all that is known of it.
 func (x *Index) Forget(key boundary.RankKey) {
-	if g := x.group(key); g != nil {
-		g.update(func() { g.threads, g.silent = nil, true })
-		x.forget(g)
+	if s := x.stream(key); s != nil {
+		s.empty()
+		x.remove(s)
 	}
 }
 
-// forget lets go of a group, unless an event has come in the meantime.
-func (x *Index) forget(g *stream) bool {
+// remove removes a stream that is empty and has ended. It reports false when an event
+// has arrived in the meantime.
+func (x *Index) remove(s *stream) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if len(g.threads) > 0 || !g.ended() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.removed || len(s.threads) > 0 || !s.ended() {
 		return false
 	}
-	g.forgotten = true
-	delete(x.groups, g.key)
-	for _, seat := range g.seats {
-		if x.seats[seat].key == g.key {
-			delete(x.seats, seat)
+	s.removed = true
+	delete(x.streams, s.key)
+	for _, claim := range s.claims {
+		if x.owners[claim].key == s.key {
+			delete(x.owners, claim)
 		}
 	}
 	return true
 }
 
-// Stats is what the index holds.
+// Stats are the sizes and counts of an index.
 type Stats struct {
 	Ranks      int
 	OpenScopes int64
@@ -207,21 +202,19 @@ type Stats struct {
 	Repairs int64
 }
 
-// Stats returns what the index holds now.
+// Stats returns the current sizes and counts.
 func (x *Index) Stats() Stats {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	return Stats{
-		Ranks:      len(x.groups),
-		OpenScopes: x.stats.open.Load(),
+		Ranks:      len(x.streams),
+		OpenScopes: x.stats.openScopes.Load(),
 		Boundaries: x.stats.boundaries.Load(),
-		Repairs:    x.stats.mends.Load(),
+		Repairs:    x.stats.repairs.Load(),
 	}
 }
 
-// counters are kept as the groups change, so that reading them costs nothing.
+// counters are updated as the streams change, so that reading them costs nothing.
 type counters struct {
-	open, boundaries, mends atomic.Int64
-	// started counts the groups that have had a boundary.
-	started atomic.Uint64
+	openScopes, boundaries, repairs atomic.Int64
 }

@@ -9,86 +9,121 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
-// Ingest takes in events that come together, of which most are of the same group as
-// the one before. It is not to be kept, nor to be used by several goroutines.
+// Ingest adds the events of one batch to an index. Consecutive events of one rank are
+// added faster than events of ranks in turn. An Ingest must not be used by several
+// goroutines, nor be kept beyond its batch.
 type Ingest struct {
 	index *Index
-	at    time.Duration
-	// group is that of the last event, begun what is known of it.
-	group *stream
-	begun bool
-	// outdated counts the answers that late boundaries have changed since the last Flush.
-	outdated int64
+	// arrival is when the batch arrived, since the index was made.
+	arrival time.Duration
+	// again is true when another index has ingested the batch before.
+	again bool
+	// stream is that of the last event. registered is true when it is known to be
+	// registered.
+	stream     *stream
+	registered bool
+	// unflushed are the streams that Flush has to visit.
+	unflushed map[*stream]struct{}
 }
 
-// Ingest is that of events which have come now.
-func (x *Index) Ingest() *Ingest { return &Ingest{index: x, at: time.Since(x.started)} }
+// Ingest returns the Ingest of a batch that arrives now.
+func (x *Index) Ingest() *Ingest { return &Ingest{index: x, arrival: time.Since(x.started)} }
 
-// AddResult is what became of a boundary.
+// Reingest returns the Ingest of a batch that another index has ingested before. Its
+// repairs were counted there, and are not counted again.
+func (x *Index) Reingest() *Ingest {
+	in := x.Ingest()
+	in.again = true
+	return in
+}
+
+// AddResult is the result of adding a boundary.
 type AddResult struct {
 	Outcome Outcome
-	// Late is how far the boundary's time is behind the rank's newest event; 0 when it
-	// is not.
+	// Late is how far the boundary's time is behind the rank's newest event; 0 when it is
+	// not.
 	Late time.Duration
 }
 
-// Add takes in a boundary, in any order.
-func (a *Ingest) Add(key boundary.RankKey, b *boundary.Boundary) AddResult {
-	var result AddResult
-	if !a.update(key, func(g *stream) {
-		var outdated int64
-		result, outdated = g.add(b, a.at)
-		a.outdated += outdated
-	}) {
-		result.Outcome = TooManyRanks
+// Add adds a boundary, in any order. A boundary that is older than others of its thread
+// does not change what lookups return until Flush is called.
+func (in *Ingest) Add(key boundary.RankKey, b *boundary.Boundary) AddResult {
+	s := in.lock(key)
+	if s == nil {
+		return AddResult{Outcome: TooManyRanks}
 	}
-	return result
+	defer in.unlock()
+	return s.add(b, in.arrival)
 }
 
-// Flush replays the boundaries that Add found to be late. It must be called once the
-// last event of a batch has been added, and returns how many answers given earlier
-// would have been different with the boundaries added since the last Flush.
-func (a *Ingest) Flush() (outdated int64) {
-	outdated, a.outdated = a.outdated, 0
-	return outdated
-}
-
-// Observe takes note of an event of a group that is no boundary: the group is
-// alive, and its event time has come this far. A stop event ends its session.
-func (a *Ingest) Observe(key boundary.RankKey, at int64, stop bool) Outcome {
-	if !a.update(key, func(g *stream) { g.observe(at, stop, a.at) }) {
+// Observe adds an event that is not a boundary, at a time in nanoseconds since the Unix
+// epoch: the rank is alive, and its events have come as far as this. A stop event ends
+// its session. The outcome is Accepted or TooManyRanks.
+func (in *Ingest) Observe(key boundary.RankKey, at int64, stop bool) Outcome {
+	s := in.lock(key)
+	if s == nil {
 		return TooManyRanks
 	}
+	defer in.unlock()
+	s.observe(at, stop, in.arrival)
 	return Accepted
 }
 
-// Registered tells whether a group has been introduced.
-func (a *Ingest) Registered(key boundary.RankKey) bool {
-	if a.group == nil || a.group.key != key {
-		a.group, a.begun = a.index.group(key), false
+// Flush replays the late boundaries that Add has kept. It must be called after the last
+// event of a batch. It returns how many earlier lookups would have had another result
+// with the late boundaries that have been replayed since the last call.
+func (in *Ingest) Flush() (outdated int64) {
+	for s := range in.unflushed {
+		if !s.lock() {
+			continue // the index has removed it
+		}
+		outdated += s.flush()
+		if in.again {
+			s.discardRepairs()
+		}
+		s.unlock()
 	}
-	if a.group != nil && !a.begun {
-		a.group.mu.RLock()
-		defer a.group.mu.RUnlock()
-		a.begun = a.group.begun
-	}
-	return a.begun
+	clear(in.unflushed)
+	return outdated
 }
 
-// update lets f change a group, made if need be. It returns false when there is no
-// room for the group.
-func (a *Ingest) update(key boundary.RankKey, f func(*stream)) bool {
-	for {
-		if a.group == nil || a.group.key != key {
-			a.group, a.begun = a.index.groupFor(key), false
-		}
-		g := a.group
-		if g == nil {
-			return false
-		}
-		if g.update(func() { f(g) }) {
-			return true
-		}
-		a.group = nil // it has been forgotten
+// Registered reports whether the rank has been registered.
+func (in *Ingest) Registered(key boundary.RankKey) bool {
+	if in.stream == nil || in.stream.key != key {
+		in.stream, in.registered = in.index.stream(key), false
 	}
+	if in.stream != nil && !in.registered {
+		in.stream.mu.RLock()
+		defer in.stream.mu.RUnlock()
+		in.registered = in.stream.registered
+	}
+	return in.registered
+}
+
+// lock returns the stream of a rank with its mu held, or nil when there is no room for
+// the rank.
+func (in *Ingest) lock(key boundary.RankKey) *stream {
+	for {
+		if in.stream == nil || in.stream.key != key {
+			in.stream, in.registered = in.index.streamFor(key), false
+		}
+		if in.stream == nil || in.stream.lock() {
+			return in.stream
+		}
+		in.stream = nil // the index has removed it
+	}
+}
+
+// unlock releases the stream that lock returned.
+func (in *Ingest) unlock() {
+	if in.again {
+		in.stream.discardRepairs()
+	}
+	if in.stream.unflushed {
+		if in.unflushed == nil {
+			in.unflushed = map[*stream]struct{}{}
+		}
+		in.unflushed[in.stream] = struct{}{}
+	}
+	in.stream.unlock()
 }

@@ -3,27 +3,27 @@
 
 package replay
 
-// Outcome is what became of an event that was handed to the index. The set is
-// closed: it is an attribute of the processor's own metrics.
+// Outcome is the result of adding an event to the index. The set is closed: it is an
+// attribute of the processor's own metrics.
 type Outcome uint8
 
 const (
 	// Accepted: the event is in the index.
 	Accepted Outcome = iota
-	// Duplicate: the same boundary was there already.
+	// Duplicate: the same boundary had been added before.
 	Duplicate
 	// TooOld: the boundary is older than the window and closes nothing.
 	TooOld
-	// TooManyRanks: the group is new and the index is full.
+	// TooManyRanks: the rank is new and the index is full.
 	TooManyRanks
-	// TooManyThreads: the thread is new and its group is full.
+	// TooManyThreads: the thread is new and its rank has as many as it may have.
 	TooManyThreads
 	// TooManyOpen: the thread has as many open scopes as it may have.
 	TooManyOpen
-	// TooManyBoundaries: the index is full and the group has nothing to give up.
+	// TooManyBoundaries: the index is full and the rank has no boundaries to evict.
 	TooManyBoundaries
 
-	outcomes // how many there are
+	outcomes // the number of outcomes
 )
 
 var outcomeTexts = [outcomes]string{
@@ -37,11 +37,11 @@ var outcomeTexts = [outcomes]string{
 	TooManyBoundaries: "max_boundaries",
 }
 
-// String names the outcome as the processor's metrics do; a bound is named like
+// String returns the outcome's value in the processor's metrics. A bound is named like
 // its option.
 func (o Outcome) String() string { return outcomeTexts[o] }
 
-// Refusals lists the outcomes by which a boundary is not kept.
+// Refusals returns the outcomes of boundaries that were not added, other than Duplicate.
 func Refusals() []Outcome {
 	return []Outcome{TooOld, TooManyRanks, TooManyThreads, TooManyOpen, TooManyBoundaries}
 }

@@ -15,151 +15,119 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
-var groups = []boundary.RankKey{{Session: "a", Rank: 0}, {Session: "a", Rank: 1}}
+// closedInterval is a scope and the time of its end.
+type closedInterval struct {
+	ScopeInterval
+	end int64
+}
 
-// naiveSpans is the strict replay as the library does it, over the
-// complete run: sort, push, pop, close what is open at the end.
-func naiveSpans(group boundary.RankKey, run []*boundary.Boundary) []ScopeInterval {
-	sorted := slices.Clone(run)
-	slices.SortStableFunc(sorted, func(a, b *boundary.Boundary) int {
+// naiveReplay is the strict replay of a complete run: sort, push, pop, close what is open
+// at the end.
+func naiveReplay(rank boundary.RankKey, run []*boundary.Boundary) []closedInterval {
+	run = slices.Clone(run)
+	slices.SortStableFunc(run, func(a, b *boundary.Boundary) int {
 		return cmp.Or(cmp.Compare(a.Time, b.Time), cmp.Compare(a.Sequence, b.Sequence), cmp.Compare(a.ScopeID, b.ScopeID))
 	})
-	var spans []ScopeInterval
-	stacks := map[int64][]ScopeInterval{}
+	var all []closedInterval
+	stacks := map[int64][]closedInterval{}
 	end := int64(0)
-	for _, b := range sorted {
+	for _, b := range run {
 		end = max(end, b.Time)
 		stack := stacks[b.ThreadID]
 		if b.Action == boundary.Enter {
-			stacks[b.ThreadID] = append(stack, ScopeInterval{
-				Rank: group, ThreadID: b.ThreadID, ThreadName: b.ThreadName, ScopeID: b.ScopeID,
+			stacks[b.ThreadID] = append(stack, closedInterval{ScopeInterval: ScopeInterval{
+				Rank: rank, ThreadID: b.ThreadID, ThreadName: b.ThreadName, ScopeID: b.ScopeID,
 				Path: b.Path, Start: b.Time, Sequence: b.Sequence,
-			})
+			}})
 		} else if len(stack) > 0 && stack[len(stack)-1].ScopeID == b.ScopeID {
-			span := stack[len(stack)-1]
-			span.End = b.Time
-			spans = append(spans, span)
+			scope := stack[len(stack)-1]
+			scope.end = b.Time
+			all = append(all, scope)
 			stacks[b.ThreadID] = stack[:len(stack)-1]
 		}
 	}
 	for _, stack := range stacks {
-		for _, span := range stack {
-			span.End, span.SyntheticEnd = end, true
-			spans = append(spans, span)
+		for _, scope := range stack {
+			scope.end = end
+			all = append(all, scope)
 		}
 	}
-	SortScopeIntervals(spans)
-	return spans
+	return all
 }
 
-func spansOf(x *Index, group boundary.RankKey) []ScopeInterval {
-	spans := x.ScopeIntervals(nil, group)
-	SortScopeIntervals(spans)
-	return spans
-}
-
-// activeOf returns the whole stacks at a moment, in an order of its own.
-func activeOf(x *Index, group boundary.RankKey, at int64, whole bool) []ScopeInterval {
-	spans, _ := x.Handle(group).Active(nil, at, whole)
-	SortScopeIntervals(spans)
-	return spans
-}
-
-// TestStrictReplayIsTheNaiveOne compares the index, fed in any order and with
-// duplicates, with a replay of the sorted run, span by span and moment by moment.
+// TestStrictReplayIsTheNaiveOne compares an index to which boundaries are added in any
+// order and with duplicates with a replay of the sorted run.
 func TestStrictReplayIsTheNaiveOne(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		x := New(Options{})
-		for _, group := range groups {
-			run := drawLoss(t, drawRun(t, group))
-			for _, b := range drawArrival(t, run) {
-				x.Ingest().Add(group, b)
-			}
-			x.EndAll()
-			want := naiveSpans(group, run)
-			require.Equal(t, want, spansOf(x, group))
+		for _, rank := range []boundary.RankKey{rank0, rank1} {
+			run := drawLoss(t, drawRun(t, rank))
+			addDrawn(t, x, rank, drawArrival(t, run))
+			end(x, rank)
+			all := naiveReplay(rank, run)
 			for at := range moments(run) {
-				var active []ScopeInterval
-				for _, span := range want {
-					if span.Start <= at && at <= span.End {
-						span.End, span.SyntheticEnd = 0, false
-						active = append(active, span)
+				var want []ScopeInterval
+				for _, scope := range all {
+					if scope.Start <= at && at <= scope.end {
+						want = append(want, scope.ScopeInterval)
 					}
 				}
-				SortScopeIntervals(active)
-				require.Equal(t, active, activeOf(x, group, at, true), "at %d", at)
+				require.Equal(t, sorted(want), active(x, rank, at, true), "at %d", at)
 			}
 		}
 	})
 }
 
-// TestAnyOrderGivesTheSameAnswers holds the index to its main promise: arrivals in
-// any order, some twice, some lost, give the spans and answers of the sorted run.
+// TestAnyOrderGivesTheSameAnswers adds boundaries in any order, some twice, some never,
+// and compares with the sorted run.
 func TestAnyOrderGivesTheSameAnswers(t *testing.T) {
 	for name, repair := range map[string]bool{"strict": false, "repair": true} {
 		t.Run(name, func(t *testing.T) {
 			rapid.Check(t, func(t *rapid.T) {
-				sorted, shuffled := New(Options{Repair: repair}), New(Options{Repair: repair})
-				for _, group := range groups {
-					run := drawLoss(t, drawRun(t, group))
-					for _, b := range run {
-						require.Equal(t, Accepted, sorted.Ingest().Add(group, b).Outcome)
-					}
-					accepted := 0
-					for _, b := range drawArrival(t, run) {
-						if shuffled.Ingest().Add(group, b).Outcome == Accepted {
-							accepted++
-						}
-					}
-					require.Len(t, run, accepted, "each boundary counts once")
-					require.Equal(t, spansOf(sorted, group), spansOf(shuffled, group))
+				ordered, shuffled := New(Options{Repair: repair}), New(Options{Repair: repair})
+				for _, rank := range []boundary.RankKey{rank0, rank1} {
+					run := drawLoss(t, drawRun(t, rank))
+					mustAdd(t, ordered, rank, run...)
+					require.Len(t, run, addDrawn(t, shuffled, rank, drawArrival(t, run)), "each counts once")
 					for at := range moments(run) {
-						require.Equal(t, activeOf(sorted, group, at, true), activeOf(shuffled, group, at, true), "at %d", at)
-						require.Equal(t, activeOf(sorted, group, at, false), activeOf(shuffled, group, at, false), "at %d", at)
-						from, _ := sorted.Handle(group).Throughout(nil, at, at+7, true)
-						same, _ := shuffled.Handle(group).Throughout(nil, at, at+7, true)
-						SortScopeIntervals(from)
-						SortScopeIntervals(same)
-						require.Equal(t, from, same, "from %d to %d", at, at+7)
+						for _, whole := range []bool{true, false} {
+							require.Equal(t, active(ordered, rank, at, whole), active(shuffled, rank, at, whole), "at %d", at)
+						}
+						require.Equal(t, throughout(ordered, rank, at, at+7, true), throughout(shuffled, rank, at, at+7, true), "from %d", at)
 					}
 				}
-				require.Equal(t, sorted.Stats().OpenScopes, shuffled.Stats().OpenScopes)
-				require.Equal(t, sorted.Stats().Boundaries, shuffled.Stats().Boundaries)
+				require.Equal(t, ordered.Stats().OpenScopes, shuffled.Stats().OpenScopes)
+				require.Equal(t, ordered.Stats().Boundaries, shuffled.Stats().Boundaries)
+				holdsTogether(t, shuffled)
 			})
 		})
 	}
 }
 
-// TestSpansAndAnswersAgree holds the answers at a moment and over an interval to the
-// spans that the index lists, with repair and without.
-func TestSpansAndAnswersAgree(t *testing.T) {
+// TestThroughoutAgreesWithTheMoments holds the scopes that are active throughout an
+// interval to those that are active at each moment of it.
+func TestThroughoutAgreesWithTheMoments(t *testing.T) {
 	for name, repair := range map[string]bool{"strict": false, "repair": true} {
 		t.Run(name, func(t *testing.T) {
 			rapid.Check(t, func(t *rapid.T) {
-				x, group := New(Options{Repair: repair}), groups[0]
-				run := drawLoss(t, drawRun(t, group))
-				for _, b := range drawArrival(t, run) {
-					x.Ingest().Add(group, b)
-				}
-				x.EndAll()
-				spans := spansOf(x, group)
-				for at := range moments(run) {
-					for _, to := range []int64{at + 1, at + 7} {
-						var throughout []ScopeInterval
-						for _, span := range spans {
-							if span.Start <= at && to <= span.End {
-								span.End, span.SyntheticEnd = 0, false
-								throughout = append(throughout, span)
-							}
-						}
-						SortScopeIntervals(throughout)
-						got, _ := x.Handle(group).Throughout(nil, at, to, true)
-						SortScopeIntervals(got)
-						require.Equal(t, throughout, got, "from %d to %d", at, to)
-						got, _ = x.Handle(group).Throughout(nil, at, to, false)
-						SortScopeIntervals(got)
-						require.Subset(t, throughout, got)
-						require.Equal(t, decisive(throughout), decisive(got), "from %d to %d", at, to)
+				x := New(Options{Repair: repair})
+				run := drawLoss(t, drawRun(t, rank0))
+				addDrawn(t, x, rank0, drawArrival(t, run))
+				end(x, rank0)
+				for from := range moments(run) {
+					want := active(x, rank0, from, true)
+					for to := from + 1; to < from+8; to++ {
+						now := active(x, rank0, to, true)
+						want = slices.DeleteFunc(want, func(scope ScopeInterval) bool {
+							return !slices.ContainsFunc(now, func(other ScopeInterval) bool {
+								return scope.ThreadID == other.ThreadID && scope.ScopeID == other.ScopeID &&
+									scope.Start == other.Start && scope.Sequence == other.Sequence
+							})
+						})
+						require.ElementsMatch(t, want, throughout(x, rank0, from, to, true), "from %d to %d", from, to)
+						some := throughout(x, rank0, from, to, false)
+						require.Subset(t, want, some)
+						require.ElementsMatch(t, decisiveOf(want), decisiveOf(some), "from %d to %d", from, to)
 					}
 				}
 			})
@@ -167,33 +135,31 @@ func TestSpansAndAnswersAgree(t *testing.T) {
 	}
 }
 
-// decisive returns the spans that decide an attribution: of each thread those of the
+// decisiveOf returns the scopes that decide an attribution: of each thread those of the
 // largest depth and the latest one.
-func decisive(spans []ScopeInterval) []ScopeInterval {
-	return slices.DeleteFunc(slices.Clone(spans), func(span ScopeInterval) bool {
+func decisiveOf(scopes []ScopeInterval) []ScopeInterval {
+	return slices.DeleteFunc(slices.Clone(scopes), func(scope ScopeInterval) bool {
 		deeper, later := false, false
-		for _, other := range spans {
-			if other.ThreadID == span.ThreadID {
-				deeper = deeper || other.Path.Depth() > span.Path.Depth()
-				later = later || other.Later(&span)
+		for _, other := range scopes {
+			if other.ThreadID == scope.ThreadID {
+				deeper = deeper || other.Path.Depth() > scope.Path.Depth()
+				later = later || other.Later(&scope)
 			}
 		}
 		return deeper && later
 	})
 }
 
-// TestCompleteRunsNeedNoRepair holds that mending changes nothing that is right.
+// TestCompleteRunsNeedNoRepair holds that a repair changes nothing that is right.
 func TestCompleteRunsNeedNoRepair(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		strict, repaired, group := New(Options{}), New(Options{Repair: true}), groups[0]
-		run := drawRun(t, group)
-		for _, b := range run {
-			strict.Ingest().Add(group, b)
+		strict, repaired := New(Options{}), New(Options{Repair: true})
+		run := drawRun(t, rank0)
+		mustAdd(t, strict, rank0, run...)
+		addDrawn(t, repaired, rank0, drawArrival(t, run))
+		for at := range moments(run) {
+			require.Equal(t, active(strict, rank0, at, true), active(repaired, rank0, at, true), "at %d", at)
 		}
-		for _, b := range drawArrival(t, run) {
-			repaired.Ingest().Add(group, b)
-		}
-		require.Equal(t, spansOf(strict, group), spansOf(repaired, group))
 	})
 }
 

@@ -4,139 +4,40 @@
 package replay
 
 import (
-	"cmp"
 	"slices"
 
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
-// Status says how far the index can answer a question.
+// Status is whether a lookup can be answered.
 type Status uint8
 
 const (
-	// Known: the spans are those that were active, as far as the boundaries tell.
+	// Known: the scopes returned are those that were active, as far as the boundaries
+	// tell.
 	Known Status = iota
-	// Unknown: no event of the group has come.
+	// Unknown: no event of the rank has come.
 	Unknown
-	// BeforeWindow: the time is older than what is kept. Not the same as "no phase
-	// was active".
+	// BeforeWindow: the time is older than what is kept. Whether a scope was active is not
+	// known.
 	BeforeWindow
-	// Ended: the time lies after the session's end.
+	// Ended: the time is after the end of the session. No scope is active.
 	Ended
-	// Behind: the group is alive and its events have not come as far as this time.
-	// The spans are those that were active last; boundaries may be on their way.
+	// Behind: the rank is alive and its events have not come as far as the time. The
+	// scopes returned are those that were active last; boundaries may be on their way.
 	Behind
 )
 
-// Handle leads to a group without looking for it again. It is meant for questions that
-// follow each other: a group that is forgotten and comes back is another one. The zero
-// Handle is that of a group of which no event has come.
-type Handle struct{ g *stream }
+// hasScopes reports whether scopes can be active.
+func (s Status) hasScopes() bool { return s == Known || s == Behind }
 
-// Handle returns the handle of a group.
-func (x *Index) Handle(key boundary.RankKey) Handle { return Handle{x.group(key)} }
+// Handle leads to a rank without another search for it. It is meant for lookups in
+// succession: a rank that is forgotten and comes back is another one. The zero Handle is
+// that of an unknown rank.
+type Handle struct{ s *stream }
 
-// Active appends the spans that decide the attribution at a moment: per thread the
-// whole stack, or only its top when that is the deepest and the latest of it. An
-// origin scope may name any span, so whole makes it the whole stack always.
-func (h Handle) Active(dst []ScopeInterval, at int64, whole bool) ([]ScopeInterval, Status) {
-	g := h.g
-	if g == nil {
-		return dst, Unknown
-	}
-	g.mu.RLock()
-	defer g.mu.RUnlock()
-	status := g.status(at)
-	if status.answers() {
-		dst = g.active(dst, at, whole)
-	}
-	return dst, status
-}
-
-// Answered takes note of records that were answered for a moment.
-func (h Handle) Answered(at, records int64) {
-	if h.g != nil {
-		h.g.answers.note(at, records)
-	}
-}
-
-// answers tells whether there can be active spans.
-func (s Status) answers() bool { return s == Known || s == Behind }
-
-func (g *stream) active(dst []ScopeInterval, at int64, whole bool) []ScopeInterval {
-	for i := range g.threads {
-		t := &g.threads[i]
-		stack, from, standing := t.at(at)
-		if standing {
-			for _, frame := range t.union(stack, at, from) {
-				dst = append(dst, t.span(g.key, frame))
-			}
-			continue
-		}
-		dst = g.stack(dst, t, stack, whole)
-	}
-	return dst
-}
-
-// stack appends the spans of a thread's stack, down to the frame that answers for
-// all below it, or whole.
-func (g *stream) stack(dst []ScopeInterval, t *thread, top *frame, whole bool) []ScopeInterval {
-	for frame := top; frame != nil; frame = frame.below {
-		dst = append(dst, t.span(g.key, frame))
-		if frame.is(plain) && !whole {
-			break
-		}
-	}
-	return dst
-}
-
-// union lists the frames of a stack and of those that the boundaries standing at one
-// moment, from a position on, found and left.
-func (t *thread) union(stack *frame, time int64, from position) []*frame {
-	var frames []*frame
-	add := func(stack *frame) {
-		for frame := stack; frame != nil && !slices.Contains(frames, frame); frame = frame.below {
-			frames = append(frames, frame)
-		}
-	}
-	add(stack)
-	for e := range t.standing(time, from) {
-		add(e.before)
-		add(e.after())
-	}
-	return frames
-}
-
-// Throughout appends the spans that decide the attribution of the time from one moment
-// to a later one: those that were active without a break, so at the end, and began by
-// the start. Of each thread these are all, or, unless whole, only the top one when it is
-// the deepest and the latest. The status is that of the end.
-func (h Handle) Throughout(dst []ScopeInterval, from, to int64, whole bool) ([]ScopeInterval, Status) {
-	g := h.g
-	if g == nil {
-		return dst, Unknown
-	}
-	g.mu.RLock()
-	defer g.mu.RUnlock()
-	status := g.status(to)
-	if !status.answers() {
-		return dst, status
-	}
-	for i := range g.threads {
-		t := &g.threads[i]
-		stack, _, _ := t.at(to)
-		for frame := stack; frame != nil; frame = frame.below {
-			if frame.time > from {
-				continue
-			}
-			dst = append(dst, t.span(g.key, frame))
-			if frame.is(plain) && !whole {
-				break
-			}
-		}
-	}
-	return dst, status
-}
+// Handle returns the handle of a rank.
+func (x *Index) Handle(key boundary.RankKey) Handle { return Handle{x.stream(key)} }
 
 // State is what is known of a rank for the time between two moments.
 type State struct {
@@ -151,56 +52,121 @@ type State struct {
 }
 
 // At returns the state of the rank between two moments, in nanoseconds since the Unix
-// epoch. The zero Handle's is the zero State.
+// epoch. That of an unknown rank is the zero State.
 func (h Handle) At(from, to int64) State {
-	g := h.g
-	if g == nil {
+	s := h.s
+	if s == nil {
 		return State{}
 	}
-	g.mu.RLock()
-	defer g.mu.RUnlock()
-	status := g.status(to)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	status := s.status(to)
 	return State{
 		Known:  true,
-		Live:   g.began <= to && (status != Ended || g.status(from) != Ended),
+		Live:   s.firstEvent <= to && (status != Ended || s.status(from) != Ended),
 		Behind: status == Behind,
 	}
 }
 
-// Reached reports whether a lookup at a moment has nothing to wait for: the rank's events
-// have come that far, or no more will come, or the rank is unknown.
+// Reached reports whether a lookup at a time, in nanoseconds since the Unix epoch, has
+// nothing to wait for: the rank's events have come that far, no more will come, or the
+// rank is unknown.
 func (x *Index) Reached(key boundary.RankKey, at int64) bool {
 	return !x.Handle(key).At(at, at).Behind
 }
 
-// Groups lists the groups of a session in the order of the arrival of their first
-// boundaries. Groups without one are left out.
-func (x *Index) Groups(session string) []boundary.RankKey {
-	var found []*stream
-	for _, g := range x.all() {
-		if g.key.Session == session && g.order.Load() > 0 {
-			found = append(found, g)
+// Active appends the scopes that decide the attribution at a time, in nanoseconds since
+// the Unix epoch, and returns them and the status: per thread the whole stack, or only
+// its top when that is the deepest and the latest. With whole it is always the whole
+// stack, of which an origin scope may name any.
+func (h Handle) Active(dst []ScopeInterval, at int64, whole bool) ([]ScopeInterval, Status) {
+	s := h.s
+	if s == nil {
+		return dst, Unknown
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	status := s.status(at)
+	if !status.hasScopes() {
+		return dst, status
+	}
+	for i := range s.threads {
+		t := &s.threads[i]
+		stack, first, simultaneous := t.stackAt(at)
+		if !simultaneous {
+			dst = t.appendStack(dst, s.key, stack, whole)
+			continue
+		}
+		for _, frame := range t.union(stack, at, first) {
+			dst = append(dst, t.interval(s.key, frame))
 		}
 	}
-	slices.SortFunc(found, func(a, b *stream) int { return cmp.Compare(a.order.Load(), b.order.Load()) })
-	keys := make([]boundary.RankKey, len(found))
-	for i, g := range found {
-		keys[i] = g.key
-	}
-	return keys
+	return dst, status
 }
 
-// ScopeIntervals appends every span of a group, unordered. What is open ends at the group's
-// newest event.
-func (x *Index) ScopeIntervals(dst []ScopeInterval, key boundary.RankKey) []ScopeInterval {
-	g := x.group(key)
-	if g == nil {
-		return dst
+// NoteLookup notes that records were answered for a time, in nanoseconds since the Unix
+// epoch, so that Ingest.Flush can return how many late boundaries make wrong.
+func (h Handle) NoteLookup(at, records int64) {
+	if h.s != nil {
+		h.s.lookups.note(at, records)
 	}
-	g.mu.RLock()
-	defer g.mu.RUnlock()
-	for i := range g.threads {
-		dst = g.threads[i].spans(dst, key, g.clock.now)
+}
+
+// appendStack appends the scopes of a stack, down to the one that decides, or all.
+func (t *thread) appendStack(dst []ScopeInterval, rank boundary.RankKey, top *frame, whole bool) []ScopeInterval {
+	for frame := top; frame != nil; frame = frame.below {
+		dst = append(dst, t.interval(rank, frame))
+		if frame.is(decisive) && !whole {
+			break
+		}
 	}
 	return dst
+}
+
+// union returns the frames of a stack and of those that the boundaries at a time, of
+// which the first is at a position, found and left.
+func (t *thread) union(stack *frame, time int64, first position) []*frame {
+	var frames []*frame
+	add := func(stack *frame) {
+		for frame := stack; frame != nil && !slices.Contains(frames, frame); frame = frame.below {
+			frames = append(frames, frame)
+		}
+	}
+	add(stack)
+	for e := range t.simultaneous(time, first) {
+		add(e.before)
+		add(e.after())
+	}
+	return frames
+}
+
+// Throughout appends the scopes that decide the attribution of the time between two
+// moments, in nanoseconds since the Unix epoch, and returns them and the status of the
+// later moment: those that were active all the time. With whole these are all of them,
+// without it, of each thread, only the top one when it is the deepest and the latest.
+func (h Handle) Throughout(dst []ScopeInterval, from, to int64, whole bool) ([]ScopeInterval, Status) {
+	s := h.s
+	if s == nil {
+		return dst, Unknown
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	status := s.status(to)
+	if !status.hasScopes() {
+		return dst, status
+	}
+	for i := range s.threads {
+		t := &s.threads[i]
+		stack, _, _ := t.stackAt(to)
+		for frame := stack; frame != nil; frame = frame.below {
+			if frame.time > from {
+				continue
+			}
+			dst = append(dst, t.interval(s.key, frame))
+			if frame.is(decisive) && !whole {
+				break
+			}
+		}
+	}
+	return dst, status
 }

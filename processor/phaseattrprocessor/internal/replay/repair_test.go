@@ -15,7 +15,7 @@ import (
 // trainingRun is one thread: train, two steps in it, and in each step forward and
 // backward. Every boundary is 10 after the one before it; sequence n is at time 10n.
 func trainingRun() []*boundary.Boundary {
-	e := newEmitter(boundary.RankKey{Session: "s"})
+	e := newEmitter(rank0)
 	enter := func(name string) { e.now += 10; e.enter(1, name) }
 	exit := func() { e.now += 10; e.exit(1) }
 	enter("train") // 1
@@ -40,22 +40,8 @@ func without(run []*boundary.Boundary, lost ...int64) []*boundary.Boundary {
 
 func indexOf(options Options, run []*boundary.Boundary) *Index {
 	x := New(options)
-	for _, b := range run {
-		x.Ingest().Add(boundary.RankKey{Session: "s"}, b)
-	}
+	add(x, rank0, run...)
 	return x
-}
-
-// deepest is the label of the deepest scope at a moment.
-func deepest(x *Index, at int64) string {
-	spans, _ := x.Handle(boundary.RankKey{Session: "s"}).Active(nil, at, true)
-	path := boundary.Path{}
-	for _, span := range spans {
-		if span.Path.Depth() > path.Depth() {
-			path = span.Path
-		}
-	}
-	return path.Label()
 }
 
 func TestLostBoundarySpoilsAtMostItsOwnScope(t *testing.T) {
@@ -85,7 +71,7 @@ func TestLostBoundarySpoilsAtMostItsOwnScope(t *testing.T) {
 		"enter of the root": {
 			lost: []int64{1}, want: map[int64]string{25: step, 35: forward, 75: "train", 85: step},
 		},
-		"all before the middle of a step": {
+		"everything before the middle of a step": {
 			lost: []int64{1, 2, 3, 4, 5}, want: map[int64]string{55: "", 65: step, 75: "train", 85: step, 95: forward, 135: "train"},
 		},
 		"all exits of a branch": {
@@ -98,7 +84,7 @@ func TestLostBoundarySpoilsAtMostItsOwnScope(t *testing.T) {
 				assert.Equal(t, want, deepest(x, at), "at %d", at)
 			}
 			assert.Positive(t, x.Stats().Repairs)
-			assert.Zero(t, x.Stats().OpenScopes, "the last exit closes all")
+			assert.Zero(t, x.Stats().OpenScopes, "the last exit closes everything")
 		})
 	}
 }
@@ -111,32 +97,28 @@ func TestStrictReplayStaysWrongAfterALostExit(t *testing.T) {
 	assert.Zero(t, x.Stats().Repairs)
 }
 
-func TestRepairedScopesAreMarked(t *testing.T) {
+func TestRepairedScopeEndsJustBeforeTheBoundaryThatShowsIt(t *testing.T) {
 	x := indexOf(Options{Repair: true}, without(trainingRun(), 4))
-	for _, span := range spansOf(x, boundary.RankKey{Session: "s"}) {
-		mended := span.ScopeID == "s:3"
-		assert.Equal(t, mended, span.SyntheticEnd, span.ScopeID)
-		if mended {
-			assert.Equal(t, int64(49), span.End, "just before the boundary that shows it")
-		}
-	}
+	assert.Equal(t, "train / step / forward", deepest(x, 49))
+	assert.Equal(t, "train / step / backward", deepest(x, 50))
 }
 
-func TestRepairIsTakenBackWhenTheLostBoundaryComes(t *testing.T) {
+func TestRepairIsUndoneWhenTheLostBoundaryArrives(t *testing.T) {
 	run := trainingRun()
-	x := indexOf(Options{Repair: true}, without(run, 4, 8))
+	strict, x := indexOf(Options{}, run), indexOf(Options{Repair: true}, without(run, 4, 8))
 	for _, late := range []int{7, 3} {
-		x.Ingest().Add(boundary.RankKey{Session: "s"}, run[late])
+		add(x, rank0, run[late])
 	}
-	assert.Equal(t, spansOf(indexOf(Options{}, run), boundary.RankKey{Session: "s"}), spansOf(x, boundary.RankKey{Session: "s"}))
+	for at := range moments(run) {
+		assert.Equal(t, active(strict, rank0, at, true), active(x, rank0, at, true), "at %d", at)
+	}
 }
 
-func TestMalformedRunsAreMended(t *testing.T) {
+func TestMalformedRunsAreRepaired(t *testing.T) {
 	const thread = 1
 	enter := func(at int64, id, parent string, path ...string) *boundary.Boundary {
 		return &boundary.Boundary{
-			Time: at, Sequence: at, ThreadID: thread, ScopeID: id, ParentScopeID: parent,
-			Name: path[len(path)-1], Path: boundary.NewPath(path...),
+			Time: at, Sequence: at, ThreadID: thread, ScopeID: id, ParentScopeID: parent, Path: boundary.NewPath(path...),
 		}
 	}
 	exit := func(at int64, id, parent string, path ...string) *boundary.Boundary {

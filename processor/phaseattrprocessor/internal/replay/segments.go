@@ -9,70 +9,71 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
-// Segment is a stretch of time in which no scope begins or ends, but at its edges.
+// Segment is a part of an interval in which no scope begins or ends, except at its ends.
 type Segment struct {
+	// From and To are nanoseconds since the Unix epoch.
 	From, To int64
-	// Active are the spans that decide its attribution, as Handle.Active gives them.
-	// They are good until the next stretch.
+	// Active are the scopes that decide its attribution, as Handle.Active returns them.
+	// They are valid until the next segment.
 	Active []ScopeInterval
 }
 
-// Segments calls f for each stretch of the time from one moment to a later one, in
-// order and without gaps, and returns the status of its beginning. What is active in
-// a stretch is what is active between its edges: both ends of a span count, but a
-// span that only touches an edge takes no time.
+// Segments calls f for each segment of the interval between two moments, in nanoseconds
+// since the Unix epoch, in order and without gaps, and returns the status of its start
+// and whether f was called for all of it. A scope that only touches a segment's ends is
+// not active in it.
 //
-//   - Unknown, BeforeWindow: f was not called; how the time is divided is not known.
+//   - Unknown, BeforeWindow: f was not called; the segments are not known.
 //   - any other, true: f was called for all of it.
-//   - any other, false: f returned false, or more than most boundaries lie in that
-//     time; f was then not called.
+//   - any other, false: f returned false, or there are more than maxBoundaries boundaries
+//     in the interval, and f was not called.
 //
-// f is called under the group's lock, so that all stretches are of one state: it must
-// not call the index.
-func (x *Index) Segments(key boundary.RankKey, from, to int64, whole bool, most int, f func(Segment) bool) (Status, bool) {
-	g := x.group(key)
-	if g == nil {
+// f is called with the rank locked, so that all segments are of one state. It must not
+// call the index.
+func (x *Index) Segments(key boundary.RankKey, from, to int64, whole bool, maxBoundaries int, f func(Segment) bool) (Status, bool) {
+	s := x.stream(key)
+	if s == nil {
 		return Unknown, true
 	}
-	g.mu.RLock()
-	defer g.mu.RUnlock()
-	status := g.status(from)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	status := s.status(from)
 	if status == BeforeWindow {
 		return status, true
 	}
-	changes, ok := g.changes(from, to, most)
+	changes, ok := s.changes(from, to, maxBoundaries)
 	if !ok {
 		return status, false
 	}
-	s := Segment{To: from}
+	segment := Segment{To: from}
 	for _, change := range append(changes, to) {
-		s.From, s.To, s.Active = s.To, change, s.Active[:0]
-		if !g.ended() || s.From < g.clock.now {
-			for i := range g.threads {
-				t := &g.threads[i]
-				s.Active = g.stack(s.Active, t, t.following(s.From), whole)
+		segment.From, segment.To, segment.Active = segment.To, change, segment.Active[:0]
+		if !s.ended() || segment.From < s.clock.now {
+			for i := range s.threads {
+				t := &s.threads[i]
+				segment.Active = t.appendStack(segment.Active, s.key, t.stackAfter(segment.From), whole)
 			}
 		}
-		if !f(s) {
+		if !f(segment) {
 			return status, false
 		}
 	}
 	return status, true
 }
 
-// changes lists the moments between two others at which the answer may change, in
-// order. It returns false when more than most boundaries stand there.
-func (g *stream) changes(from, to int64, most int) ([]int64, bool) {
+// changes returns the times between two others at which the active scopes may change, in
+// order. It reports false when there are more than maxBoundaries boundaries between them.
+func (s *stream) changes(from, to int64, maxBoundaries int) ([]int64, bool) {
 	var times []int64
-	standing := 0
-	for i := range g.threads {
-		line := &g.threads[i].entries
-		for _, e := range line.from(line.search(from + 1)) {
+	boundaries := 0
+	for i := range s.threads {
+		entries := &s.threads[i].entries
+		for _, e := range entries.from(entries.search(from + 1)) {
 			if e.time >= to {
 				break
 			}
-			standing++
-			if standing > most {
+			boundaries++
+			if boundaries > maxBoundaries {
 				return nil, false
 			}
 			if n := len(times); n == 0 || times[n-1] != e.time {
@@ -80,13 +81,9 @@ func (g *stream) changes(from, to int64, most int) ([]int64, bool) {
 			}
 		}
 	}
-	if now := g.clock.now; g.ended() && from < now && now < to {
+	if now := s.clock.now; s.ended() && from < now && now < to {
 		times = append(times, now)
 	}
 	slices.Sort(times)
 	return slices.Compact(times), true
 }
-
-// following returns the stack right after a moment, once all that stands at that
-// moment is over.
-func (t *thread) following(time int64) *frame { return t.until(t.entries.search(time + 1)) }

@@ -5,7 +5,6 @@ package replay
 
 import (
 	"math"
-	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -15,46 +14,44 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
-// stretchesOf lists the stretches of an interval, their spans in an order of its own.
-func stretchesOf(x *Index, key boundary.RankKey, from, to int64, whole bool) []Segment {
+// segmentsOf returns the segments of an interval, their scopes sorted.
+func segmentsOf(x *Index, key boundary.RankKey, from, to int64, whole bool) []Segment {
 	var all []Segment
 	x.Segments(key, from, to, whole, math.MaxInt, func(s Segment) bool {
-		s.Active = slices.Clone(s.Active)
-		SortScopeIntervals(s.Active)
+		s.Active = sorted(append([]ScopeInterval(nil), s.Active...))
 		all = append(all, s)
 		return true
 	})
 	return all
 }
 
-// TestStretchesTileTheIntervalAndAgreeWithTheMomentsInThem holds for runs with late
-// and lost boundaries, with sessions that ended and those that go on.
-func TestStretchesTileTheIntervalAndAgreeWithTheMomentsInThem(t *testing.T) {
+// TestSegmentsTileTheIntervalAndAgreeWithTheMomentsInThem holds for runs with late and
+// lost boundaries, for sessions that have ended and for others.
+func TestSegmentsTileTheIntervalAndAgreeWithTheMomentsInThem(t *testing.T) {
 	for name, repair := range map[string]bool{"strict": false, "repair": true} {
 		t.Run(name, func(t *testing.T) {
 			rapid.Check(t, func(t *rapid.T) {
-				x, group := New(Options{Repair: repair}), groups[0]
-				run := drawLoss(t, drawRun(t, group))
+				x := New(Options{Repair: repair})
+				run := drawLoss(t, drawRun(t, rank0))
 				if len(run) == 0 {
 					return
 				}
-				for _, b := range drawArrival(t, run) {
-					b.Time *= 3 // there are moments between two boundaries
-					x.Ingest().Add(group, b)
+				for _, b := range run {
+					b.Time *= 3 // so that there are moments between two boundaries
 				}
+				addDrawn(t, x, rank0, drawArrival(t, run))
 				if rapid.Bool().Draw(t, "ended") {
-					x.EndAll()
+					end(x, rank0)
 				}
 				whole := rapid.Bool().Draw(t, "whole")
 				from := rapid.Int64Range(run[0].Time-5, run[len(run)-1].Time+5).Draw(t, "from")
 				to := from + rapid.Int64Range(1, 300).Draw(t, "length")
 				at := from
-				for _, s := range stretchesOf(x, group, from, to, whole) {
+				for _, s := range segmentsOf(x, rank0, from, to, whole) {
 					require.Equal(t, at, s.From)
 					require.Less(t, s.From, s.To)
 					for at = s.From + 1; at < s.To; at++ {
-						active := activeOf(x, group, at, whole)
-						require.ElementsMatch(t, active, s.Active, "at %d of %d to %d", at, s.From, s.To)
+						require.Equal(t, active(x, rank0, at, whole), s.Active, "at %d of %d to %d", at, s.From, s.To)
 					}
 					at = s.To
 				}
@@ -64,40 +61,38 @@ func TestStretchesTileTheIntervalAndAgreeWithTheMomentsInThem(t *testing.T) {
 	}
 }
 
-func TestStretchesAreNotKnownBeforeTheWindowNorOfUnknownGroups(t *testing.T) {
+func TestSegmentsAreUnknownBeforeTheWindowAndOfUnknownRanks(t *testing.T) {
 	x := New(Options{Window: 10})
 	never := func(Segment) bool { t.Fatal("called"); return false }
-	status, all := x.Segments(groups[0], 1, 2, false, 1, never)
+	status, all := x.Segments(rank0, 1, 2, false, 1, never)
 	assert.Equal(t, Unknown, status)
 	assert.True(t, all)
 	for at := range int64(5) {
-		x.Ingest().Observe(groups[0], 100+at, false)
+		x.Ingest().Observe(rank0, 100+at, false)
 	}
-	status, all = x.Segments(groups[0], 1, 103, false, 1, never)
+	status, all = x.Segments(rank0, 1, 103, false, 1, never)
 	assert.Equal(t, BeforeWindow, status)
 	assert.True(t, all)
 }
 
-func TestStretchesAreBounded(t *testing.T) {
-	x, e := New(Options{}), newEmitter(groups[0])
+func TestSegmentsAreBounded(t *testing.T) {
+	x, e := New(Options{}), newEmitter(rank0)
 	for range 10 {
 		e.now++
 		e.enter(1, "step")
 		e.now++
 		e.exit(1)
 	}
-	for _, b := range e.out {
-		x.Ingest().Add(groups[0], b)
-	}
+	mustAdd(t, x, rank0, e.out...)
 	first, last := e.out[0].Time, e.out[len(e.out)-1].Time
-	for most, want := range map[int]int{17: 0, 18: 19, 100: 19} {
+	for maxBoundaries, want := range map[int]int{17: 0, 18: 19, 100: 19} {
 		calls := 0
-		_, all := x.Segments(groups[0], first, last, false, most, func(Segment) bool { calls++; return true })
+		_, all := x.Segments(rank0, first, last, false, maxBoundaries, func(Segment) bool { calls++; return true })
 		assert.Equal(t, want, calls)
 		assert.Equal(t, want > 0, all)
 	}
 	calls := 0
-	_, all := x.Segments(groups[0], first, last, false, 100, func(Segment) bool { calls++; return calls < 3 })
+	_, all := x.Segments(rank0, first, last, false, 100, func(Segment) bool { calls++; return calls < 3 })
 	assert.Equal(t, 3, calls)
 	assert.False(t, all)
 }

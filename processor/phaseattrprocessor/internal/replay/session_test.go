@@ -14,15 +14,13 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
-// openSession returns an index in which train has been open since 0, and the time of
-// its newest event.
+// openSession returns an index in which train has been open since 0, and the time of its
+// newest event.
 func openSession(options Options) (*Index, int64) {
-	x, e := New(options), newEmitter(key)
+	x, e := New(options), newEmitter(rank0)
 	e.enter(1, "train")
 	steps(e, 3)
-	for _, b := range e.out {
-		x.Ingest().Add(key, b)
-	}
+	add(x, rank0, e.out...)
 	return x, e.now
 }
 
@@ -32,31 +30,29 @@ func TestStopEventEndsTheSession(t *testing.T) {
 	x, now := openSession(sessions)
 	assert.Equal(t, Behind, statusAt(x, now+1), "train is still open")
 	assert.Equal(t, "train", deepest(x, now+1))
-	x.Ingest().Observe(key, now+10, true)
+	x.Ingest().Observe(rank0, now+10, true)
 	assert.Equal(t, "train", deepest(x, now+10))
 	assert.Equal(t, Ended, statusAt(x, now+11))
 	assert.Empty(t, deepest(x, now+11))
 
-	x.Ingest().Observe(key, now+20, false)
+	x.Ingest().Observe(rank0, now+20, false)
 	assert.Equal(t, "train", deepest(x, now+20), "the session's end is its last event of any type")
 	assert.Equal(t, Ended, statusAt(x, now+21))
 }
 
 func TestSessionThatEntersAScopeAfterItsStopIsAlive(t *testing.T) {
 	x, now := openSession(sessions)
-	x.Ingest().Observe(key, now+10, true)
-	x.Ingest().Add(key, &boundary.Boundary{Time: now + 20, Sequence: 100, ThreadID: 1, ScopeID: "e", Path: boundary.NewPath("evaluate")})
+	x.Ingest().Observe(rank0, now+10, true)
+	addOne(x, rank0, &boundary.Boundary{Time: now + 20, Sequence: 100, ThreadID: 1, ScopeID: "e", Path: boundary.NewPath("evaluate")})
 	assert.Equal(t, "evaluate", deepest(x, now+30))
 }
 
 func TestStopThatComesBeforeLateBoundaries(t *testing.T) {
-	x, e := New(sessions), newEmitter(key)
+	x, e := New(sessions), newEmitter(rank0)
 	e.enter(1, "train")
 	steps(e, 3)
-	x.Ingest().Observe(key, e.now, true)
-	for _, b := range e.out {
-		x.Ingest().Add(key, b)
-	}
+	x.Ingest().Observe(rank0, e.now, true)
+	add(x, rank0, e.out...)
 	assert.Equal(t, Ended, statusAt(x, e.now+1))
 	assert.Equal(t, "train / step / forward", deepest(x, e.now-1))
 }
@@ -79,7 +75,7 @@ func TestTimeoutIsMeasuredByArrival(t *testing.T) {
 		x, now := openSession(sessions) // event times of 1970
 		for range 10 {
 			time.Sleep(10 * time.Minute)
-			x.Ingest().Observe(key, now, false)
+			x.Ingest().Observe(rank0, now, false)
 			x.Sweep()
 		}
 		assert.Equal(t, "train", deepest(x, now+1))
@@ -89,7 +85,7 @@ func TestTimeoutIsMeasuredByArrival(t *testing.T) {
 func TestEndedSessionAnswersForItsWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x, now := openSession(sessions)
-		x.Ingest().Observe(key, now, true)
+		x.Ingest().Observe(rank0, now, true)
 		time.Sleep(10*time.Minute - time.Nanosecond)
 		x.Sweep()
 		assert.Equal(t, "train / step / forward", deepest(x, now-1))
@@ -99,17 +95,17 @@ func TestEndedSessionAnswersForItsWindow(t *testing.T) {
 	})
 }
 
-func TestSessionThatSpeaksAgainIsAlive(t *testing.T) {
+func TestSilentSessionIsAliveAgainAtItsNextEvent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x, now := openSession(Options{Window: time.Hour, SessionTimeout: time.Minute})
 		time.Sleep(2 * time.Minute)
 		ended, forgotten := x.Sweep()
-		assert.Equal(t, []boundary.RankKey{key}, ended)
+		assert.Equal(t, []boundary.RankKey{rank0}, ended)
 		assert.Empty(t, forgotten)
 		ended, _ = x.Sweep()
 		assert.Empty(t, ended, "it ended before")
 		assert.Equal(t, Ended, statusAt(x, now+1))
-		x.Ingest().Observe(key, now+1, false)
+		x.Ingest().Observe(rank0, now+1, false)
 		assert.Equal(t, Behind, statusAt(x, now+2))
 		assert.Equal(t, "train", deepest(x, now+2))
 	})
@@ -122,19 +118,19 @@ func TestNewSessionOfAProcessEndsTheOneBefore(t *testing.T) {
 		process boundary.Process
 		ended   bool
 	}{
-		"same process":                   {process, true},
-		"same pid of another rank":       {boundary.Process{Host: "node", PID: 1, Rank: 1}, false},
-		"same pid on another host":       {boundary.Process{Host: "other", PID: 1}, false},
-		"process is not known":           {boundary.Process{}, false},
-		"another process":                {boundary.Process{Host: "node", PID: 2}, false},
-		"process known by its host only": {boundary.Process{Host: "node"}, false},
+		"same process":             {process, true},
+		"same pid of another rank": {boundary.Process{Host: "node", PID: 1, Rank: 1}, false},
+		"same pid on another host": {boundary.Process{Host: "other", PID: 1}, false},
+		"unknown process":          {boundary.Process{}, false},
+		"another process":          {boundary.Process{Host: "node", PID: 2}, false},
+		"only the host is known":   {boundary.Process{Host: "node"}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			x, now := openSession(sessions)
-			x.Register(key, seats(process), 0)
-			_, ended := x.Register(newer, seats(tc.process), now+100)
-			assert.Equal(t, tc.ended, slices.Contains(ended, key))
-			assert.Equal(t, tc.ended, x.Reached(key, now+1000), "nothing more is to come")
+			x.Register(rank0, claims(process), 0)
+			_, ended := x.Register(newer, claims(tc.process), now+100)
+			assert.Equal(t, tc.ended, slices.Contains(ended, rank0))
+			assert.Equal(t, tc.ended, x.Reached(rank0, now+1000), "nothing more will come")
 			x.Ingest().Observe(newer, now+100, false)
 			assert.Equal(t, tc.ended, statusAt(x, now+200) == Ended)
 			assert.Equal(t, "train / step / forward", deepest(x, now-1), "it keeps its past")
@@ -142,24 +138,24 @@ func TestNewSessionOfAProcessEndsTheOneBefore(t *testing.T) {
 	}
 }
 
-func TestSessionThatOutlivesItsSuccessorsBeginIsAlive(t *testing.T) {
+func TestSessionWithEventsAfterATakeoverIsAlive(t *testing.T) {
 	process := boundary.Process{Host: "node", PID: 1}
 	newer := boundary.RankKey{Session: "newer"}
 	x, now := openSession(sessions)
-	x.Register(key, seats(process), 0)
-	_, ended := x.Register(newer, seats(process), now-10)
+	x.Register(rank0, claims(process), 0)
+	_, ended := x.Register(newer, claims(process), now-10)
 	assert.Empty(t, ended)
 	assert.Equal(t, Behind, statusAt(x, now+1), "both run in one process")
-	x.Register(boundary.RankKey{Session: "newest"}, seats(process), now+10)
-	assert.Equal(t, Behind, statusAt(x, now+1), "the newest follows the newer")
+	x.Register(boundary.RankKey{Session: "newest"}, claims(process), now+10)
+	assert.Equal(t, Behind, statusAt(x, now+1), "the newest takes over from the newer")
 }
 
-func TestSessionsWhoseFirstEventsComeInTheWrongOrder(t *testing.T) {
+func TestTakeoverByFirstEventsInTheWrongOrder(t *testing.T) {
 	process := boundary.Process{Host: "node", PID: 1}
 	older := boundary.RankKey{Session: "older"}
 	x, now := openSession(sessions)
-	x.Register(key, seats(process), 100)
-	_, ended := x.Register(older, seats(process), 0)
+	x.Register(rank0, claims(process), 100)
+	_, ended := x.Register(older, claims(process), 0)
 	assert.Equal(t, []boundary.RankKey{older}, ended)
 	x.Ingest().Observe(older, 0, false)
 	assert.Equal(t, Behind, statusAt(x, now+1), "the newer one stays")
@@ -167,7 +163,7 @@ func TestSessionsWhoseFirstEventsComeInTheWrongOrder(t *testing.T) {
 	assert.Equal(t, Ended, status)
 }
 
-func seats(process boundary.Process) []string {
+func claims(process boundary.Process) []string {
 	if process.Claim() == "" {
 		return nil
 	}

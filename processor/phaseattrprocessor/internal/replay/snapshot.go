@@ -10,15 +10,39 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
-// Snapshot is all that the index knows of a group, so that it can be restored into
-// another index. Its seats are not part of it: Begin says them.
+// Snapshot is all that the index knows of a rank, except its claims, which Register sets.
+// It can be restored into another index.
 type Snapshot struct {
 	Rank boundary.RankKey
 	// LastArrival is when the last event arrived.
 	LastArrival time.Time
-	// Clock is where the group's event time has come.
+	// Clock is the event time of the rank.
 	Clock   Clock
 	Threads []Thread
+}
+
+// Clock is the event time of a rank. Times are in nanoseconds since the Unix epoch; the
+// smallest int64 stands for none.
+type Clock struct {
+	// FirstEvent is the time of the first event.
+	FirstEvent int64
+	// Now is the newest accepted time. Confirmations is how many events have confirmed it.
+	Now           int64
+	Confirmations int8
+	// Candidate is a time far from Now. CandidateConfirmations is how many events in a row
+	// have confirmed it.
+	Candidate              int64
+	CandidateConfirmations int8
+	// Evicted is the newest time of a boundary that was evicted at a bound.
+	Evicted int64
+	// LastEnter is the newest time at which a scope was entered.
+	LastEnter int64
+	// MaxSequence is the largest sequence number added.
+	MaxSequence int64
+	// Stopped is the newest time of a stop event.
+	Stopped int64
+	// Replaced is when another session became the owner of a claim of this one.
+	Replaced int64
 }
 
 // Thread is what the index knows of a thread.
@@ -26,159 +50,147 @@ type Thread struct {
 	ID int64
 	// Dropped is the last boundary before the window.
 	Dropped Dropped
-	// Open lists the scopes that were entered before the window and not left there,
-	// from the outermost to the innermost.
-	Open []Frame
-	// Boundaries are those of the window, in order.
+	// Open are the scopes that were entered before the window and not left there, from the
+	// outermost to the innermost.
+	Open []OpenScope
+	// Boundaries are those of the window, in order; late ones that have not been replayed
+	// follow them, in order as well.
 	Boundaries []boundary.Boundary
 }
 
-// Dropped is what is still known of a boundary that has left the window, if there is
-// Any.
+// Dropped is what is still known of a boundary that has left the window.
 type Dropped struct {
-	Any            bool
+	// Any is true when there is one.
+	Any bool
+	// Time is in nanoseconds since the Unix epoch.
 	Time, Sequence int64
 }
 
-// Clock is the event time of a group. Times are in nanoseconds since the Unix epoch;
-// the smallest int64 stands for none.
-type Clock struct {
-	// Began is when the group's first event was.
-	Began int64
-	// Now is the newest time that is believed, Votes how many events stand behind it.
-	Now   int64
-	Votes int8
-	// Rival is a time far from Now, RivalVotes how many events in a row stand behind it.
-	Rival      int64
-	RivalVotes int8
-	// Evicted is the newest time that a bound has pushed out of the window.
-	Evicted int64
-	// LastEnter is the newest time at which a scope was entered.
-	LastEnter int64
-	// MaxSequence is the largest sequence number seen.
-	MaxSequence int64
-	// Stopped is the newest time of a stop event.
-	Stopped int64
-	// Succeeded is when another session took over.
-	Succeeded int64
-}
-
-// Frame is an open scope, as its enter describes it.
-type Frame struct {
+// OpenScope is an open scope, as its enter.
+type OpenScope struct {
 	boundary.Boundary
-	// Phantom: the enter was lost; a later boundary shows that it was.
-	Phantom bool
+	// Inferred is true when the enter was lost; a later boundary shows that there was one.
+	Inferred bool
 }
 
-// Snapshot returns what the index knows of a group, and false when it is nothing.
+// Snapshot returns what the index knows of a rank. It reports false when the rank is
+// unknown.
 func (x *Index) Snapshot(key boundary.RankKey) (Snapshot, bool) {
-	g := x.group(key)
-	if g == nil {
+	s := x.stream(key)
+	if s == nil {
 		return Snapshot{}, false
 	}
-	g.mu.RLock()
-	defer g.mu.RUnlock()
-	if g.forgotten {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.removed {
 		return Snapshot{}, false
 	}
-	s := Snapshot{
-		Rank:        g.key,
-		LastArrival: x.started.Add(g.arrived),
+	snapshot := Snapshot{
+		Rank:        s.key,
+		LastArrival: x.started.Add(s.lastArrival),
 		Clock: Clock{
-			Began: g.began, Now: g.clock.now, Votes: g.clock.votes, Rival: g.clock.rival, RivalVotes: g.clock.rivalVotes,
-			Evicted: g.evicted, LastEnter: g.lastEnter, MaxSequence: g.maxSequence, Stopped: g.stopped, Succeeded: g.succeeded,
+			FirstEvent: s.firstEvent, Now: s.clock.now, Confirmations: s.clock.confirmations,
+			Candidate: s.clock.candidate, CandidateConfirmations: s.clock.candidateConfirmations,
+			Evicted: s.evicted, LastEnter: s.lastEnter, MaxSequence: s.maxSequence, Stopped: s.stopped, Replaced: s.replaced,
 		},
 	}
-	for i := range g.threads {
-		t := &g.threads[i]
-		thread := Thread{ID: t.id, Dropped: t.dropped, Boundaries: make([]boundary.Boundary, 0, t.entries.count)}
-		for frame := t.base; frame != nil; frame = frame.below {
-			thread.Open = append(thread.Open, Frame{t.enter(frame), frame.is(phantom)})
-		}
-		slices.Reverse(thread.Open)
-		for _, e := range t.entries.from(position{}) {
-			thread.Boundaries = append(thread.Boundaries, t.boundary(e))
-		}
-		s.Threads = append(s.Threads, thread)
+	for i := range s.threads {
+		snapshot.Threads = append(snapshot.Threads, s.threads[i].snapshot())
 	}
-	return s, true
+	return snapshot, true
 }
 
-// Restore puts a group back. What is beyond the bounds, or older than the window, is
-// left out; so is all of a group that the index knows already.
-func (x *Index) Restore(s *Snapshot) bool {
-	fresh := false
-	a := x.Ingest()
-	room := a.update(s.Rank, func(g *stream) {
-		if fresh = g.clock.votes == 0; fresh {
-			g.restore(s)
+func (t *thread) snapshot() Thread {
+	snapshot := Thread{ID: t.id, Dropped: t.dropped, Boundaries: make([]boundary.Boundary, 0, t.size())}
+	for frame := t.base; frame != nil; frame = frame.below {
+		snapshot.Open = append(snapshot.Open, OpenScope{t.enter(frame), frame.is(inferred)})
+	}
+	slices.Reverse(snapshot.Open)
+	for _, line := range []*timeline{&t.entries, t.late} {
+		if line == nil {
+			continue
 		}
-	})
-	if !room || !fresh {
+		for _, e := range line.from(position{}) {
+			snapshot.Boundaries = append(snapshot.Boundaries, t.boundary(e))
+		}
+	}
+	return snapshot
+}
+
+// Restore restores a rank, except what is beyond the bounds or older than the window. It
+// reports false when the index knows an event of the rank or has no room for it.
+func (x *Index) Restore(snapshot *Snapshot) bool {
+	in := x.Reingest()
+	if !in.restore(snapshot) {
 		return false
 	}
-	for i := range s.Threads {
-		for j := range s.Threads[i].Boundaries {
-			a.update(s.Rank, func(g *stream) {
-				g.place(&s.Threads[i].Boundaries[j])
-				g.forgive()
-			})
-		}
-	}
-	x.SetLastArrival(s.Rank, s.LastArrival)
+	in.Flush()
+	x.SetLastArrival(snapshot.Rank, snapshot.LastArrival)
 	return true
 }
 
-// Repeat takes in a boundary that was taken in before, in another index. What it mends
-// has been counted.
-func (x *Index) Repeat(key boundary.RankKey, b *boundary.Boundary) {
-	a := x.Ingest()
-	a.update(key, func(g *stream) {
-		g.add(b, a.at)
-		g.forgive()
-	})
+func (in *Ingest) restore(snapshot *Snapshot) bool {
+	s := in.lock(snapshot.Rank)
+	if s == nil {
+		return false
+	}
+	defer in.unlock()
+	if s.clock.confirmations > 0 {
+		return false
+	}
+	s.restore(snapshot)
+	return true
 }
 
-// SetLastArrival sets when the last event of a group arrived. A time to come is now.
+// SetLastArrival sets when the last event of a rank arrived. A time in the future counts
+// as now.
 func (x *Index) SetLastArrival(key boundary.RankKey, at time.Time) {
-	if g := x.group(key); g != nil {
-		now := time.Since(x.started)
+	if s := x.stream(key); s != nil && s.lock() {
+		defer s.unlock()
 		// By the wall clock, which goes on while no program runs.
-		g.update(func() { g.arrived = min(at.Round(0).Sub(x.started.Round(0)), now) })
+		s.lastArrival = min(at.Round(0).Sub(x.started.Round(0)), time.Since(x.started))
 	}
 }
 
-// restore puts back what is not on the timelines.
-func (g *stream) restore(s *Snapshot) {
-	c := s.Clock
-	g.clock = clock{now: c.Now, votes: min(c.Votes, quorum), rival: c.Rival, rivalVotes: min(c.RivalVotes, quorum)}
-	g.began, g.succeeded = c.Began, c.Succeeded
-	g.evicted, g.lastEnter, g.maxSequence, g.stopped = c.Evicted, c.LastEnter, c.MaxSequence, c.Stopped
+// restore restores a stream that has had no event.
+func (s *stream) restore(snapshot *Snapshot) {
+	c := snapshot.Clock
+	s.clock = clock{
+		now: c.Now, confirmations: min(c.Confirmations, maxConfirmations),
+		candidate: c.Candidate, candidateConfirmations: min(c.CandidateConfirmations, maxConfirmations),
+	}
+	s.firstEvent, s.replaced = c.FirstEvent, c.Replaced
+	s.evicted, s.lastEnter, s.maxSequence, s.stopped = c.Evicted, c.LastEnter, c.MaxSequence, c.Stopped
+	s.restoreOpen(snapshot.Threads)
+	s.count()
+	for i := range snapshot.Threads {
+		for j := range snapshot.Threads[i].Boundaries {
+			s.place(&snapshot.Threads[i].Boundaries[j])
+			s.count() // the next one must not pass the bounds
+		}
+	}
+}
+
+// restoreOpen restores the scopes that were opened before the window.
+func (s *stream) restoreOpen(threads []Thread) {
 	frames := 0
-	for i := range s.Threads {
-		if full(len(g.threads), g.options.MaxThreads) {
+	for i := range threads {
+		if full(len(s.threads), s.options.MaxThreads) {
 			return
 		}
-		t := g.newThread(s.Threads[i].ID)
-		t.dropped = s.Threads[i].Dropped
-		for j := range s.Threads[i].Open {
-			frame := &s.Threads[i].Open[j]
-			if full(int(t.base.size()), g.options.MaxOpen) || full(frames, g.options.MaxBoundaries) ||
-				full(int(g.stats.boundaries.Load())+frames, g.options.MaxTotal) {
+		t := s.newThread(threads[i].ID)
+		t.dropped = threads[i].Dropped
+		for j := range threads[i].Open {
+			open := &threads[i].Open[j]
+			if full(int(t.base.size()), s.options.MaxOpen) || full(frames, s.options.MaxBoundaries) ||
+				full(int(s.stats.boundaries.Load())+frames, s.options.MaxTotal) {
 				break
 			}
 			frames++
-			f := t.newFrame(&frame.Boundary, t.base, position{})
-			f.set(phantom, frame.Phantom)
+			f := t.newFrame(&open.Boundary, t.base, position{})
+			f.set(inferred, open.Inferred)
 			f.push(t.base)
 			t.base = f
 		}
-	}
-}
-
-// forgive takes the mending that was needed as counted before.
-func (g *stream) forgive() {
-	for i := range g.threads {
-		g.threads[i].mends = 0
 	}
 }

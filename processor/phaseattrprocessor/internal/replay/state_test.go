@@ -13,11 +13,11 @@ func TestStateOfAnInterval(t *testing.T) {
 	const begin, newest = 100, 200
 	alive, ended := New(Options{}), New(Options{})
 	for _, x := range []*Index{alive, ended} {
-		x.Register(key, nil, begin)
-		x.Ingest().Observe(key, begin, false)
+		x.Register(rank0, nil, begin)
+		x.Ingest().Observe(rank0, begin, false)
 	}
-	alive.Ingest().Observe(key, newest, false)
-	ended.Ingest().Observe(key, newest, true)
+	alive.Ingest().Observe(rank0, newest, false)
+	ended.Ingest().Observe(rank0, newest, true)
 	for name, tc := range map[string]struct {
 		index    *Index
 		from, to int64
@@ -35,9 +35,9 @@ func TestStateOfAnInterval(t *testing.T) {
 		"a moment before the newest": {alive, begin + 1, begin + 1, State{Known: true, Live: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			assert.Equal(t, tc.want, tc.index.Handle(key).At(tc.from, tc.to))
-			assert.Equal(t, !tc.want.Behind, tc.index.Reached(key, tc.to))
-			assert.Equal(t, tc.want.Known, tc.index.Has(key))
+			assert.Equal(t, tc.want, tc.index.Handle(rank0).At(tc.from, tc.to))
+			assert.Equal(t, !tc.want.Behind, tc.index.Reached(rank0, tc.to))
+			assert.Equal(t, tc.want.Known, tc.index.Has(rank0))
 		})
 	}
 }

@@ -7,14 +7,13 @@ import (
 	"math"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
-// stream is the replay of one process. What a question needs comes first, and is of few
-// cache lines: with many groups each of them is read from memory.
+// stream is the replay of one rank. The fields that lookups read come first and fill few
+// cache lines: with many ranks, each of them is read from memory.
 type stream struct {
 	key     boundary.RankKey
 	options *Options
@@ -23,276 +22,370 @@ type stream struct {
 	mu      sync.RWMutex
 	threads []thread
 	clock   clock
-	// evicted is the newest time that a bound has pushed out of the window.
+	// evicted is the newest time of a boundary that was evicted at a bound; never when
+	// there is none.
 	evicted int64
 	// lastEnter is the newest time at which a scope was entered.
 	lastEnter int64
-	// maxSequence is the largest sequence number seen.
+	// maxSequence is the largest sequence number added.
 	maxSequence int64
 	// stopped is the newest time of a stop event; never before there is one.
 	stopped int64
-	// held and open are the boundaries and the open scopes of all threads.
-	held, open int
-	// arrived is when the last event came, as time since the index was made.
-	arrived time.Duration
-	// seats are what the group has alone, began is when its first event was.
-	seats []string
-	began int64
-	// succeeded is when another session of the same process began; never before.
-	succeeded int64
-	// begun is true once the group has been introduced, silent when no event has come for
-	// the session timeout, forgotten when the index has let go of the group.
-	begun, silent, forgotten bool
+	// firstEvent is the time of the session's first event.
+	firstEvent int64
+	// replaced is when another session became the owner of a claim of this one; never
+	// before that, and once this one has had a later event.
+	replaced int64
+	// registered is true once the rank has been registered, timedOut when no event has
+	// arrived for the session timeout, removed when the index has removed the stream.
+	registered, timedOut, removed bool
+	// unflushed is true when late boundaries or outdated lookups wait for flush.
+	unflushed bool
+	// boundaries and openScopes are those of all threads, as the counters include them.
+	boundaries, openScopes int
+	// outdated counts the lookups that late boundaries have made wrong since the last
+	// flush.
+	outdated int64
+	// lastArrival is when the last event arrived, since the index was made.
+	lastArrival time.Duration
+	claims      []string
 
-	stats *counters
-	// order ranks the groups by the arrival of their first boundary; 0 before it.
-	order   atomic.Uint64
-	answers answerLog
+	stats   *counters
+	lookups lookupLog
 }
 
 // never is before all times.
 const never = math.MinInt64
 
-func newGroup(key boundary.RankKey, options *Options, stats *counters) *stream {
-	g := &stream{
+func newStream(key boundary.RankKey, options *Options, stats *counters) *stream {
+	s := &stream{
 		key: key, options: options, stats: stats,
-		evicted: never, lastEnter: never, maxSequence: never, stopped: never, succeeded: never,
+		evicted: never, lastEnter: never, maxSequence: never, stopped: never, replaced: never,
 	}
-	g.answers.newest.Store(never)
-	return g
+	s.lookups.newest.Store(never)
+	return s
 }
 
-// update lets f change the group, and brings the index's counters up to date. It
-// returns false when the group is no longer part of the index.
-func (g *stream) update(f func()) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.forgotten {
-		return false
+// lock locks mu for a change. It reports false, with mu unlocked, when the index has
+// removed the stream.
+func (s *stream) lock() bool {
+	s.mu.Lock()
+	if !s.removed {
+		return true
 	}
-	f()
-	held, open := 0, 0
-	mends := int64(0)
-	for i := range g.threads {
-		t := &g.threads[i]
-		held += t.held()
-		open += int(t.top().size())
-		mends += int64(t.mends)
-		t.mends = 0
-	}
-	g.stats.boundaries.Add(int64(held - g.held))
-	g.stats.open.Add(int64(open - g.open))
-	g.stats.mends.Add(mends)
-	g.held, g.open = held, open
-	return true
+	s.mu.Unlock()
+	return false
 }
 
-// observe takes note of an event that is no boundary.
-func (g *stream) observe(at int64, stop bool, arrived time.Duration) {
-	g.seen(at, arrived, false)
+// unlock brings the index's counters up to date and unlocks mu.
+func (s *stream) unlock() {
+	defer s.mu.Unlock()
+	s.count()
+	for i := range s.threads {
+		if n := s.threads[i].repairs; n > 0 {
+			s.stats.repairs.Add(int64(n))
+			s.threads[i].repairs = 0
+		}
+	}
+}
+
+// count brings the counters of boundaries and open scopes up to date.
+func (s *stream) count() {
+	boundaries, openScopes := 0, 0
+	for i := range s.threads {
+		boundaries += s.threads[i].size()
+		openScopes += int(s.threads[i].top().size())
+	}
+	s.stats.boundaries.Add(int64(boundaries - s.boundaries))
+	s.stats.openScopes.Add(int64(openScopes - s.openScopes))
+	s.boundaries, s.openScopes = boundaries, openScopes
+}
+
+// discardRepairs leaves the repairs of this change uncounted.
+func (s *stream) discardRepairs() {
+	for i := range s.threads {
+		s.threads[i].repairs = 0
+	}
+}
+
+// observe adds an event that is not a boundary.
+func (s *stream) observe(at int64, stop bool, arrival time.Duration) {
+	s.advance(at, arrival, false)
 	if stop {
-		g.stopped = max(g.stopped, at)
+		s.stopped = max(s.stopped, at)
 	}
-	g.trim()
+	s.trim()
 }
 
-// add takes in a boundary.
-func (g *stream) add(b *boundary.Boundary, arrived time.Duration) (receipt AddResult, outdated int64) {
-	if g.clock.votes > 0 && b.Time < g.clock.now {
-		receipt.Late = max(time.Duration(uint64(g.clock.now)-uint64(b.Time)), 0) //nolint:gosec // what does not fit is no lateness
+// add adds a boundary.
+func (s *stream) add(b *boundary.Boundary, arrival time.Duration) AddResult {
+	var result AddResult
+	if s.clock.confirmations > 0 && b.Time < s.clock.now {
+		result.Late = max(time.Duration(uint64(s.clock.now)-uint64(b.Time)), 0) //nolint:gosec // an overflow counts as 0
 	}
-	g.seen(b.Time, arrived, b.Sequence > g.maxSequence)
-	g.maxSequence = max(g.maxSequence, b.Sequence)
-	receipt.Outcome, outdated = g.place(b)
-	if receipt.Outcome == Accepted && b.Action == boundary.Enter {
-		g.lastEnter = max(g.lastEnter, b.Time)
+	s.advance(b.Time, arrival, b.Sequence > s.maxSequence)
+	s.maxSequence = max(s.maxSequence, b.Sequence)
+	result.Outcome = s.place(b)
+	if result.Outcome == Accepted && b.Action == boundary.Enter {
+		s.lastEnter = max(s.lastEnter, b.Time)
 	}
-	g.trim()
-	return receipt, outdated
+	s.trim()
+	return result
 }
 
-// seen takes note of any event's time and arrival.
-func (g *stream) seen(at int64, arrived time.Duration, fresh bool) {
-	g.arrived, g.silent = arrived, false
-	g.began = min(g.began, at)
-	if at >= g.succeeded {
-		g.succeeded = never
+// advance updates what the time and the arrival of any event change.
+func (s *stream) advance(at int64, arrival time.Duration, fresh bool) {
+	s.lastArrival, s.timedOut = arrival, false
+	s.firstEvent = min(s.firstEvent, at)
+	if at >= s.replaced {
+		s.replaced = never
 	}
-	if g.clock.see(at, g.options.Window, fresh) {
-		g.evicted = never
-		for i := range g.threads {
-			g.threads[i].rebase(at)
+	if s.clock.observe(at, s.options.Window, fresh) {
+		s.evicted = never
+		for i := range s.threads {
+			s.merge(&s.threads[i])
+			s.threads[i].rebase(at)
 		}
 	}
 }
 
-// place puts a boundary on its thread's timeline. It returns how many of the answers
-// given would have been others with it.
-func (g *stream) place(b *boundary.Boundary) (Outcome, int64) {
-	t := g.thread(b.ThreadID)
-	asked := g.answers.touchedBy(b.Time)
-	if b.Time < g.floor() {
-		// An exit may still close what is open. An enter may be a duplicate of one whose
-		// exit has left the window: it would never end.
-		if b.Action == boundary.Enter || t == nil {
-			return TooOld, 0
-		}
-		closed := false
-		changed := t.outdated(asked, func() { closed = t.close(b.ScopeID) })
-		if !closed {
-			return TooOld, 0
-		}
-		return Accepted, changed
+// place puts a boundary on its thread's timeline.
+func (s *stream) place(b *boundary.Boundary) Outcome {
+	t := s.thread(b.ThreadID)
+	if b.Time < s.floor() {
+		return s.placeBelowWindow(t, b)
 	}
-	if t == nil && full(len(g.threads), g.options.MaxThreads) {
-		return TooManyThreads, 0
+	if t == nil && full(len(s.threads), s.options.MaxThreads) {
+		return TooManyThreads
 	}
-	if t != nil && b.Action == boundary.Enter && full(int(t.top().size()), g.options.MaxOpen) {
-		return TooManyOpen, 0
+	if t != nil && b.Action == boundary.Enter && s.openScopesFull(t) {
+		return TooManyOpen
 	}
-	if !g.makeRoom() {
-		return TooManyBoundaries, 0
+	if !s.makeRoom() {
+		return TooManyBoundaries
 	}
 	if t == nil {
-		t = g.newThread(b.ThreadID)
+		t = s.newThread(b.ThreadID)
 	}
-	added := false
-	changed := t.outdated(asked, func() { added = t.add(b) })
+	added, late := false, false
+	s.change(t, b.Time, func() { added, late = t.add(b) })
+	s.unflushed = s.unflushed || late
 	if !added {
-		return Duplicate, 0
+		return Duplicate
 	}
-	if g.order.Load() == 0 {
-		g.order.Store(g.stats.started.Add(1))
-	}
-	return Accepted, changed
+	return Accepted
 }
 
+// placeBelowWindow adds a boundary that is older than the window. An exit may still
+// close an open scope. An enter may be a duplicate of one whose exit has left the window:
+// it would never end.
+func (s *stream) placeBelowWindow(t *thread, b *boundary.Boundary) Outcome {
+	closed := false
+	if t != nil && b.Action == boundary.Exit {
+		s.change(t, b.Time, func() { closed = t.close(b.ScopeID) })
+	}
+	if !closed {
+		return TooOld
+	}
+	return Accepted
+}
+
+// change runs a change to a thread's timeline from a time on, and counts the lookups
+// that it makes wrong.
+func (s *stream) change(t *thread, from int64, f func()) {
+	recent := s.lookups.since(from)
+	if recent == nil {
+		f()
+		return
+	}
+	before := make([]boundary.Path, len(recent))
+	for i, l := range recent {
+		before[i] = t.pathAt(l.at)
+	}
+	f()
+	for i, l := range recent {
+		if t.pathAt(l.at) != before[i] {
+			s.outdated += l.records
+			s.unflushed = true
+		}
+	}
+}
+
+// merge replays the late boundaries of a thread.
+func (s *stream) merge(t *thread) {
+	if t.late != nil {
+		s.change(t, t.late.first().time, func() { t.merge() })
+	}
+}
+
+// flush replays the late boundaries of all threads. It returns how many lookups have
+// become wrong since the last flush.
+func (s *stream) flush() (outdated int64) {
+	for i := range s.threads {
+		s.merge(&s.threads[i])
+	}
+	outdated, s.outdated, s.unflushed = s.outdated, 0, false
+	return outdated
+}
+
+// full reports whether n has reached a bound; 0 is no bound.
 func full(n, bound int) bool { return bound > 0 && n >= bound }
 
-// makeRoom lets the oldest boundaries of the group go until there is room for one
-// more. A boundary from far ahead of the group's time goes before them.
-func (g *stream) makeRoom() bool {
-	held, rest := g.held, int(g.stats.boundaries.Load())-g.held
-	for full(held, g.options.MaxBoundaries) || full(held+rest, g.options.MaxTotal) {
+// openScopesFull reports whether a thread has as many open scopes as it may have. Late
+// boundaries that wait might all open one; when they matter, they are replayed first.
+func (s *stream) openScopesFull(t *thread) bool {
+	if t.late != nil && full(int(t.top().size())+t.late.count, s.options.MaxOpen) {
+		s.merge(t)
+	}
+	return full(int(t.top().size()), s.options.MaxOpen)
+}
+
+// makeRoom evicts the oldest boundaries of the stream until there is room for one more,
+// but boundaries from far ahead of the stream's clock before them. It reports false when
+// the stream has none to evict.
+func (s *stream) makeRoom() bool {
+	own, others := s.boundaries, int(s.stats.boundaries.Load())-s.boundaries
+	for full(own, s.options.MaxBoundaries) || full(own+others, s.options.MaxTotal) {
 		var oldest *thread
-		for i := range g.threads {
-			t := &g.threads[i]
+		for i := range s.threads {
+			t := &s.threads[i]
 			last := t.entries.last()
 			if last == nil {
 				continue
 			}
-			if last.time > g.clock.now && !within(last.time, g.clock.now, g.options.Window) {
+			if last.time > s.clock.now && !within(last.time, s.clock.now, s.options.Window) {
+				s.merge(t)
 				t.entries.removeLast()
 				return true
 			}
-			if oldest == nil || t.entries.first().time < oldest.entries.first().time {
+			if oldest == nil || t.oldest() < oldest.oldest() {
 				oldest = t
 			}
 		}
 		if oldest == nil {
 			return false
 		}
-		g.evicted = max(g.evicted, oldest.entries.first().time)
-		held -= oldest.held()
+		if oldest.late != nil && oldest.late.first().time <= oldest.entries.first().time {
+			s.merge(oldest)
+		}
+		s.evicted = max(s.evicted, oldest.oldest())
+		own -= oldest.size()
 		oldest.drop(oldest.entries.next(position{}))
-		held += oldest.held()
+		own += oldest.size()
 	}
 	return true
 }
 
-// floor is the oldest time that the group can still answer for.
-func (g *stream) floor() int64 {
-	floor := g.clock.floor(g.options.Window)
-	if g.evicted >= floor && g.evicted != never {
-		return g.evicted + 1
+// floor is the oldest time that lookups can be answered for.
+func (s *stream) floor() int64 {
+	floor := s.clock.floor(s.options.Window)
+	if s.evicted >= floor && s.evicted != never {
+		return s.evicted + 1
 	}
 	return floor
 }
 
-// trim forgets what has left the window, and threads that have nothing left.
-func (g *stream) trim() {
-	floor := g.floor()
-	idle := false
-	for i := range g.threads {
-		t := &g.threads[i]
-		t.trim(floor)
-		idle = idle || t.held() == 0
+// trim drops the boundaries that have left the window, and the threads that are empty.
+func (s *stream) trim() {
+	floor := s.floor()
+	empty := false
+	for i := range s.threads {
+		t := &s.threads[i]
+		if t.late != nil && t.late.first().time < floor {
+			s.merge(t)
+		}
+		t.drop(t.entries.searchOldest(floor))
+		empty = empty || t.size() == 0
 	}
-	if idle {
-		g.threads = slices.DeleteFunc(g.threads, func(t thread) bool { return t.held() == 0 })
+	if empty {
+		s.threads = slices.DeleteFunc(s.threads, func(t thread) bool { return t.size() == 0 })
 	}
 }
 
-func (g *stream) thread(id int64) *thread {
-	for i := range g.threads {
-		if g.threads[i].id == id {
-			return &g.threads[i]
+func (s *stream) thread(id int64) *thread {
+	for i := range s.threads {
+		if s.threads[i].id == id {
+			return &s.threads[i]
 		}
 	}
 	return nil
 }
 
-// newThread returns a new thread. Threads that were returned before are no longer good.
-func (g *stream) newThread(id int64) *thread {
-	g.threads = append(g.threads, thread{id: id, repair: g.options.Repair})
-	return &g.threads[len(g.threads)-1]
+// newThread returns a new thread. Pointers to other threads are invalid afterwards.
+func (s *stream) newThread(id int64) *thread {
+	s.threads = append(s.threads, thread{id: id, repair: s.options.Repair})
+	return &s.threads[len(s.threads)-1]
 }
 
-// ended tells whether the session is over: it said so and opened nothing since, it
-// fell silent, or its process began another one.
-func (g *stream) ended() bool {
-	return g.silent || g.succeeded != never || g.stopped != never && g.stopped >= g.lastEnter
+// ended reports whether the session is over: it sent a stop event and has not entered a
+// scope since, it timed out, or another session took over one of its claims.
+func (s *stream) ended() bool {
+	return s.timedOut || s.replaced != never || s.stopped != never && s.stopped >= s.lastEnter
 }
 
-// introduce says which seats the group has, and when it began. Only the first time
-// counts.
-func (g *stream) introduce(seats []string, at int64) bool {
-	if g.begun {
+// register sets the claims and the time of the first event. It reports false when they
+// have been set before.
+func (s *stream) register(claims []string, at int64) bool {
+	if s.registered {
 		return false
 	}
-	if g.clock.votes > 0 { // it has been restored: its first event was earlier
-		at = min(at, g.began)
+	if s.clock.confirmations > 0 { // restored: the first event was earlier
+		at = min(at, s.firstEvent)
 	}
-	g.seats, g.began, g.begun = seats, at, true
+	s.claims, s.firstEvent, s.registered = claims, at, true
 	return true
 }
 
-// succeed ends the session, unless it is still alive when its successor begins. It
-// reports whether it ended the session.
-func (g *stream) succeed(began int64) bool {
-	if began <= g.clock.now {
+// replace ends the session because another one owns a claim of it since a time, unless
+// this one has had an event after that. It reports whether that ended the session.
+func (s *stream) replace(since int64) bool {
+	if !s.lock() {
 		return false
 	}
-	ended := !g.ended()
-	g.succeeded = began
-	return ended
+	defer s.unlock()
+	if since <= s.clock.now {
+		return false
+	}
+	alive := !s.ended()
+	s.replaced = since
+	return alive
 }
 
-// expire ends a session that has been silent for the session timeout. It reports whether
-// that ended the session now, and whether the session ended at least a window ago and
-// the stream is to be removed.
-func (g *stream) expire(now time.Duration) (ended, over bool) {
-	alive := !g.ended()
-	quiet := now - g.arrived
-	if g.options.SessionTimeout > 0 && quiet >= g.options.SessionTimeout {
-		g.silent = true
+// sweep ends a session that has been silent for the session timeout, and drops the
+// boundaries of one that ended at least a window ago. It reports which of the two it did.
+func (s *stream) sweep(now time.Duration) (ended, over bool) {
+	if !s.lock() {
+		return false, false
 	}
-	ended = alive && g.ended()
-	over = g.ended() && g.options.Window > 0 && quiet >= g.options.Window
+	defer s.unlock()
+	silent := now - s.lastArrival
+	if s.options.SessionTimeout > 0 && silent >= s.options.SessionTimeout {
+		ended = !s.ended()
+		s.timedOut = true
+	}
+	over = s.ended() && s.options.Window > 0 && silent >= s.options.Window
 	if over {
-		g.threads = nil
+		s.threads = nil
 	}
 	return ended, over
 }
 
-// status tells whether the group can answer for a moment.
-func (g *stream) status(at int64) Status {
+// empty ends the session and drops its boundaries.
+func (s *stream) empty() {
+	if s.lock() {
+		s.threads, s.timedOut = nil, true
+		s.unlock()
+	}
+}
+
+// status returns whether lookups at a time can be answered.
+func (s *stream) status(at int64) Status {
 	switch {
-	case at < g.floor():
+	case at < s.floor():
 		return BeforeWindow
-	case at <= g.clock.now:
+	case at <= s.clock.now:
 		return Known
-	case g.ended():
+	case s.ended():
 		return Ended
 	}
 	return Behind

@@ -5,43 +5,83 @@ package replay
 
 import (
 	"iter"
-	"math"
 
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
 // thread is the replay of one thread: its boundaries, each with the stack that it found.
-// It is guarded by its group.
+// The mu of its stream guards it.
 type thread struct {
 	id int64
 	// name is what the first of its boundaries calls it.
 	name string
-	// base is the stack before the first entry: what was open before the window.
+	// base is the stack before the first entry: what was opened before the window and is
+	// still open.
 	base    *frame
 	entries timeline
-	// before the first entry there was this boundary.
+	// dropped is the boundary before the first entry.
 	dropped Dropped
-	// repair is whether stacks are mended. mends counts the boundaries that did not find
-	// the stack that they should have.
-	repair bool
-	mends  int32
+	// repair is Options.Repair. repairs counts the boundaries that did not find the stack
+	// that they should have, since the stream was locked.
+	repair  bool
+	repairs int32
+	// late holds the boundaries that have been added behind the last entry and wait to be
+	// replayed at once, as their entries; nil when there are none. All are before the last
+	// entry, and none is in entries.
+	late *timeline
 }
 
-// add puts a boundary where it belongs and replays what comes after it. It returns
-// false when the boundary is there already.
-func (t *thread) add(b *boundary.Boundary) bool {
-	// Most come in order, behind the newest.
+// add puts a boundary on the timeline, or, when it is behind the last one, keeps it for
+// merge. It reports whether it was added, which a duplicate is not, and whether it is
+// late.
+func (t *thread) add(b *boundary.Boundary) (added, late bool) {
+	last := t.entries.last()
+	if k := keyOf(b); last != nil && last.key().compare(k) >= 0 {
+		return t.addLate(b, k), true
+	}
 	at := t.entries.end()
-	if last := t.entries.last(); last != nil && last.compare(b) >= 0 {
-		var found bool
-		if at, found = t.entries.find(b); found {
-			return false
+	left := t.top()
+	e := t.newEntry(b, left, at)
+	t.run(&e, at, left)
+	t.entries.insert(at, e)
+	return true, false
+}
+
+// addLate keeps a late boundary for merge. It reports false for a duplicate.
+func (t *thread) addLate(b *boundary.Boundary, k entryKey) bool {
+	at, found := t.entries.find(k)
+	if found {
+		return false
+	}
+	if t.late == nil {
+		t.late = &timeline{}
+	}
+	lateAt, found := t.late.find(k)
+	if found {
+		return false
+	}
+	e := t.newEntry(b, t.before(at), at)
+	e.set(unplayed, true)
+	t.late.insert(lateAt, e)
+	return true
+}
+
+// merge puts the late boundaries on the timeline, then replays what follows each of
+// them, nothing twice. It returns how many entries it has replayed.
+func (t *thread) merge() (replayed int) {
+	late := t.late
+	t.late = nil
+	for _, e := range late.from(position{}) {
+		at, _ := t.entries.find(e.key())
+		t.entries.insert(at, *e)
+	}
+	for _, e := range late.from(position{}) {
+		at, _ := t.entries.find(e.key())
+		if t.entries.at(at).is(unplayed) { // the replay from an earlier one stopped before it
+			replayed += t.replay(at, t.before(at))
 		}
 	}
-	was := t.before(at)
-	at = t.entries.insert(at, t.newEntry(b, was, at))
-	t.replay(at, was, true)
-	return true
+	return replayed
 }
 
 // before is the stack that the boundaries before a position leave.
@@ -55,33 +95,37 @@ func (t *thread) before(at position) *frame {
 // top is the stack that all boundaries leave.
 func (t *thread) top() *frame { return t.before(t.entries.end()) }
 
-// replay runs the boundaries from a position on, until all that follows is as it was.
-// was is the stack that the last replay left before that position; fresh is true when
-// the boundary there is new.
-func (t *thread) replay(from position, was *frame, fresh bool) {
+// replay runs the entries from a position on, until an entry finds the stack that it
+// found before. was is the stack that the last replay left before that position. It
+// returns how many entries it has run.
+func (t *thread) replay(from position, was *frame) (replayed int) {
 	now := t.before(from)
 	var changed beneath
-	i := 0
+	afterNew := false // what an entry repairs depends on its predecessor
 	for at, e := range t.entries.from(from) {
-		// The second entry is always run: what it mends depends on its predecessor.
-		if i > 1 && now == was && !changed.has(now) {
-			return
+		isNew := e.is(unplayed)
+		if !isNew && !afterNew && now == was && !changed.has(now) {
+			break
 		}
-		if i > 0 || !fresh {
+		afterNew = isNew
+		if isNew {
+			t.shareScope(e, now)
+		} else {
 			was = changed.after(e)
 		}
 		below := e.before
 		t.run(e, at, now)
-		if !e.is(isExit) && (i > 0 || !fresh) && (e.before != below || changed.has(e.before)) {
+		if !isNew && !e.is(isExit) && (e.before != below || changed.has(e.before)) {
 			changed.note(e.scope, below)
 		}
 		now = e.after()
-		i++
+		replayed++
 	}
+	return replayed
 }
 
-// beneath notes, for one replay, the frames on whose stack something has changed,
-// with the frame that each lay on before.
+// beneath holds, for one replay, the frames on whose stack something has changed, with
+// the frame that each of them lay on before.
 type beneath map[*frame]*frame
 
 func (b *beneath) note(f, below *frame) {
@@ -96,7 +140,7 @@ func (b beneath) has(f *frame) bool {
 	return ok
 }
 
-// after is the stack that a boundary, not yet run again, left in the last replay.
+// after is the stack that an entry, not yet run again, left in the last replay.
 func (b beneath) after(e *entry) *frame {
 	if e.is(isExit) && e.is(pops) {
 		if below, ok := b[e.before]; ok {
@@ -106,14 +150,15 @@ func (b beneath) after(e *entry) *frame {
 	return e.after()
 }
 
-// run lets a boundary find the stack that its predecessors left.
+// run lets an entry find the stack that its predecessors left.
 func (t *thread) run(e *entry, at position, left *frame) {
 	stack := left
 	if t.repair {
-		stack = t.mend(e, at, left)
+		stack = t.repaired(e, at, left)
 	}
 	e.before = stack
-	e.set(mended, stack != left)
+	e.set(unplayed, false)
+	e.set(foundRepaired, stack != left)
 	if !e.is(isExit) {
 		e.scope.push(stack)
 		return
@@ -121,30 +166,33 @@ func (t *thread) run(e *entry, at position, left *frame) {
 	e.set(pops, stack != nil && stack.scopeID == e.scope.scopeID)
 }
 
-// at returns the stack at a moment. When boundaries stand at that very moment, it is
-// the one that the first of them found, and from is its position: both ends of a span
-// count, so what begins there is active beside what ends there.
-func (t *thread) at(time int64) (stack *frame, from position, standing bool) {
+// stackAt returns the stack at a time. When there are boundaries at that very time, it is
+// the one that the first of them found, and first is its position: both ends of a scope
+// count, so a scope that begins then is active beside one that ends then.
+func (t *thread) stackAt(time int64) (stack *frame, first position, simultaneous bool) {
 	at := t.entries.search(time)
 	if e := t.entries.at(at); e != nil && e.time == time {
 		return e.before, at, true
 	}
-	return t.until(at), at, false
+	return t.stackBefore(at), at, false
 }
 
-// until is the stack in the time between two boundaries of which the later one is at a
-// position.
-func (t *thread) until(at position) *frame {
-	if e := t.entries.at(at); e != nil && (!e.is(mended) || e.is(retroactive)) {
+// stackBefore is the stack in the time between the boundary at a position and the one
+// before it.
+func (t *thread) stackBefore(at position) *frame {
+	if e := t.entries.at(at); e != nil && (!e.is(foundRepaired) || e.is(retroactive)) {
 		return e.before
 	}
 	return t.before(at)
 }
 
-// standing yields the entries of one moment, from the first of them on.
-func (t *thread) standing(time int64, from position) iter.Seq[*entry] {
+// stackAfter is the stack right after a time, past all boundaries at that time.
+func (t *thread) stackAfter(time int64) *frame { return t.stackBefore(t.entries.search(time + 1)) }
+
+// simultaneous yields the entries at a time, of which the first is at a position.
+func (t *thread) simultaneous(time int64, first position) iter.Seq[*entry] {
 	return func(yield func(*entry) bool) {
-		for _, e := range t.entries.from(from) {
+		for _, e := range t.entries.from(first) {
 			if e.time != time || !yield(e) {
 				return
 			}
@@ -152,14 +200,26 @@ func (t *thread) standing(time int64, from position) iter.Seq[*entry] {
 	}
 }
 
-// held is how many boundaries the thread keeps, those below the window included.
-func (t *thread) held() int { return t.entries.count + int(t.base.size()) }
+// size is how many boundaries the thread holds, the open ones before the window included.
+func (t *thread) size() int {
+	n := t.entries.count + int(t.base.size())
+	if t.late != nil {
+		n += t.late.count
+	}
+	return n
+}
 
-// trim forgets the entries before floor. The scopes that they left open stay, as
-// the base of what follows.
-func (t *thread) trim(floor int64) { t.drop(t.entries.searchOldest(floor)) }
+// oldest is the time of the oldest boundary. There must be an entry.
+func (t *thread) oldest() int64 {
+	oldest := t.entries.first().time
+	if t.late != nil {
+		oldest = min(oldest, t.late.first().time)
+	}
+	return oldest
+}
 
-// drop forgets the entries before a position.
+// drop drops the entries before a position. The scopes that they left open stay, as the
+// base of what follows.
 func (t *thread) drop(before position) {
 	last := t.entries.previous(before)
 	if last == nil {
@@ -170,8 +230,8 @@ func (t *thread) drop(before position) {
 	t.entries.cut(before)
 }
 
-// close closes a scope that was opened before the first entry, by an exit that
-// comes too late to be placed. It returns false when no such scope is open.
+// close closes a scope that was opened before the first entry, by an exit that comes too
+// late to be placed. It reports false when no such scope is open.
 func (t *thread) close(scopeID string) bool {
 	scope := t.base.find(scopeID)
 	if scope == nil || !t.repair && scope != t.base {
@@ -179,41 +239,15 @@ func (t *thread) close(scopeID string) bool {
 	}
 	was := t.base
 	t.base = scope.below
-	t.replay(position{}, was, false)
+	t.replay(position{}, was)
 	return true
 }
 
-// rebase forgets all entries and leaves open what is open now, as if it had been
-// since time at the latest.
+// rebase drops all entries and leaves open what is open now, as if it had been opened at
+// a time at the latest.
 func (t *thread) rebase(time int64) {
 	t.drop(t.entries.end())
 	for frame := t.base; frame != nil; frame = frame.below {
 		frame.time = min(frame.time, time)
 	}
-}
-
-// spans appends every span of the thread; what is open ends at end.
-func (t *thread) spans(dst []ScopeInterval, g boundary.RankKey, end int64) []ScopeInterval {
-	emit := func(f *frame, end int64, synthetic bool) {
-		span := t.span(g, f)
-		span.End, span.SyntheticEnd = max(end, f.time), synthetic
-		dst = append(dst, span)
-	}
-	stack, last := t.base, int64(math.MinInt64)
-	for _, e := range t.entries.from(position{}) {
-		// What the boundary did not find was closed just before it.
-		for frame := stack; frame != nil && e.before.at(frame.height) != frame; frame = frame.below {
-			if e.time > frame.time || !e.is(pops) || frame.scopeID != e.scope.scopeID {
-				emit(frame, max(last, e.time-1), true)
-			}
-		}
-		if e.is(isExit) && e.is(pops) {
-			emit(e.before, e.time, false)
-		}
-		stack, last = e.after(), e.time
-	}
-	for ; stack != nil; stack = stack.below {
-		emit(stack, end, true)
-	}
-	return dst
 }

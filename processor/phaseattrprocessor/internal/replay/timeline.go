@@ -7,30 +7,28 @@ import (
 	"iter"
 	"slices"
 	"sort"
-
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
-// timeline is the boundaries of a thread in order. They lie in chunks, so that one which
-// comes late moves few others, and a search for a moment touches few of them.
+// timeline is the boundaries of a thread in order. They are kept in chunks, so that a late
+// one moves few others, and a search for a time reads few of them.
 type timeline struct {
 	chunks []chunk
 	// count is the number of entries.
 	count int
 }
 
-// chunk is entries that follow each other, at least one. It repeats the times of its
-// first and its last one: a search reads few of the others.
+// chunk is consecutive entries, at least one. It repeats the times of its first and its
+// last one, so that a search reads few of the others.
 type chunk struct {
 	first, last int64
 	entries     []entry
 }
 
-// chunkLength is how many entries a chunk has at the most. Beside the eight bytes that
-// Go keeps with them they fill 2 KiB, one of the sizes that it allocates.
+// chunkLength is the largest number of entries of a chunk. With the eight bytes that Go
+// adds they fill 2 KiB, one of its allocation sizes.
 const chunkLength = 51
 
-// position is that of an entry, or the end, behind the last one.
+// position is the position of an entry, or the end, behind the last one.
 type position struct{ chunk, index int }
 
 func (l *timeline) end() position { return position{chunk: len(l.chunks)} }
@@ -55,7 +53,7 @@ func (l *timeline) previous(p position) *entry {
 	return &l.chunks[p.chunk].entries[p.index-1]
 }
 
-// next returns the position behind that of an entry.
+// next returns the position after that of an entry.
 func (l *timeline) next(p position) position {
 	p.index++
 	if p.index == len(l.chunks[p.chunk].entries) {
@@ -79,8 +77,8 @@ func (l *timeline) from(p position) iter.Seq2[position, *entry] {
 	}
 }
 
-// search returns the position of the first entry that is not before time. Most
-// questions are about the newest boundaries, so it widens its reach from there.
+// search returns the position of the first entry that is not before a time. Most lookups
+// are near the newest boundaries, so it gallops from there.
 func (l *timeline) search(time int64) position {
 	high := len(l.chunks)
 	low := high
@@ -102,7 +100,7 @@ func (l *timeline) search(time int64) position {
 	return position{low, l.chunks[low].search(time)}
 }
 
-// searchOldest is search for a moment that is likely to be near the oldest boundary.
+// searchOldest is search for a time that is likely to be near the oldest boundary.
 func (l *timeline) searchOldest(time int64) position {
 	for i := range l.chunks {
 		if c := &l.chunks[i]; c.last >= time {
@@ -112,9 +110,9 @@ func (l *timeline) searchOldest(time int64) position {
 	return l.end()
 }
 
-// search returns the index of the first entry that is not before time; the last one
-// is not. Programs repeat themselves, so it begins where the entry would be if all were
-// equally far apart, and widens its reach from there.
+// search returns the index of the first entry that is not before a time; the last one
+// must not be. Programs repeat themselves, so it starts where the entry would be if all
+// were equally far apart, and gallops from there.
 func (c *chunk) search(time int64) int {
 	if time <= c.first {
 		return 0
@@ -137,22 +135,21 @@ func (c *chunk) search(time int64) int {
 	return low
 }
 
-// find returns the position at which a boundary is, or where it belongs. The boundary is
-// not handed to a function that it could escape to: it is on its caller's stack.
-func (l *timeline) find(b *boundary.Boundary) (at position, found bool) {
+// find returns the position of a boundary, or where it belongs.
+func (l *timeline) find(k entryKey) (at position, found bool) {
 	at.chunk = sort.Search(len(l.chunks), func(i int) bool {
 		c := &l.chunks[i]
-		return c.last > b.Time || c.last == b.Time && c.entries[len(c.entries)-1].compare(b) >= 0
+		return c.last > k.time || c.last == k.time && c.entries[len(c.entries)-1].key().compare(k) >= 0
 	})
 	if at == l.end() {
 		return at, false
 	}
 	entries := l.chunks[at.chunk].entries
-	at.index = sort.Search(len(entries), func(i int) bool { return entries[i].compare(b) >= 0 })
-	return at, entries[at.index].compare(b) == 0
+	at.index = sort.Search(len(entries), func(i int) bool { return entries[i].key().compare(k) >= 0 })
+	return at, entries[at.index].key().compare(k) == 0
 }
 
-// insert puts an entry before the one at a position, and returns where it then is.
+// insert inserts an entry before the one at a position, and returns its position.
 func (l *timeline) insert(p position, e entry) position {
 	l.count++
 	if p == l.end() {
@@ -167,8 +164,8 @@ func (l *timeline) insert(p position, e entry) position {
 	return p
 }
 
-// append puts an entry behind the last one. No entry moves: what follows a chunk that
-// has no room begins another one, which is as large as all before it at the most.
+// append appends an entry and returns its position. No entry moves: past a full chunk it
+// starts another one, which is at most as large as all before it.
 func (l *timeline) append(e entry) position {
 	i := len(l.chunks) - 1
 	if i < 0 || len(l.chunks[i].entries) >= min(chunkLength, cap(l.chunks[i].entries)) {
@@ -181,7 +178,7 @@ func (l *timeline) append(e entry) position {
 	return position{i, len(c.entries) - 1}
 }
 
-// split divides the chunk of a position in two, and returns where the position then is.
+// split splits the chunk of a position in two, and returns the position's new value.
 func (l *timeline) split(p position) position {
 	c := &l.chunks[p.chunk]
 	half := len(c.entries) / 2
@@ -196,12 +193,12 @@ func (l *timeline) split(p position) position {
 	return p
 }
 
-// cut removes what is before a position.
+// cut removes the entries before a position.
 func (l *timeline) cut(p position) {
 	for _, c := range l.chunks[:p.chunk] {
 		l.count -= len(c.entries)
 	}
-	clear(l.chunks[:p.chunk]) // what it held is to go
+	clear(l.chunks[:p.chunk]) // to free the entries
 	l.chunks = l.chunks[p.chunk:]
 	if p.index > 0 {
 		c := &l.chunks[0]

@@ -14,7 +14,7 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
-// TestTimeline does to a timeline what it does to a sorted list, and compares the two.
+// TestTimeline compares a timeline with a sorted list.
 func TestTimeline(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var line timeline
@@ -41,7 +41,7 @@ func TestTimeline(t *testing.T) {
 			index := first(func(other boundary.Boundary) bool {
 				return other.Time > b.Time || other.Time == b.Time && other.Sequence >= b.Sequence
 			})
-			at, found := line.find(&b)
+			at, found := line.find(keyOf(&b))
 			require.Equal(t, index < len(list) && list[index].Time == b.Time && list[index].Sequence == b.Sequence, found)
 			require.Equal(t, locate(index), at)
 			if found {

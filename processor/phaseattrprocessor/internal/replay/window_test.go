@@ -14,9 +14,7 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
-var key = boundary.RankKey{Session: "s"}
-
-// steps emits train and then steps of a minute each with a phase in it.
+// steps emits n steps of a minute each, with a phase in each of them.
 func steps(e *emitter, n int) {
 	for range n {
 		e.enter(1, "step")
@@ -27,18 +25,11 @@ func steps(e *emitter, n int) {
 	}
 }
 
-func statusAt(x *Index, at int64) Status {
-	_, status := x.Handle(key).Active(nil, at, false)
-	return status
-}
-
-func TestWindowSlidesOverTheGroupsOwnTime(t *testing.T) {
-	x, e := New(Options{Repair: true, Window: 10 * time.Minute}), newEmitter(key)
+func TestWindowSlidesOverTheRanksOwnTime(t *testing.T) {
+	x, e := New(Options{Repair: true, Window: 10 * time.Minute}), newEmitter(rank0)
 	e.enter(1, "train")
 	steps(e, 600) // ten hours
-	for _, b := range e.out {
-		require.Equal(t, Accepted, x.Ingest().Add(key, b).Outcome)
-	}
+	mustAdd(t, x, rank0, e.out...)
 	assert.Equal(t, "train", deepest(x, e.now+1), "an open scope outlives the window")
 	assert.Equal(t, "train / step / forward", deepest(x, e.now-int64(9*time.Minute)-1))
 	assert.Equal(t, BeforeWindow, statusAt(x, e.now-int64(10*time.Minute)-1), "not: no phase was active")
@@ -50,7 +41,7 @@ func TestWindowSlidesOverTheGroupsOwnTime(t *testing.T) {
 func TestBoundaryOlderThanTheWindow(t *testing.T) {
 	for name, repair := range map[string]bool{"strict": false, "repair": true} {
 		t.Run(name, func(t *testing.T) {
-			x, e := New(Options{Repair: repair, Window: 10 * time.Minute}), newEmitter(key)
+			x, e := New(Options{Repair: repair, Window: 10 * time.Minute}), newEmitter(rank0)
 			e.enter(2, "load") // its exit is late
 			e.now++
 			e.exit(2)
@@ -59,17 +50,15 @@ func TestBoundaryOlderThanTheWindow(t *testing.T) {
 			e.out = nil
 			e.enter(1, "train")
 			steps(e, 60)
-			require.Equal(t, Accepted, x.Ingest().Add(key, enter).Outcome)
-			for _, b := range e.out {
-				require.Equal(t, Accepted, x.Ingest().Add(key, b).Outcome)
-			}
+			require.Equal(t, Accepted, addOne(x, rank0, enter))
+			mustAdd(t, x, rank0, e.out...)
 			require.Equal(t, int64(2), x.Stats().OpenScopes)
 
-			assert.Equal(t, Accepted, x.Ingest().Add(key, exit).Outcome, "still closes its scope")
+			assert.Equal(t, Accepted, addOne(x, rank0, exit), "still closes its scope")
 			assert.Equal(t, int64(1), x.Stats().OpenScopes)
-			assert.Equal(t, TooOld, x.Ingest().Add(key, exit).Outcome, "nothing is left to close")
-			assert.Equal(t, TooOld, x.Ingest().Add(key, early).Outcome, "an enter may be a duplicate that would never end")
-			assert.Equal(t, TooOld, x.Ingest().Add(key, enter).Outcome)
+			assert.Equal(t, TooOld, addOne(x, rank0, exit), "nothing is left to close")
+			assert.Equal(t, TooOld, addOne(x, rank0, early), "an enter may be a duplicate that would never end")
+			assert.Equal(t, TooOld, addOne(x, rank0, enter))
 		})
 	}
 }
@@ -80,20 +69,20 @@ func TestWildTimestampDoesNotPushTheWindow(t *testing.T) {
 	} {
 		for when, before := range map[string]int{"first": 0, "second": 1, "in the middle": 20} {
 			t.Run(name+" "+when, func(t *testing.T) {
-				x, e := New(Options{Repair: true, Window: 10 * time.Minute}), newEmitter(key)
+				x, e := New(Options{Repair: true, Window: 10 * time.Minute}), newEmitter(rank0)
 				e.now = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).UnixNano()
 				e.enter(1, "train")
 				steps(e, 60)
 				for i, b := range e.out {
 					if i == before {
-						for range 5 { // and it comes again and again
-							x.Ingest().Observe(key, wild, false)
+						for range 5 { // and again and again
+							x.Ingest().Observe(rank0, wild, false)
 						}
-						x.Ingest().Add(key, &boundary.Boundary{
-							Time: wild, ThreadID: 7, ScopeID: "wild", Name: "wild", Path: boundary.NewPath("wild"), Action: boundary.Exit,
+						addOne(x, rank0, &boundary.Boundary{
+							Time: wild, ThreadID: 7, ScopeID: "wild", Path: boundary.NewPath("wild"), Action: boundary.Exit,
 						})
 					}
-					require.Equal(t, Accepted, x.Ingest().Add(key, b).Outcome, "boundary %d", i)
+					require.Equal(t, Accepted, addOne(x, rank0, b), "boundary %d", i)
 				}
 				assert.Equal(t, "train", deepest(x, e.now+1))
 				assert.Equal(t, "train / step / forward", deepest(x, e.now-int64(90*time.Second)))
@@ -104,47 +93,42 @@ func TestWildTimestampDoesNotPushTheWindow(t *testing.T) {
 }
 
 func TestWindowFollowsAJumpForward(t *testing.T) {
-	x, e := New(Options{Repair: true, Window: 10 * time.Minute}), newEmitter(key)
+	x, e := New(Options{Repair: true, Window: 10 * time.Minute}), newEmitter(rank0)
 	e.enter(1, "train")
 	steps(e, 20)
 	e.now += int64(10 * time.Hour) // a pause without events
 	steps(e, 20)
-	for _, b := range e.out {
-		require.Equal(t, Accepted, x.Ingest().Add(key, b).Outcome)
-	}
+	mustAdd(t, x, rank0, e.out...)
 	assert.Equal(t, "train / step / forward", deepest(x, e.now-int64(90*time.Second)))
 	assert.Equal(t, BeforeWindow, statusAt(x, e.now-int64(5*time.Hour)))
 	assert.LessOrEqual(t, x.Stats().Boundaries, int64(4*12))
 }
 
 func TestClockThatIsSetBackIsFollowed(t *testing.T) {
-	x, e := New(Options{Repair: true, Window: 10 * time.Minute}), newEmitter(key)
+	x, e := New(Options{Repair: true, Window: 10 * time.Minute}), newEmitter(rank0)
 	e.now = int64(100 * time.Hour)
 	e.enter(1, "train")
 	steps(e, 60)
 	ahead := e.now
 	e.now -= int64(5 * time.Hour)
 	steps(e, 60)
-	for _, b := range e.out {
-		x.Ingest().Add(key, b)
-	}
+	add(x, rank0, e.out...)
 	assert.Equal(t, "train / step / forward", deepest(x, e.now-int64(90*time.Second)))
 	assert.Equal(t, "train", deepest(x, e.now+1), "what was open stays open")
 	assert.Equal(t, Behind, statusAt(x, ahead))
 }
 
 func TestLateEventsDoNotSetTheClockBack(t *testing.T) {
-	x, e := New(Options{Repair: true, Window: 10 * time.Minute}), newEmitter(key)
+	x, e := New(Options{Repair: true, Window: 10 * time.Minute}), newEmitter(rank0)
 	e.enter(1, "train")
 	steps(e, 120)
-	for _, b := range e.out {
-		x.Ingest().Add(key, b)
+	add(x, rank0, e.out...)
+	before, _ := x.Snapshot(rank0)
+	for _, b := range e.out[:100] { // an old batch arrives again
+		assert.Equal(t, TooOld, addOne(x, rank0, b))
+		x.Ingest().Observe(rank0, b.Time, false)
 	}
-	before := spansOf(x, key)
-	for _, b := range e.out[:100] { // an old batch comes again
-		assert.Equal(t, TooOld, x.Ingest().Add(key, b).Outcome)
-		x.Ingest().Observe(key, b.Time, false)
-	}
-	assert.Equal(t, before, spansOf(x, key))
+	after, _ := x.Snapshot(rank0)
+	assert.Equal(t, before.Threads, after.Threads)
 	assert.Equal(t, "train / step / forward", deepest(x, e.now-int64(90*time.Second)))
 }

@@ -86,7 +86,7 @@ func New(index *replay.Index, threads policy.Threads, truncatePaths int, paths *
 	return &Resolver{
 		index:     index,
 		whole:     policy.New(policy.Options{Threads: threads}),
-		truncated: policy.New(policy.Options{Threads: threads, Depth: truncatePaths}),
+		truncated: policy.New(policy.Options{Threads: threads, MaxPathDepth: truncatePaths}),
 		paths:     paths,
 		byKey:     map[boundary.RankKey]int32{},
 		origins:   make([]boundary.Origin, 1),
@@ -124,7 +124,7 @@ func (r *Resolver) End() {
 // boundary would have changed.
 func (res *Result) settle() {
 	if res.Annotated > 0 {
-		res.handle.Answered(res.lookup.To, res.Annotated)
+		res.handle.NoteLookup(res.lookup.To, res.Annotated)
 	}
 }
 
