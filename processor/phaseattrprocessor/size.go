@@ -3,21 +3,28 @@
 
 package phaseattrprocessor
 
-import "go.opentelemetry.io/collector/pdata/pcommon"
+import (
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+)
 
 // What pdata takes on the heap beyond what a batch takes on the wire, in bytes. Strings
 // and numbers are about as large as there; these are the structs, pointers and slices
 // around them, as measured with telemetry that a receiver has unmarshaled.
 const (
-	// attributeBytes is for each attribute.
-	attributeBytes = 72
-	// shellBytes is for each resource with its scope.
-	shellBytes = 400
-	// pointBytes is for each data point with its share of a metric, recordBytes for each log
-	// record, spanBytes for each span.
-	pointBytes  = 300
-	recordBytes = 240
-	spanBytes   = 320
+	// attributeBytes is for each attribute, and for each value in a nested one.
+	attributeBytes = 56
+	// shellBytes is for each resource with its scope, and its part in the hold buffer.
+	shellBytes = 650
+	// metricBytes is for each metric, pointBytes for each of its data points.
+	metricBytes = 140
+	pointBytes  = 80
+	// recordBytes is for each log record, spanBytes for each span, and eventBytes for each
+	// event and link of one.
+	recordBytes = 200
+	spanBytes   = 220
+	eventBytes  = 100
 )
 
 // heapBytes estimates what a batch takes on the heap.
@@ -25,13 +32,56 @@ func heapBytes[T any](t telemetry[T], b T) int64 {
 	bytes := int64(t.wireBytes(b))
 	var resource, scope pcommon.Map
 	for it := range t.items(b) {
-		bytes += t.itemBytes() + attributeBytes*int64(it.attributes.Len())
+		bytes += t.itemBytes() + mapBytes(it.attributes)
 		if it.body != (pcommon.Map{}) {
-			bytes += attributeBytes * int64(it.body.Len())
+			bytes += mapBytes(it.body)
 		}
 		if it.resource != resource || it.scope != scope {
 			resource, scope = it.resource, it.scope
-			bytes += shellBytes + attributeBytes*int64(resource.Len()+scope.Len())
+			bytes += shellBytes + mapBytes(resource) + mapBytes(scope)
+		}
+	}
+	switch b := any(b).(type) {
+	case pmetric.Metrics:
+		bytes += metricBytes * int64(b.MetricCount())
+	case ptrace.Traces:
+		bytes += eventsBytes(b)
+	}
+	return bytes
+}
+
+func mapBytes(m pcommon.Map) (bytes int64) {
+	for _, v := range m.All() {
+		bytes += valueBytes(v)
+	}
+	return bytes
+}
+
+func valueBytes(v pcommon.Value) int64 {
+	bytes := int64(attributeBytes)
+	switch v.Type() {
+	case pcommon.ValueTypeMap:
+		bytes += mapBytes(v.Map())
+	case pcommon.ValueTypeSlice:
+		for _, element := range v.Slice().All() {
+			bytes += valueBytes(element)
+		}
+	}
+	return bytes
+}
+
+// eventsBytes is for the events and links of spans.
+func eventsBytes(td ptrace.Traces) (bytes int64) {
+	for _, resource := range td.ResourceSpans().All() {
+		for _, scope := range resource.ScopeSpans().All() {
+			for _, span := range scope.Spans().All() {
+				for _, event := range span.Events().All() {
+					bytes += eventBytes + mapBytes(event.Attributes())
+				}
+				for _, link := range span.Links().All() {
+					bytes += eventBytes + mapBytes(link.Attributes())
+				}
+			}
 		}
 	}
 	return bytes
