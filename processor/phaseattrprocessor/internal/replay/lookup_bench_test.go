@@ -27,7 +27,7 @@ func BenchmarkLookup(b *testing.B) {
 	for _, ranks := range []int{1, 10, 100, 1000, 10_000, 100_000} {
 		p := usual
 		p.ranks = ranks
-		b.Run(fmt.Sprintf("vary=groups/n=%d", ranks), p.benchmark)
+		b.Run(fmt.Sprintf("vary=ranks/n=%d", ranks), p.benchmark)
 		p.row = 1
 		b.Run(fmt.Sprintf("vary=scattered/n=%d", ranks), p.benchmark)
 	}
