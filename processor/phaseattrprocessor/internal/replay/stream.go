@@ -210,10 +210,11 @@ func (s *stream) flush() (outdated int64) {
 // full reports whether n has reached a bound; 0 is no bound.
 func full(n, bound int) bool { return bound > 0 && n >= bound }
 
-// openScopesFull reports whether a thread has as many open scopes as it may have. Late
-// boundaries that wait might all open one; when they matter, they are replayed first.
+// openScopesFull reports whether a thread has as many open scopes as it may have. A late
+// boundary may leave two more scopes open, its own and its parent: when the bound could be
+// passed by those that wait, they are replayed first.
 func (s *stream) openScopesFull(t *thread) bool {
-	if t.late != nil && full(int(t.top().size())+t.late.count, s.options.MaxOpen) {
+	if t.late != nil && full(int(t.top().size())+2*t.late.count, s.options.MaxOpen) {
 		s.merge(t)
 	}
 	return full(int(t.top().size()), s.options.MaxOpen)
