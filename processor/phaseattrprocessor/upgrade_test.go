@@ -29,7 +29,7 @@ func TestStorageOfTheFirstFormatIsRestored(t *testing.T) {
 	require.NotEmpty(t, lookups)
 	for i, lookup := range lookups {
 		resource, attributes := lookup["resource"].(object), lookup["attributes"].(object)
-		from, to := pcommon.Timestamp(lookup["start_ns"].(int64)), pcommon.Timestamp(lookup["end_ns"].(int64)) //nolint:gosec // times after 1970
+		from, to := pcommon.Timestamp(lookup["start_ns"].(int64)), pcommon.Timestamp(lookup["end_ns"].(int64))
 		var got object
 		switch signal := lookup["signal"]; signal {
 		case "metrics":
