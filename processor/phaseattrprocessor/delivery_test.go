@@ -19,6 +19,7 @@ import (
 	"go.opentelemetry.io/collector/consumer/consumererror"
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/pmetric"
+	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata/metricdatatest"
 
@@ -29,6 +30,22 @@ var errTryAgain = errors.New("try again")
 
 // discardLogs takes log records and forgets them.
 func discardLogs(context.Context, plog.Logs) error { return nil }
+
+// valueOf is the value of the processor's metric in the series with an attribute, 0 if
+// there is none.
+func valueOf(t *testing.T, telemetry *componenttest.Telemetry, name, key, value string) int64 {
+	t.Helper()
+	metric, err := telemetry.GetMetric(name)
+	if err != nil {
+		return 0 // nothing has been counted
+	}
+	for _, point := range metric.Data.(metricdata.Sum[int64]).DataPoints {
+		if got, _ := point.Attributes.Value(attribute.Key(key)); got.AsString() == value {
+			return point.Value
+		}
+	}
+	return 0
+}
 
 // recipient is a next component that fails as often as it is told, and keeps the sessions
 // and times of the points that it takes.
@@ -235,16 +252,8 @@ func TestEndOfASessionEndsTheWaitForIt(t *testing.T) {
 func TestCountersOfTheCollectorCoverAllThatCameIn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		counted := func(p *pipelines, signal string) (incoming, outgoing int64) {
-			for name, n := range map[string]*int64{"incoming": &incoming, "outgoing": &outgoing} {
-				metric, err := p.telemetry.GetMetric("otelcol_processor_" + name + "_items")
-				require.NoError(t, err)
-				for _, point := range metric.Data.(metricdata.Sum[int64]).DataPoints {
-					if value, _ := point.Attributes.Value("otel.signal"); value.AsString() == signal {
-						*n = point.Value
-					}
-				}
-			}
-			return incoming, outgoing
+			return valueOf(t, p.telemetry, "otelcol_processor_incoming_items", "otel.signal", signal),
+				valueOf(t, p.telemetry, "otelcol_processor_outgoing_items", "otel.signal", signal)
 		}
 		p := startPipelines(t, split, withGrace, func(cfg *Config) { cfg.Boundaries = BoundariesDrop })
 		run := &program{session: "run"}

@@ -146,7 +146,7 @@ func within(t *testing.T, call func(context.Context) error) time.Duration {
 
 func TestShutdownDoesNotWaitForTheNextComponent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		factory, cfg := NewFactory(), newConfig(t, withGrace)
+		factory, cfg := NewFactory(), newConfig(t, withGrace, func(cfg *Config) { cfg.Grace.MaxBatches = 1 })
 		events := startLogs(t, factory, cfg, discardLogs)
 		blocked := make(chan struct{})
 		metrics := startMetrics(t, factory, cfg, func(context.Context, pmetric.Metrics) error {
@@ -155,8 +155,10 @@ func TestShutdownDoesNotWaitForTheNextComponent(t *testing.T) {
 		})
 		require.NoError(t, events.ConsumeLogs(t.Context(), eventOf("s", 10, "train")))
 		require.NoError(t, metrics.ConsumeMetrics(t.Context(), gaugeOf("s", 50)))
+		go func() { // this caller waits for room
+			_ = metrics.ConsumeMetrics(t.Context(), gaugeOf("s", 50))
+		}()
 		time.Sleep(2 * defaultGracePeriod)
-		require.NoError(t, metrics.ConsumeMetrics(t.Context(), gaugeOf("s", 50)))
 		assert.LessOrEqual(t, within(t, events.Shutdown), 100*time.Millisecond)
 		assert.LessOrEqual(t, within(t, metrics.Shutdown), 100*time.Millisecond)
 		close(blocked)
