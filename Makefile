@@ -62,7 +62,7 @@ $(COLLECTOR): builder-config.yaml go.mod go.sum tools/builder/go.mod $(SOURCES)
 .PHONY: e2e
 e2e: build ## Test the built collector from outside
 	@echo "==> testing $(COLLECTOR) end to end"
-	OTELCOL_PHASEATTR="$(CURDIR)/$(COLLECTOR)" $(GO) test -tags e2e -count=1 -v ./test/e2e/...
+	OTELCOL_PHASEATTR="$(CURDIR)/$(COLLECTOR)" $(GO) test -tags e2e -count=1 -v -timeout 30m ./test/e2e/...
 
 .PHONY: e2e-crash
 e2e-crash: build ## Kill the built collector KILLS times and damage its storage ROUNDS times
