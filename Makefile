@@ -29,6 +29,9 @@ RECORD := $(GO) run ./record
 # The sources of the collector.
 SOURCES := $(shell find processor -name '*.go' ! -name '*_test.go' 2>/dev/null)
 
+# The modules beside the main one that users import, and their tests.
+MODULES := recorder recorder/internal/sdktest test/recorder
+
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -44,6 +47,7 @@ run: build ## Run the quickstart on the built collector
 test: ## Run the tests with the race detector, in random order
 	@echo "==> testing"
 	$(GO) test -race -shuffle=on ./...
+	@for mod in $(MODULES); do (cd $$mod && $(GO) test -race -shuffle=on ./...) || exit 1; done
 
 .PHONY: build
 build: $(COLLECTOR) ## Build bin/otelcol-phaseattr; takes minutes the first time
@@ -58,7 +62,7 @@ $(COLLECTOR): builder-config.yaml go.mod go.sum tools/builder/go.mod $(SOURCES)
 .PHONY: e2e
 e2e: build ## Test the built collector from outside
 	@echo "==> testing $(COLLECTOR) end to end"
-	OTELCOL_PHASEATTR="$(CURDIR)/$(COLLECTOR)" $(GO) test -tags e2e -count=1 -v ./test/e2e/...
+	OTELCOL_PHASEATTR="$(CURDIR)/$(COLLECTOR)" $(GO) test -tags e2e -count=1 -v -timeout 30m ./test/e2e/...
 
 .PHONY: e2e-crash
 e2e-crash: build ## Kill the built collector KILLS times and damage its storage ROUNDS times
@@ -106,6 +110,8 @@ lint: ## Run golangci-lint; compiles it the first time
 	@echo "==> linting"
 	$(LINTER) run ./...
 	cd benchmarks && $(GO) tool -modfile=../tools/golangci-lint/go.mod golangci-lint run -c ../.golangci.yaml ./...
+	@for mod in $(MODULES); do (cd $$mod && \
+	  $(GO) tool -modfile=$(CURDIR)/tools/golangci-lint/go.mod golangci-lint run -c $(CURDIR)/.golangci.yaml ./...) || exit 1; done
 
 .PHONY: generate
 generate: ## Update the generated files and format the code
@@ -145,6 +151,7 @@ fuzz: ## Run every fuzz test for FUZZTIME (default 1m)
 bench: ## Run the benchmarks (BENCH=pattern, BENCHTIME=1s)
 	@echo "==> benchmarking"
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem ./processor/...
+	@cd recorder && $(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem ./...
 
 .PHONY: bench-peers
 bench-peers: ## Compare the processor to its peers and to two bare calls; takes minutes

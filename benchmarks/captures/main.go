@@ -134,7 +134,7 @@ func (r *recording) measure(ctx context.Context, rounds int) (whole, resolve flo
 
 func start(ctx context.Context) (*pipeline.Pipelines, error) {
 	return pipeline.Start(ctx, pipeline.Options{
-		Config: map[string]any{"window": time.Hour.String(), "grace_period": 0},
+		Config: map[string]any{"window": time.Hour.String(), "grace": map[string]any{"period": 0}},
 		Next:   consumertest.NewNop(),
 	})
 }

@@ -23,7 +23,7 @@ import (
 // windows that have been full for a while.
 func measureHeap(ctx context.Context, o options, out io.Writer) (err error) {
 	p, err := pipeline.Start(ctx, pipeline.Options{
-		Config: map[string]any{"window": o.window.String(), "max_boundaries": 100_000_000, "grace_period": 0},
+		Config: map[string]any{"window": o.window.String(), "limits": map[string]any{"max_boundaries": 100_000_000}, "grace": map[string]any{"period": 0}},
 		Next:   consumertest.NewNop(),
 	})
 	if err != nil {

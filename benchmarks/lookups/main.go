@@ -23,7 +23,7 @@ import (
 
 // The parameters that the benchmark varies, in the order of the table.
 const (
-	byRanks     = "groups"
+	byRanks     = "ranks"
 	byScattered = "scattered"
 	byThreads   = "threads"
 	byDepth     = "depth"

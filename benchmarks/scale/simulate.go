@@ -68,7 +68,8 @@ func simulate(ctx context.Context, count int) (_ figures, err error) {
 	empty := float64(measure.Heap())
 	s.pipelines, err = pipeline.Start(ctx, pipeline.Options{
 		Config: map[string]any{
-			"window": window.String(), "max_groups": count, "max_boundaries": 1_000_000_000, "boundaries": "drop",
+			"window": window.String(), "boundaries": "drop",
+			"limits": map[string]any{"max_ranks": count, "max_boundaries": 1_000_000_000},
 		},
 		Next: consumertest.NewNop(),
 	})

@@ -31,15 +31,15 @@ import (
 )
 
 // BenchmarkStorageRestore measures how long a start takes, and how large the file is,
-// with 10,000 groups of 600 boundaries each: as many as max_boundaries lets in.
+// with 10,000 ranks of 600 boundaries each: as many as max_boundaries allows.
 func BenchmarkStorageRestore(b *testing.B) {
-	const groups, window = 10_000, 600
+	const ranks, window = 10_000, 600
 	directory := b.TempDir()
 	p := startStored(b, directory, false)
 	run := &program{session: "run"}
 	ld := trainingRecords(b, run, window)
-	for group := range groups {
-		ld.ResourceLogs().At(0).Resource().Attributes().PutStr("session_id", "c0ffee00-0000-4000-8000-"+fmt.Sprintf("%012d", group))
+	for rank := range ranks {
+		ld.ResourceLogs().At(0).Resource().Attributes().PutStr("session_id", "c0ffee00-0000-4000-8000-"+fmt.Sprintf("%012d", rank))
 		require.NoError(b, p.ConsumeLogs(b.Context(), ld))
 	}
 	require.NoError(b, p.Shutdown(b.Context()))
@@ -49,17 +49,17 @@ func BenchmarkStorageRestore(b *testing.B) {
 		b.StopTimer()
 		state := p.(*logsProcessor).pipeline.engine
 		stats := state.index.Stats()
-		require.Equal(b, groups, stats.Ranks)
-		require.EqualValues(b, groups*window, stats.Boundaries)
-		b.ReportMetric(float64(state.store.Bytes())/groups, "stored-B/group")
+		require.Equal(b, ranks, stats.Ranks)
+		require.EqualValues(b, ranks*window, stats.Boundaries)
+		b.ReportMetric(float64(state.store.Bytes())/ranks, "stored-B/rank")
 		require.NoError(b, p.Shutdown(b.Context()))
 		b.StartTimer()
 	}
-	b.ReportMetric(float64(sizeOf(b, directory))/groups, "file-B/group")
+	b.ReportMetric(float64(sizeOf(b, directory))/ranks, "file-B/rank")
 }
 
 // BenchmarkStorageIngest measures how many times longer the same boundaries take with
-// file_storage, without and with fsync. Four senders send them over HTTP, batch by batch.
+// file_storage, without and with fsync. Four clients send them over HTTP.
 func BenchmarkStorageIngest(b *testing.B) {
 	const senders, boundaries = 4, 20_000
 	for _, size := range []int{1, 10, 100, 1000} {
@@ -81,12 +81,13 @@ func BenchmarkStorageIngest(b *testing.B) {
 			b.ReportMetric(perSecond(synced), "synced/s")
 			b.ReportMetric(stored.Seconds()/plain.Seconds(), "x-storage")
 			b.ReportMetric(synced.Seconds()/plain.Seconds(), "x-fsync")
-			b.ReportMetric(0, "ns/op") // of three runs: it says nothing
+			b.ReportMetric(0, "ns/op") // the sum of three runs means nothing
 		})
 	}
 }
 
-// startStored starts a logs pipeline that keeps its index in a directory, or nowhere.
+// startStored starts a logs pipeline that stores its index in a directory, unless that is
+// empty.
 func startStored(b *testing.B, directory string, fsync bool) processor.Logs {
 	b.Helper()
 	cfg := createDefaultConfig().(*Config)
@@ -108,8 +109,8 @@ func startStored(b *testing.B, directory string, fsync bool) processor.Logs {
 	return p
 }
 
-// trainingRecords are boundaries of a program within ten minutes. The session is to be
-// set on the resource.
+// trainingRecords returns boundaries of a program within ten minutes, without a session:
+// it must be set on the resource.
 func trainingRecords(b *testing.B, run *program, n int) plog.Logs {
 	b.Helper()
 	ld := plog.NewLogs()
@@ -136,7 +137,7 @@ func trainingRecords(b *testing.B, run *program, n int) plog.Logs {
 	return ld
 }
 
-// encodedBatches has the boundaries of a run in batches of a size.
+// encodedBatches returns the boundaries of a run in batches of a size.
 func encodedBatches(b *testing.B, session string, boundaries, size int) [][]byte {
 	b.Helper()
 	records := trainingRecords(b, &program{session: session}, boundaries).ResourceLogs().At(0).ScopeLogs().At(0).LogRecords()
@@ -156,7 +157,8 @@ func encodedBatches(b *testing.B, session string, boundaries, size int) [][]byte
 	return batches
 }
 
-// timeToIngest sends runs to a pipeline, all at once, and ends it.
+// timeToIngest returns how long a pipeline takes to ingest runs that are sent at the same
+// time. It shuts the pipeline down.
 func timeToIngest(b *testing.B, p processor.Logs, runs [][][]byte) time.Duration {
 	b.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -190,7 +192,7 @@ func timeToIngest(b *testing.B, p processor.Logs, runs [][][]byte) time.Duration
 	return took
 }
 
-// sizeOf is how much there is in a directory.
+// sizeOf returns the size of the files in a directory, in bytes.
 func sizeOf(b *testing.B, directory string) (size int64) {
 	b.Helper()
 	require.NoError(b, fs.WalkDir(os.DirFS(directory), ".", func(_ string, entry fs.DirEntry, err error) error {

@@ -68,7 +68,7 @@ func (r *recipient) consume(_ context.Context, md pmetric.Metrics) error {
 func pointsOf(md pmetric.Metrics) []string {
 	var points []string
 	for _, resource := range md.ResourceMetrics().All() {
-		session := textOf(resource.Resource().Attributes(), "session_id")
+		session := sessionOf(resource.Resource().Attributes())
 		for _, dp := range resource.ScopeMetrics().At(0).Metrics().At(0).Gauge().DataPoints().All() {
 			points = append(points, fmt.Sprint(session, " ", int64(dp.Timestamp())))
 		}

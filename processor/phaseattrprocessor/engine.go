@@ -129,7 +129,7 @@ func newEngine(ctx context.Context, s *shared, host component.Host) (*engine, er
 		}, e)
 		e.unknowns = hold.NewUnknown(config.Grace.Period, config.Limits.MaxRanks)
 	}
-	go e.sweepRegularly()
+	go e.sweepRegularly(context.WithoutCancel(ctx))
 	if err := e.observe(); err != nil {
 		return nil, errors.Join(err, e.close(ctx))
 	}
@@ -242,7 +242,7 @@ func (e *engine) observe() error {
 
 // sweepRegularly sweeps the index, and forgets paths that are no longer written, until the
 // engine is closed.
-func (e *engine) sweepRegularly() {
+func (e *engine) sweepRegularly(ctx context.Context) {
 	defer close(e.swept)
 	sweep := time.NewTicker(max(min(e.config.SessionTimeout, e.config.Window)/sweepsPerTimeout, time.Millisecond))
 	defer sweep.Stop()
@@ -253,7 +253,7 @@ func (e *engine) sweepRegularly() {
 		case <-e.stop:
 			return
 		case <-sweep.C:
-			e.sweep(context.Background())
+			e.sweep(ctx)
 		case <-rotate.C:
 			e.paths.Rotate()
 		}

@@ -32,7 +32,7 @@ func (it *item) between(from, to pcommon.Timestamp) {
 		it.skipped = true
 		return
 	}
-	it.from, it.to = int64(min(from, to)), int64(to) //nolint:gosec // checked above
+	it.from, it.to = int64(min(from, to)), int64(to)
 }
 
 // isRecord reports whether the item is a log record.

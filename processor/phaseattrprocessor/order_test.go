@@ -77,8 +77,8 @@ func (s *streams) take(session string, at pcommon.Timestamp) {
 	s.newest[session] = at
 }
 
-func textOf(attributes pcommon.Map, key string) string {
-	value, _ := attributes.Get(key)
+func sessionOf(attributes pcommon.Map) string {
+	value, _ := attributes.Get("session_id")
 	return value.Str()
 }
 
@@ -86,7 +86,7 @@ func (s *streams) consumeLogs(_ context.Context, ld plog.Logs) error {
 	time.Sleep(s.delay)
 	for _, resource := range ld.ResourceLogs().All() {
 		for _, record := range resource.ScopeLogs().At(0).LogRecords().All() {
-			s.take(textOf(record.Attributes(), "session_id"), record.Timestamp())
+			s.take(sessionOf(record.Attributes()), record.Timestamp())
 		}
 	}
 	return nil
@@ -96,7 +96,7 @@ func (s *streams) consumeMetrics(_ context.Context, md pmetric.Metrics) error {
 	time.Sleep(s.delay)
 	for _, resource := range md.ResourceMetrics().All() {
 		for _, dp := range resource.ScopeMetrics().At(0).Metrics().At(0).Gauge().DataPoints().All() {
-			s.take(textOf(resource.Resource().Attributes(), "session_id"), dp.Timestamp())
+			s.take(sessionOf(resource.Resource().Attributes()), dp.Timestamp())
 		}
 	}
 	return nil
@@ -106,7 +106,7 @@ func (s *streams) consumeTraces(_ context.Context, td ptrace.Traces) error {
 	time.Sleep(s.delay)
 	for _, resource := range td.ResourceSpans().All() {
 		for _, span := range resource.ScopeSpans().At(0).Spans().All() {
-			s.take(textOf(span.Attributes(), "session_id"), span.EndTimestamp())
+			s.take(sessionOf(span.Attributes()), span.EndTimestamp())
 		}
 	}
 	return nil
@@ -178,14 +178,16 @@ func TestTelemetryOfASessionComesOutInOrder(t *testing.T) {
 					for i := range sessions {
 						session := fmt.Sprint("run-", i)
 						random := rand.New(rand.NewPCG(1, uint64(i)))
-						assert.NoError(t, events.ConsumeLogs(t.Context(), eventOf(session, 1, "train")))
+						require.NoError(t, events.ConsumeLogs(t.Context(), eventOf(session, 1, "train")))
 						wg.Go(func() {
 							for round := int64(1); round <= rounds; round++ {
 								send(session, 10*round) // waits
 								if random.IntN(2) == 0 {
 									send(session, 10*round+1)
 								}
-								assert.NoError(t, events.ConsumeLogs(t.Context(), eventOf(session, 10*round+3, "")))
+								if err := events.ConsumeLogs(t.Context(), eventOf(session, 10*round+3, "")); err != nil {
+									t.Error(err)
+								}
 								send(session, 10*round+3) // need not wait
 								time.Sleep(time.Duration(random.IntN(3)) * time.Millisecond)
 							}

@@ -111,7 +111,7 @@ func (p *pipeline[T]) consume(ctx context.Context, b T, helper func(context.Cont
 		return helper(ctx, b)
 	}
 	tx := &transaction[T]{Context: ctx}
-	err := helper(tx, b)
+	err := helper(tx, b) //nolint:contextcheck // tx is the caller's context
 	switch {
 	case tx.reservation == nil:
 	case err == nil:

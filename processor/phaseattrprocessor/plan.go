@@ -109,13 +109,13 @@ func (p *plan) first(d *decision) (int32, bool) {
 func (p *plan) collect() {
 	ranks := p.resolver.Ranks()
 	for i := range ranks {
-		p.targets = append(p.targets, target{key: hold.Key{Rank: p.resolver.Key(int32(i))}}) //nolint:gosec // as above
+		p.targets = append(p.targets, target{key: hold.Key{Rank: p.resolver.Key(int32(i))}})
 	}
 	for _, location := range p.unknown {
 		p.targets = append(p.targets, target{key: hold.Key{Location: location}, nameless: true})
 	}
 	for i := range p.targets {
-		p.targets[i].parent, p.targets[i].part = int32(i), stays //nolint:gosec // as above
+		p.targets[i].parent, p.targets[i].part = int32(i), stays
 	}
 	for i := range p.decisions {
 		d := &p.decisions[i]

@@ -122,7 +122,7 @@ func (c *client) batch(ctx context.Context, ops ...*storage.Operation) error {
 	}, nil)
 }
 
-// keyValue is what is stored under a key.
+// keyValue is a key of the storage and its value.
 type keyValue struct {
 	key   string
 	value []byte

@@ -12,7 +12,7 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
-// drawBoundary draws a boundary of a program that may do anything.
+// drawBoundary draws a boundary whose fields need not make sense together.
 func drawBoundary(t *rapid.T) boundary.Boundary {
 	id := rapid.SampledFrom([]string{"", "s", "session:1", "session:2", "session:21", "session:210", "5f0c"})
 	return boundary.Boundary{
@@ -31,7 +31,7 @@ func drawBoundary(t *rapid.T) boundary.Boundary {
 	}
 }
 
-// drawBoundaries draws boundaries of which many are what is expected.
+// drawBoundaries draws boundaries, many of which follow from the ones before.
 func drawBoundaries(t *rapid.T) []boundary.Boundary {
 	var all, open []boundary.Boundary
 	for range rapid.IntRange(1, 40).Draw(t, "boundaries") {
@@ -59,8 +59,8 @@ func drawBoundaries(t *rapid.T) []boundary.Boundary {
 	return all
 }
 
-func TestBoundariesAreReadAsTheyWereWritten(t *testing.T) {
-	w := newWriter() // it is used again, as those of entries are
+func TestBoundariesAreReadAsWritten(t *testing.T) {
+	w := newWriter() // reused, like the writers of entries
 	rapid.Check(t, func(t *rapid.T) {
 		w.reset()
 		want := drawBoundaries(t)

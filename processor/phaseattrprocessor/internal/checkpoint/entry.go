@@ -12,8 +12,7 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
-// Registration is what is known of a rank apart from its events: its process, and where
-// it runs.
+// Registration holds what the first event says of a rank: its process and where it runs.
 type Registration struct {
 	// At is the time of the rank's first event to arrive, in nanoseconds since the Unix
 	// epoch.

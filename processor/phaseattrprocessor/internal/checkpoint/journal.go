@@ -48,8 +48,9 @@ func (s *Store) putBack(e *Entry) {
 }
 
 // Write writes an entry to the journal, together with those of other callers. It
-// returns when the entry has been written or has failed to be, callTimeout after it could
-// be tried at the latest. The entry must not be used afterwards.
+// returns when the entry has been written or could not be, which takes at most callTimeout
+// for the write under way and as long again for its own. The entry must not be used
+// afterwards.
 func (s *Store) Write(ctx context.Context, e *Entry) {
 	if s == nil || e == nil {
 		return
@@ -85,7 +86,7 @@ func (s *Store) Forget(ctx context.Context, ranks []boundary.RankKey) {
 	}
 }
 
-// drop removes a rank; the next write deletes what is stored of it. It is called with mu
+// drop removes a rank, and has the next write delete its records. It is called with mu
 // held.
 func (s *Store) drop(rank boundary.RankKey) {
 	stored, ok := s.ranks[rank]
@@ -147,8 +148,8 @@ func (s *Store) flush(ctx context.Context, pending *pendingWrite) error {
 	return err
 }
 
-// writeRecord writes a record of the journal, after what is to be cleaned up. It is
-// called with the turn held.
+// writeRecord writes a record of the journal, and before it the cleanup. It is called with
+// the turn held.
 func (s *Store) writeRecord(ctx context.Context, pending *pendingWrite) error {
 	s.mu.Lock()
 	s.pending = nil

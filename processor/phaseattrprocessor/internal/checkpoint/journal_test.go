@@ -6,6 +6,7 @@ package checkpoint
 import (
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -90,4 +91,48 @@ func TestForgottenRanksAreDeleted(t *testing.T) {
 	next := started(t, d.left())
 	assert.Equal(t, 2, next.index.Stats().Ranks)
 	assert.Equal(t, []string{"again"}, next.paths(ranks[7], 10))
+}
+
+func TestRanksForgottenWhileTheStorageFailsAreDeletedLater(t *testing.T) {
+	d := newDisk()
+	c := started(t, d)
+	snapshot, journal := boundary.RankKey{Session: "a"}, boundary.RankKey{Session: "b", Rank: 1}
+	c.add(t.Context(), enter(snapshot, 1, "train"))
+	require.NoError(t, c.store.compact(t.Context()))
+	c.add(t.Context(), enter(journal, 1, "train"))
+	d.setFails(true)
+	c.index.Forget(snapshot)
+	c.index.Forget(journal)
+	c.store.Forget(t.Context(), []boundary.RankKey{snapshot, journal})
+	assert.Equal(t, 1, c.failures(Write))
+
+	d.setFails(false)
+	c.store.wakeUp()
+	require.Eventually(t, func() bool { return c.recoveries() == 1 }, 10*time.Second, time.Millisecond)
+	assert.Empty(t, d.records(snapshotPrefix))
+	assert.Zero(t, started(t, d.left()).index.Stats().Ranks)
+}
+
+func TestARankMayBeForgottenAndComeBackWhileItsSnapshotIsWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDisk()
+		c := started(t, d)
+		rank := boundary.RankKey{Session: "a"}
+		c.add(t.Context(), enter(rank, 1, "train"))
+		release := d.block(all)
+		var running sync.WaitGroup
+		running.Go(func() { assert.NoError(t, c.store.compact(t.Context())) })
+		synctest.Wait()
+		c.index.Forget(rank)
+		running.Go(func() { c.store.Forget(t.Context(), []boundary.RankKey{rank}) })
+		synctest.Wait()
+		running.Go(func() { c.add(t.Context(), enter(rank, 5, "again")) })
+		synctest.Wait()
+		release()
+		running.Wait()
+
+		next := started(t, d.left())
+		assert.Equal(t, []string{"again"}, next.paths(rank, 6))
+		assert.Equal(t, c.store.Bytes(), next.store.Bytes())
+	})
 }

@@ -49,8 +49,8 @@ func (s *Store) restore(ctx context.Context) (r *restoration, err error) {
 // restoration restores an index from all that a storage holds.
 type restoration struct {
 	store *Store
-	// contents describes what is stored of the ranks that are restored. skipped holds the
-	// other ranks of the journal: true when the index knew them before.
+	// contents describes the restored ranks. skipped holds the other ranks of the journal,
+	// as true when the index knew them before.
 	contents
 	skipped map[boundary.RankKey]bool
 	// through is the last record that a rank's snapshot covers, lastArrival when the rank's

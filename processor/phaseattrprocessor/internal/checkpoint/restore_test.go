@@ -107,7 +107,7 @@ func TestUnreadableRecordsAreQuarantinedAndTheRestIsRestored(t *testing.T) {
 						assert.Equal(t, damaged, left.records(quarantinePrefix)[quarantinePrefix+key])
 					}
 				}
-				// What follows does not get mixed up with what is left.
+				// Later records do not collide with the quarantined one.
 				next.add(t.Context(), enter(a, 5, "again"))
 				last := started(t, left.left())
 				assert.Zero(t, last.failures(Read))

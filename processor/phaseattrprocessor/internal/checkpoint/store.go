@@ -46,8 +46,8 @@ type openFunc = func(ctx context.Context, name string) (storage.Client, error)
 type Options struct {
 	// Open opens the storage of a name. Two names are used.
 	Open func(ctx context.Context, name string) (storage.Client, error)
-	// Index is what is stored. A new Store needs a new Index: what an index held before
-	// the Store was made is not stored.
+	// Index is the index to store. A new Store needs a new Index: ranks that an index
+	// already holds when the Store is made are not stored.
 	Index *replay.Index
 
 	// Register registers a restored rank. Forget drops a restored rank that had been

@@ -223,7 +223,7 @@ func (m *machine) hold(t *testing.T, pipeline, number int, bytes int64, keys ...
 func (m *machine) stop(t *testing.T) {
 	t.Helper()
 	for _, p := range m.pipelines {
-		assert.NoError(t, p.Close(context.WithoutCancel(t.Context())))
+		require.NoError(t, p.Close(context.WithoutCancel(t.Context())))
 	}
 	m.buffer.Stop()
 }

@@ -93,3 +93,20 @@ func TestCheckPattern(t *testing.T) {
 	require.NoError(t, CheckPattern("loader-[0-9]*"))
 	require.ErrorContains(t, CheckPattern("loader-["), `syntax error in pattern: "loader-["`)
 }
+
+func TestAttributeDoesNotAllocate(t *testing.T) {
+	scopes := []replay.ScopeInterval{
+		scope(1, 1, "train"), scope(1, 2, "train", "step"), scope(2, 3, "load"), scope(3, 4, "load"),
+	}
+	for name, threads := range map[string]Threads{
+		"all":       {},
+		"preferred": {Prefer: []string{"main", "thread-1"}},
+		"ignored":   {Ignore: []string{"thread-[23]"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := New(Options{Threads: threads})
+			var a Attribution
+			assert.Zero(t, testing.AllocsPerRun(100, func() { p.Attribute(&a, scopes, boundary.Origin{}) }))
+		})
+	}
+}

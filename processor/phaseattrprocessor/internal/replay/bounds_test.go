@@ -58,6 +58,17 @@ func TestOpenScopesAreBounded(t *testing.T) {
 	assert.Zero(t, x.Stats().OpenScopes)
 }
 
+func TestOpenScopesAreBoundedInABatchOfLateBoundaries(t *testing.T) {
+	x, e := New(Options{Repair: true, MaxOpen: 3}), newEmitter(rank0)
+	for range 6 {
+		e.now++
+		e.enter(1, "deeper")
+	}
+	mustAdd(t, x, rank0, e.out[0], e.out[5]) // shows the parent as well
+	assert.Equal(t, []Outcome{TooManyOpen, TooManyOpen, TooManyOpen, TooManyOpen}, add(x, rank0, e.out[1:5]...))
+	assert.Equal(t, int64(3), x.Stats().OpenScopes)
+}
+
 func TestOldestBoundariesAreEvictedAtTheBound(t *testing.T) {
 	for name, options := range map[string]Options{
 		"of the rank":  {Repair: true, MaxBoundaries: 50},

@@ -8,56 +8,79 @@ import (
 	"time"
 )
 
-// clock follows the event time of a rank and resists outliers: a time more than a window
+// Clock follows the event time of a rank and resists outliers: a time more than a window
 // away from the newest one must be confirmed by other events, so that one wild timestamp
-// does not move the window away from the real ones.
-type clock struct {
-	// now is the newest accepted event time, in nanoseconds since the Unix epoch.
-	now int64
-	// candidate is a time more than a window away from now.
-	candidate int64
-	// confirmations is how many events have confirmed now, at most maxConfirmations; 0
-	// before the first event. candidateConfirmations is how many in a row have confirmed
-	// candidate; 0 when there is none.
-	confirmations, candidateConfirmations int8
+// does not move the window away from the real ones. Times are in nanoseconds since the Unix
+// epoch; the smallest int64 stands for none.
+type Clock struct {
+	// FirstEvent is the time of the session's first event.
+	FirstEvent int64
+	// Now is the newest accepted time, Candidate a time more than a window away from it.
+	Now, Candidate int64
+	// Confirmations is how many events have confirmed Now, at most maxConfirmations; 0
+	// before the first event. CandidateConfirmations is how many in a row have confirmed
+	// Candidate; 0 when there is none.
+	Confirmations, CandidateConfirmations int8
+	// Evicted is the newest time of a boundary that was evicted at a bound.
+	Evicted int64
+	// LastEnter is the newest time at which a scope was entered.
+	LastEnter int64
+	// MaxSequence is the largest sequence number added.
+	MaxSequence int64
+	// Stopped is the newest time of a stop event.
+	Stopped int64
+	// Replaced is when another session became the owner of a claim of this one. There is
+	// none once this session has had a later event.
+	Replaced int64
 }
 
-// maxConfirmations is how many confirmations of now count. A candidate needs more than
-// now has.
+// never is before all times.
+const never = math.MinInt64
+
+func newClock() Clock {
+	return Clock{Evicted: never, LastEnter: never, MaxSequence: never, Stopped: never, Replaced: never}
+}
+
+// maxConfirmations is how many confirmations of Now count. A candidate needs more than
+// Now has.
 const maxConfirmations = 3
 
 // observe updates the clock with an event's time. It reports whether the clock moved
 // back. An older time counts against the clock only when the event is fresh, known not to
 // be a late one.
-func (c *clock) observe(t int64, window time.Duration, fresh bool) (back bool) {
+func (c *Clock) observe(t int64, window time.Duration, fresh bool) (back bool) {
 	switch {
-	case c.confirmations == 0:
-		c.now, c.confirmations = t, 1
-	case t == c.now, c.candidateConfirmations > 0 && t == c.candidate:
+	case c.Confirmations == 0:
+		c.Now, c.Confirmations = t, 1
+	case t == c.Now, c.CandidateConfirmations > 0 && t == c.Candidate:
 		// The same event again confirms nothing.
-	case within(c.now, t, window):
-		c.now, c.confirmations, c.candidateConfirmations = max(c.now, t), min(c.confirmations+1, maxConfirmations), 0
-	case t < c.now && c.confirmations == maxConfirmations && !fresh:
+	case within(c.Now, t, window):
+		c.Now, c.Confirmations, c.CandidateConfirmations = max(c.Now, t), min(c.Confirmations+1, maxConfirmations), 0
+	case t < c.Now && c.Confirmations == maxConfirmations && !fresh:
 		// A late event.
-	case c.candidateConfirmations > 0 && within(c.candidate, t, window):
-		c.candidate = max(c.candidate, t)
-		c.candidateConfirmations++
-		if c.candidateConfirmations > c.confirmations {
-			back = c.candidate < c.now
-			c.now, c.confirmations, c.candidateConfirmations = c.candidate, maxConfirmations, 0
+	case c.CandidateConfirmations > 0 && within(c.Candidate, t, window):
+		c.Candidate = max(c.Candidate, t)
+		c.CandidateConfirmations++
+		if c.CandidateConfirmations > c.Confirmations {
+			back = c.Candidate < c.Now
+			c.Now, c.Confirmations, c.CandidateConfirmations = c.Candidate, maxConfirmations, 0
 		}
 	default:
-		c.candidate, c.candidateConfirmations = t, 1
+		c.Candidate, c.CandidateConfirmations = t, 1
 	}
 	return back
 }
 
-// floor is the oldest time inside the window.
-func (c *clock) floor(window time.Duration) int64 {
-	if window <= 0 || c.confirmations < maxConfirmations || c.now < math.MinInt64+int64(window) {
-		return math.MinInt64
+// floor is the oldest time inside the window of which nothing has been evicted.
+func (c *Clock) floor(window time.Duration) int64 {
+	floor := int64(never)
+	if window > 0 && c.Confirmations == maxConfirmations && c.Now >= never+int64(window) {
+		floor = c.Now - int64(window)
 	}
-	return c.now - int64(window)
+	if c.Evicted >= floor && c.Evicted != never {
+		return c.Evicted + 1
+	}
+	return floor
 }
 
 // within reports whether two times are at most a window apart. Without a window they

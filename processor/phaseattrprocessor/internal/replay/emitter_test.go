@@ -140,7 +140,7 @@ func mustAdd(t require.TestingT, x *Index, rank boundary.RankKey, run ...*bounda
 // end ends the session of a rank at its newest event.
 func end(x *Index, rank boundary.RankKey) {
 	if s := x.stream(rank); s != nil {
-		x.Ingest().Observe(rank, s.clock.now, true)
+		x.Ingest().Observe(rank, s.clock.Now, true)
 	}
 }
 

@@ -77,3 +77,16 @@ func (k entryKey) compare(other entryKey) int {
 		cmp.Compare(k.action, other.action),
 	)
 }
+
+// flags are the flags of an entry or of a frame.
+type flags uint8
+
+func (f flags) is(flag flags) bool { return f&flag != 0 }
+
+func (f *flags) set(flag flags, on bool) {
+	if on {
+		*f |= flag
+	} else {
+		*f &^= flag
+	}
+}

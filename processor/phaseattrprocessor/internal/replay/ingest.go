@@ -45,8 +45,8 @@ type AddResult struct {
 	Late time.Duration
 }
 
-// Add adds a boundary, in any order. A boundary that is older than others of its thread
-// does not change what lookups return until Flush is called.
+// Add adds a boundary, in any order. One that is older than another of its thread changes
+// what lookups return only once Flush is called, for this batch or another of the rank.
 func (in *Ingest) Add(key boundary.RankKey, b *boundary.Boundary) AddResult {
 	s := in.lock(key)
 	if s == nil {

@@ -8,9 +8,11 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
@@ -140,4 +142,36 @@ func BenchmarkAddLateBatch(b *testing.B) {
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(size), "ns/boundary")
 		})
 	}
+}
+
+// TestFlushesChangeNothingElse compares an index that is flushed after each boundary with
+// one that is flushed now and then, at several bounds: what is accepted and what is known
+// in the end are the same.
+func TestFlushesChangeNothingElse(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		options := Options{
+			Repair:        rapid.Bool().Draw(t, "repair"),
+			Window:        time.Duration(rapid.SampledFrom([]int{0, 10, 50}).Draw(t, "window")),
+			MaxThreads:    rapid.SampledFrom([]int{0, 2}).Draw(t, "threads"),
+			MaxBoundaries: rapid.SampledFrom([]int{0, 5, 20}).Draw(t, "boundaries"),
+		}
+		often, seldom := New(options), New(options)
+		run := drawLoss(t, drawRun(t, rank0))
+		in := seldom.Ingest()
+		for _, b := range drawArrival(t, run) {
+			require.Equal(t, addOne(often, rank0, b), in.Add(rank0, b).Outcome)
+			if rapid.IntRange(0, 19).Draw(t, "flush") == 0 {
+				in.Flush()
+			}
+		}
+		in.Flush()
+		holdsTogether(t, seldom)
+		want, _ := often.Snapshot(rank0)
+		got, _ := seldom.Snapshot(rank0)
+		got.LastArrival = want.LastArrival
+		require.Equal(t, want, got)
+		for at := range moments(run) {
+			require.Equal(t, active(often, rank0, at, true), active(seldom, rank0, at, true), "at %d", at)
+		}
+	})
 }

@@ -19,19 +19,19 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
-// BenchmarkLookup asks what was active at moments of the window, while every thread of
-// every group goes on at 40 boundaries a second, or as fast as one writer can. One
-// thing at a time differs from the first line: `make bench-lookups` makes tables of it.
+// BenchmarkLookup looks up the active scopes at times in the window, while one writer adds
+// 40 boundaries a second to every thread of every rank, or as many as it can. One parameter
+// at a time differs from the first line; `make bench-lookups` makes tables of the results.
 func BenchmarkLookup(b *testing.B) {
-	usual := population{groups: 10_000, threads: 1, depth: 4, window: 100, row: 125}
-	for _, groups := range []int{1, 10, 100, 1000, 10_000, 100_000} {
+	usual := population{ranks: 10_000, threads: 1, depth: 4, window: 100, row: 125}
+	for _, ranks := range []int{1, 10, 100, 1000, 10_000, 100_000} {
 		p := usual
-		p.groups = groups
-		b.Run(fmt.Sprintf("vary=groups/n=%d", groups), p.benchmark)
+		p.ranks = ranks
+		b.Run(fmt.Sprintf("vary=ranks/n=%d", ranks), p.benchmark)
 		p.row = 1
-		b.Run(fmt.Sprintf("vary=scattered/n=%d", groups), p.benchmark)
+		b.Run(fmt.Sprintf("vary=scattered/n=%d", ranks), p.benchmark)
 	}
-	usual.groups = 100
+	usual.ranks = 100
 	for _, threads := range []int{1, 4, 16, 64} {
 		p := usual
 		p.threads = threads
@@ -42,7 +42,7 @@ func BenchmarkLookup(b *testing.B) {
 		p.depth = depth
 		b.Run(fmt.Sprintf("vary=depth/n=%d", depth), p.benchmark)
 	}
-	usual.groups = 1
+	usual.ranks = 1
 	for _, window := range []int{10, 100, 1000, 10_000, 100_000} {
 		p := usual
 		p.window = window
@@ -50,25 +50,25 @@ func BenchmarkLookup(b *testing.B) {
 	}
 }
 
-// population is what an index holds.
+// population is the contents of an index.
 type population struct {
-	groups, threads int
-	// depth is how many scopes are open at the most.
+	ranks, threads int
+	// depth is the largest number of open scopes.
 	depth int
-	// window is how many boundaries of a thread lie in the window.
+	// window is the number of boundaries of a thread in the window.
 	window int
-	// row is how many questions about a group follow each other, for a few moments, as
-	// the points of a batch do.
+	// row is how many lookups in a rank follow each other, at a few times, as for the points
+	// of a batch.
 	row int
 }
 
-// rowMoments is how many there are in a row.
+// rowMoments is the number of times in a row of lookups.
 const rowMoments = 5
 
 // interval is the time between two boundaries of a thread.
 const interval = int64(25 * time.Millisecond)
 
-// crowd is a population on the move.
+// crowd is a population and its index.
 type crowd struct {
 	population
 	index *Index
@@ -87,7 +87,7 @@ func (p population) start() *crowd {
 		index:      New(Options{Repair: true, Window: time.Duration(p.window) * time.Duration(interval)}),
 		paths:      []boundary.Path{{}},
 	}
-	for i := range p.groups {
+	for i := range p.ranks {
 		c.keys = append(c.keys, boundary.RankKey{Session: "5923ed05-815c-4937-af70-387c61debe92", Rank: int64(i)})
 	}
 	var names []string
@@ -101,8 +101,8 @@ func (p population) start() *crowd {
 	return c
 }
 
-// step lets every thread go on by one boundary, for as long as it may: all scopes are
-// entered, then all but the outermost are left, and so on.
+// step adds one boundary to every thread, for as long as it may: all scopes are entered,
+// then all but the outermost are left, and so on.
 func (c *crowd) step(may func() bool) {
 	c.tick++
 	rise := int64(c.depth - 1)
@@ -137,16 +137,16 @@ func (c *crowd) step(may func() bool) {
 		if !may() {
 			return
 		}
-		arrival := c.index.Ingest()
+		in := c.index.Ingest()
 		for thread := range c.threads {
 			b.ThreadID = int64(thread)
-			arrival.Add(key, &b)
+			in.Add(key, &b)
 		}
 	}
 	c.newest.Store(b.Time)
 }
 
-// write lets time go by until stop is closed.
+// write takes a step per interval until stop is closed.
 func (c *crowd) write(stop <-chan struct{}) {
 	may := func() bool {
 		select {
@@ -170,32 +170,32 @@ func (c *crowd) write(stop <-chan struct{}) {
 func (p population) benchmark(b *testing.B) {
 	c := p.start()
 	random := rand.New(rand.NewPCG(1, 2))
-	asked := make([]struct {
+	lookups := make([]struct {
 		key boundary.RankKey
 		ago int64
 	}, 1<<16)
-	for i := range asked {
-		asked[i].key = c.keys[random.IntN(len(c.keys))]
-		asked[i].ago = 1 + random.Int64N(int64(p.window-1)*interval)
+	for i := range lookups {
+		lookups[i].key = c.keys[random.IntN(len(c.keys))]
+		lookups[i].ago = 1 + random.Int64N(int64(p.window-1)*interval)
 		if i%p.row > 0 {
-			asked[i].key = asked[i-1].key
+			lookups[i].key = lookups[i-1].key
 		}
 		if i%p.row >= rowMoments {
-			asked[i].ago = asked[i-rowMoments].ago
+			lookups[i].ago = lookups[i-rowMoments].ago
 		}
 	}
-	spans := make([]ScopeInterval, 0, 128)
+	scopes := make([]ScopeInterval, 0, 128)
 	i, late := 0, 0
-	ask := func() {
-		q := &asked[i%len(asked)]
+	lookUp := func() {
+		q := &lookups[i%len(lookups)]
 		var status Status
-		spans, status = c.index.Handle(q.key).Active(spans[:0], c.newest.Load()-q.ago, false)
-		if status != Known { // time went by before the question was asked
+		scopes, status = c.index.Handle(q.key).Active(scopes[:0], c.newest.Load()-q.ago, false)
+		if status != Known { // the writer was faster
 			late++
 		}
 		i++
 	}
-	allocs := testing.AllocsPerRun(1000, ask) // before the writer begins
+	allocs := testing.AllocsPerRun(1000, lookUp) // before the writer starts
 	stop := make(chan struct{})
 	var writer sync.WaitGroup
 	writer.Go(func() { c.write(stop) })
@@ -203,19 +203,18 @@ func (p population) benchmark(b *testing.B) {
 	defer runtime.UnlockOSThread()
 	before := threadTime(b)
 	for b.Loop() {
-		ask()
+		lookUp()
 	}
 	b.ReportMetric(float64(threadTime(b)-before)/float64(b.N), "cpu-ns/op")
 	close(stop)
 	writer.Wait()
 	b.ReportMetric(allocs, "allocs/lookup")
 	if late > i/20 {
-		b.Fatalf("%d of %d answers came too late", late, i)
+		b.Fatalf("%d of %d lookups were too late", late, i)
 	}
 }
 
-// threadTime is the processor time that this thread has had: neither what other
-// programs do is in it nor what it waits for.
+// threadTime is the processor time of this thread, without waiting and other programs.
 func threadTime(b *testing.B) time.Duration {
 	b.Helper()
 	var usage syscall.Rusage

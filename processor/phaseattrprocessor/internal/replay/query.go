@@ -4,6 +4,7 @@
 package replay
 
 import (
+	"math"
 	"slices"
 
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
@@ -63,7 +64,7 @@ func (h Handle) At(from, to int64) State {
 	status := s.status(to)
 	return State{
 		Known:  true,
-		Live:   s.firstEvent <= to && (status != Ended || s.status(from) != Ended),
+		Live:   s.clock.FirstEvent <= to && (status != Ended || s.status(from) != Ended),
 		Behind: status == Behind,
 	}
 }
@@ -94,7 +95,7 @@ func (h Handle) Active(dst []ScopeInterval, at int64, whole bool) ([]ScopeInterv
 		t := &s.threads[i]
 		stack, first, simultaneous := t.stackAt(at)
 		if !simultaneous {
-			dst = t.appendStack(dst, s.key, stack, whole)
+			dst = t.appendStack(dst, s.key, stack, math.MaxInt64, whole)
 			continue
 		}
 		for _, frame := range t.union(stack, at, first) {
@@ -112,9 +113,13 @@ func (h Handle) NoteLookup(at, records int64) {
 	}
 }
 
-// appendStack appends the scopes of a stack, down to the one that decides, or all.
-func (t *thread) appendStack(dst []ScopeInterval, rank boundary.RankKey, top *frame, whole bool) []ScopeInterval {
+// appendStack appends the scopes of a stack that were opened until a time, down to the one
+// that decides, or with whole all of them.
+func (t *thread) appendStack(dst []ScopeInterval, rank boundary.RankKey, top *frame, until int64, whole bool) []ScopeInterval {
 	for frame := top; frame != nil; frame = frame.below {
+		if frame.time > until {
+			continue
+		}
 		dst = append(dst, t.interval(rank, frame))
 		if frame.is(decisive) && !whole {
 			break
@@ -158,15 +163,7 @@ func (h Handle) Throughout(dst []ScopeInterval, from, to int64, whole bool) ([]S
 	for i := range s.threads {
 		t := &s.threads[i]
 		stack, _, _ := t.stackAt(to)
-		for frame := stack; frame != nil; frame = frame.below {
-			if frame.time > from {
-				continue
-			}
-			dst = append(dst, t.interval(s.key, frame))
-			if frame.is(decisive) && !whole {
-				break
-			}
-		}
+		dst = t.appendStack(dst, s.key, stack, from, whole)
 	}
 	return dst, status
 }

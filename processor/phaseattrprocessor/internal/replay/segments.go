@@ -4,6 +4,7 @@
 package replay
 
 import (
+	"math"
 	"slices"
 
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
@@ -48,10 +49,10 @@ func (x *Index) Segments(key boundary.RankKey, from, to int64, whole bool, maxBo
 	segment := Segment{To: from}
 	for _, change := range append(changes, to) {
 		segment.From, segment.To, segment.Active = segment.To, change, segment.Active[:0]
-		if !s.ended() || segment.From < s.clock.now {
+		if !s.ended() || segment.From < s.clock.Now {
 			for i := range s.threads {
 				t := &s.threads[i]
-				segment.Active = t.appendStack(segment.Active, s.key, t.stackAfter(segment.From), whole)
+				segment.Active = t.appendStack(segment.Active, s.key, t.stackAfter(segment.From), math.MaxInt64, whole)
 			}
 		}
 		if !f(segment) {
@@ -81,7 +82,7 @@ func (s *stream) changes(from, to int64, maxBoundaries int) ([]int64, bool) {
 			}
 		}
 	}
-	if now := s.clock.now; s.ended() && from < now && now < to {
+	if now := s.clock.Now; s.ended() && from < now && now < to {
 		times = append(times, now)
 	}
 	slices.Sort(times)

@@ -21,30 +21,6 @@ type Snapshot struct {
 	Threads []Thread
 }
 
-// Clock is the event time of a rank. Times are in nanoseconds since the Unix epoch; the
-// smallest int64 stands for none.
-type Clock struct {
-	// FirstEvent is the time of the first event.
-	FirstEvent int64
-	// Now is the newest accepted time. Confirmations is how many events have confirmed it.
-	Now           int64
-	Confirmations int8
-	// Candidate is a time far from Now. CandidateConfirmations is how many events in a row
-	// have confirmed it.
-	Candidate              int64
-	CandidateConfirmations int8
-	// Evicted is the newest time of a boundary that was evicted at a bound.
-	Evicted int64
-	// LastEnter is the newest time at which a scope was entered.
-	LastEnter int64
-	// MaxSequence is the largest sequence number added.
-	MaxSequence int64
-	// Stopped is the newest time of a stop event.
-	Stopped int64
-	// Replaced is when another session became the owner of a claim of this one.
-	Replaced int64
-}
-
 // Thread is what the index knows of a thread.
 type Thread struct {
 	ID int64
@@ -85,15 +61,7 @@ func (x *Index) Snapshot(key boundary.RankKey) (Snapshot, bool) {
 	if s.removed {
 		return Snapshot{}, false
 	}
-	snapshot := Snapshot{
-		Rank:        s.key,
-		LastArrival: x.started.Add(s.lastArrival),
-		Clock: Clock{
-			FirstEvent: s.firstEvent, Now: s.clock.now, Confirmations: s.clock.confirmations,
-			Candidate: s.clock.candidate, CandidateConfirmations: s.clock.candidateConfirmations,
-			Evicted: s.evicted, LastEnter: s.lastEnter, MaxSequence: s.maxSequence, Stopped: s.stopped, Replaced: s.replaced,
-		},
-	}
+	snapshot := Snapshot{Rank: s.key, LastArrival: x.started.Add(s.lastArrival), Clock: s.clock}
 	for i := range s.threads {
 		snapshot.Threads = append(snapshot.Threads, s.threads[i].snapshot())
 	}
@@ -135,7 +103,7 @@ func (in *Ingest) restore(snapshot *Snapshot) bool {
 		return false
 	}
 	defer in.unlock()
-	if s.clock.confirmations > 0 {
+	if s.clock.Confirmations > 0 {
 		return false
 	}
 	s.restore(snapshot)
@@ -154,13 +122,9 @@ func (x *Index) SetLastArrival(key boundary.RankKey, at time.Time) {
 
 // restore restores a stream that has had no event.
 func (s *stream) restore(snapshot *Snapshot) {
-	c := snapshot.Clock
-	s.clock = clock{
-		now: c.Now, confirmations: min(c.Confirmations, maxConfirmations),
-		candidate: c.Candidate, candidateConfirmations: min(c.CandidateConfirmations, maxConfirmations),
-	}
-	s.firstEvent, s.replaced = c.FirstEvent, c.Replaced
-	s.evicted, s.lastEnter, s.maxSequence, s.stopped = c.Evicted, c.LastEnter, c.MaxSequence, c.Stopped
+	s.clock = snapshot.Clock
+	s.clock.Confirmations = min(s.clock.Confirmations, maxConfirmations)
+	s.clock.CandidateConfirmations = min(s.clock.CandidateConfirmations, maxConfirmations)
 	s.restoreOpen(snapshot.Threads)
 	s.count()
 	for i := range snapshot.Threads {

@@ -4,7 +4,6 @@
 package replay
 
 import (
-	"math"
 	"slices"
 	"sync"
 	"time"
@@ -21,21 +20,7 @@ type stream struct {
 	// mu guards what follows, up to stats.
 	mu      sync.RWMutex
 	threads []thread
-	clock   clock
-	// evicted is the newest time of a boundary that was evicted at a bound; never when
-	// there is none.
-	evicted int64
-	// lastEnter is the newest time at which a scope was entered.
-	lastEnter int64
-	// maxSequence is the largest sequence number added.
-	maxSequence int64
-	// stopped is the newest time of a stop event; never before there is one.
-	stopped int64
-	// firstEvent is the time of the session's first event.
-	firstEvent int64
-	// replaced is when another session became the owner of a claim of this one; never
-	// before that, and once this one has had a later event.
-	replaced int64
+	clock   Clock
 	// registered is true once the rank has been registered, timedOut when no event has
 	// arrived for the session timeout, removed when the index has removed the stream.
 	registered, timedOut, removed bool
@@ -54,14 +39,8 @@ type stream struct {
 	lookups lookupLog
 }
 
-// never is before all times.
-const never = math.MinInt64
-
 func newStream(key boundary.RankKey, options *Options, stats *counters) *stream {
-	s := &stream{
-		key: key, options: options, stats: stats,
-		evicted: never, lastEnter: never, maxSequence: never, stopped: never, replaced: never,
-	}
+	s := &stream{key: key, options: options, stats: stats, clock: newClock()}
 	s.lookups.newest.Store(never)
 	return s
 }
@@ -112,7 +91,7 @@ func (s *stream) discardRepairs() {
 func (s *stream) observe(at int64, stop bool, arrival time.Duration) {
 	s.advance(at, arrival, false)
 	if stop {
-		s.stopped = max(s.stopped, at)
+		s.clock.Stopped = max(s.clock.Stopped, at)
 	}
 	s.trim()
 }
@@ -120,14 +99,14 @@ func (s *stream) observe(at int64, stop bool, arrival time.Duration) {
 // add adds a boundary.
 func (s *stream) add(b *boundary.Boundary, arrival time.Duration) AddResult {
 	var result AddResult
-	if s.clock.confirmations > 0 && b.Time < s.clock.now {
-		result.Late = max(time.Duration(uint64(s.clock.now)-uint64(b.Time)), 0) //nolint:gosec // an overflow counts as 0
+	if s.clock.Confirmations > 0 && b.Time < s.clock.Now {
+		result.Late = max(time.Duration(uint64(s.clock.Now)-uint64(b.Time)), 0) //nolint:gosec // an overflow counts as 0
 	}
-	s.advance(b.Time, arrival, b.Sequence > s.maxSequence)
-	s.maxSequence = max(s.maxSequence, b.Sequence)
+	s.advance(b.Time, arrival, b.Sequence > s.clock.MaxSequence)
+	s.clock.MaxSequence = max(s.clock.MaxSequence, b.Sequence)
 	result.Outcome = s.place(b)
 	if result.Outcome == Accepted && b.Action == boundary.Enter {
-		s.lastEnter = max(s.lastEnter, b.Time)
+		s.clock.LastEnter = max(s.clock.LastEnter, b.Time)
 	}
 	s.trim()
 	return result
@@ -136,12 +115,12 @@ func (s *stream) add(b *boundary.Boundary, arrival time.Duration) AddResult {
 // advance updates what the time and the arrival of any event change.
 func (s *stream) advance(at int64, arrival time.Duration, fresh bool) {
 	s.lastArrival, s.timedOut = arrival, false
-	s.firstEvent = min(s.firstEvent, at)
-	if at >= s.replaced {
-		s.replaced = never
+	s.clock.FirstEvent = min(s.clock.FirstEvent, at)
+	if at >= s.clock.Replaced {
+		s.clock.Replaced = never
 	}
 	if s.clock.observe(at, s.options.Window, fresh) {
-		s.evicted = never
+		s.clock.Evicted = never
 		for i := range s.threads {
 			s.merge(&s.threads[i])
 			s.threads[i].rebase(at)
@@ -231,10 +210,11 @@ func (s *stream) flush() (outdated int64) {
 // full reports whether n has reached a bound; 0 is no bound.
 func full(n, bound int) bool { return bound > 0 && n >= bound }
 
-// openScopesFull reports whether a thread has as many open scopes as it may have. Late
-// boundaries that wait might all open one; when they matter, they are replayed first.
+// openScopesFull reports whether a thread has as many open scopes as it may have. A late
+// boundary may leave two more scopes open, its own and its parent: when the bound could be
+// passed by those that wait, they are replayed first.
 func (s *stream) openScopesFull(t *thread) bool {
-	if t.late != nil && full(int(t.top().size())+t.late.count, s.options.MaxOpen) {
+	if t.late != nil && full(int(t.top().size())+2*t.late.count, s.options.MaxOpen) {
 		s.merge(t)
 	}
 	return full(int(t.top().size()), s.options.MaxOpen)
@@ -253,7 +233,7 @@ func (s *stream) makeRoom() bool {
 			if last == nil {
 				continue
 			}
-			if last.time > s.clock.now && !within(last.time, s.clock.now, s.options.Window) {
+			if last.time > s.clock.Now && !within(last.time, s.clock.Now, s.options.Window) {
 				s.merge(t)
 				t.entries.removeLast()
 				return true
@@ -268,7 +248,7 @@ func (s *stream) makeRoom() bool {
 		if oldest.late != nil && oldest.late.first().time <= oldest.entries.first().time {
 			s.merge(oldest)
 		}
-		s.evicted = max(s.evicted, oldest.oldest())
+		s.clock.Evicted = max(s.clock.Evicted, oldest.oldest())
 		own -= oldest.size()
 		oldest.drop(oldest.entries.next(position{}))
 		own += oldest.size()
@@ -277,13 +257,7 @@ func (s *stream) makeRoom() bool {
 }
 
 // floor is the oldest time that lookups can be answered for.
-func (s *stream) floor() int64 {
-	floor := s.clock.floor(s.options.Window)
-	if s.evicted >= floor && s.evicted != never {
-		return s.evicted + 1
-	}
-	return floor
-}
+func (s *stream) floor() int64 { return s.clock.floor(s.options.Window) }
 
 // trim drops the boundaries that have left the window, and the threads that are empty.
 func (s *stream) trim() {
@@ -320,7 +294,7 @@ func (s *stream) newThread(id int64) *thread {
 // ended reports whether the session is over: it sent a stop event and has not entered a
 // scope since, it timed out, or another session took over one of its claims.
 func (s *stream) ended() bool {
-	return s.timedOut || s.replaced != never || s.stopped != never && s.stopped >= s.lastEnter
+	return s.timedOut || s.clock.Replaced != never || s.clock.Stopped != never && s.clock.Stopped >= s.clock.LastEnter
 }
 
 // register sets the claims and the time of the first event. It reports false when they
@@ -329,10 +303,10 @@ func (s *stream) register(claims []string, at int64) bool {
 	if s.registered {
 		return false
 	}
-	if s.clock.confirmations > 0 { // restored: the first event was earlier
-		at = min(at, s.firstEvent)
+	if s.clock.Confirmations > 0 { // restored: the first event was earlier
+		at = min(at, s.clock.FirstEvent)
 	}
-	s.claims, s.firstEvent, s.registered = claims, at, true
+	s.claims, s.clock.FirstEvent, s.registered = claims, at, true
 	return true
 }
 
@@ -343,11 +317,11 @@ func (s *stream) replace(since int64) bool {
 		return false
 	}
 	defer s.unlock()
-	if since <= s.clock.now {
+	if since <= s.clock.Now {
 		return false
 	}
 	alive := !s.ended()
-	s.replaced = since
+	s.clock.Replaced = since
 	return alive
 }
 
@@ -383,7 +357,7 @@ func (s *stream) status(at int64) Status {
 	switch {
 	case at < s.floor():
 		return BeforeWindow
-	case at <= s.clock.now:
+	case at <= s.clock.Now:
 		return Known
 	case s.ended():
 		return Ended
