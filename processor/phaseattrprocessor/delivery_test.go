@@ -149,6 +149,7 @@ func TestHeldTelemetryIsSentAgainAfterAPassingError(t *testing.T) {
 		synctest.Wait()
 		require.NoError(t, metrics.ConsumeMetrics(t.Context(), gaugeOf("s", 49)), "the next one lines up")
 		time.Sleep(10 * time.Minute)
+		synctest.Wait()
 		assert.Equal(t, []string{"s 50", "s 49"}, next.taken)
 		require.Len(t, attempts, 12)
 		assert.Greater(t, attempts[10].Sub(attempts[0]), 10*time.Second, "ever less often")
@@ -172,6 +173,7 @@ func TestRetriesAndLossesAreCounted(t *testing.T) {
 		require.NoError(t, metrics.ConsumeMetrics(t.Context(), md))
 		p.events(t, 60, "")
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		assert.Empty(t, next.taken)
 		assert.Empty(t, next.fails)
 		metadatatest.AssertEqualProcessorPhaseAttrForwardRetries(t, p.telemetry,

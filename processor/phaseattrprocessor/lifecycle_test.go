@@ -159,6 +159,7 @@ func TestShutdownDoesNotWaitForTheNextComponent(t *testing.T) {
 			_ = metrics.ConsumeMetrics(t.Context(), gaugeOf("s", 50))
 		}()
 		time.Sleep(2 * defaultGracePeriod)
+		synctest.Wait()
 		assert.LessOrEqual(t, within(t, events.Shutdown), 100*time.Millisecond)
 		assert.LessOrEqual(t, within(t, metrics.Shutdown), 100*time.Millisecond)
 		close(blocked)
@@ -175,6 +176,7 @@ func TestShutdownEndsRetries(t *testing.T) {
 		require.NoError(t, events.ConsumeLogs(t.Context(), eventOf("s", 10, "train")))
 		require.NoError(t, metrics.ConsumeMetrics(t.Context(), gaugeOf("s", 50)))
 		time.Sleep(10 * time.Minute)
+		synctest.Wait()
 		start := time.Now()
 		require.NoError(t, metrics.Shutdown(t.Context()))
 		assert.Zero(t, time.Since(start))
@@ -195,6 +197,7 @@ func TestNothingWaitsForAStorageThatBlocks(t *testing.T) {
 		assert.Less(t, time.Since(start), 6*time.Second)
 		assert.Equal(t, 1, p.logsSink.LogRecordCount())
 		time.Sleep(time.Minute) // the session is swept in the meantime
+		synctest.Wait()
 		for _, c := range p.components() {
 			assert.LessOrEqual(t, within(t, c.Shutdown), 100*time.Millisecond)
 		}
@@ -206,6 +209,7 @@ func TestNothingWaitsForAStorageThatBlocks(t *testing.T) {
 		assert.LessOrEqual(t, within(t, again.logs.Shutdown), 100*time.Millisecond)
 		close(blocked)
 		time.Sleep(time.Minute)
+		synctest.Wait()
 	})
 }
 
@@ -257,6 +261,7 @@ func TestStorageThatFailsAndRecoversIsReported(t *testing.T) {
 		require.ErrorIs(t, on.events[0].Err(), storage.ErrStorageFull)
 		ext.set(nil, nil)
 		time.Sleep(5 * time.Minute)
+		synctest.Wait()
 		on.mu.Lock()
 		assert.Equal(t, componentstatus.StatusOK, on.events[len(on.events)-1].Status())
 		on.mu.Unlock()

@@ -218,6 +218,7 @@ func TestEventsStayBehindTheLineThatWaitsForThem(t *testing.T) {
 		}
 		synctest.Wait()
 		time.Sleep(time.Second)
+		synctest.Wait()
 		assert.Zero(t, out.outdated)
 		assert.Equal(t, 1+2*299, out.items)
 	})
@@ -251,6 +252,7 @@ func TestTelemetryComesOutInOrderAtAFullBuffer(t *testing.T) {
 			synctest.Wait()
 		}
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		assert.Equal(t, []int64{100, 101, 103, 104}, out)
 		require.ErrorIs(t, errs[2], context.DeadlineExceeded)
 		for _, i := range []int{0, 1, 3, 4} {
