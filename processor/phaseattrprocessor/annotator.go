@@ -85,12 +85,18 @@ func (a *annotator) begin(dataPoints bool) { a.resolver.Begin(dataPoints) }
 // end forgets the batch.
 func (a *annotator) end() {
 	a.resolver.End()
-	clear(a.decisions)
+	a.restart()
 	clear(a.locations)
 	clear(a.unknown)
-	a.decisions, a.several, a.unknown = a.decisions[:0], a.several[:0], a.unknown[:0]
+	a.unknown = a.unknown[:0]
 	a.enterScope(pcommon.Map{}, pcommon.Map{})
-	a.early, a.stats, a.finder.Tried = false, batchStats{}, [association.MaxRules][association.Outcomes]int64{}
+	a.early, a.stats = false, batchStats{}
+}
+
+// restart forgets what has been decided.
+func (a *annotator) restart() {
+	clear(a.decisions)
+	a.decisions, a.several, a.finder.Tried = a.decisions[:0], a.several[:0], [association.MaxRules][association.Outcomes]int64{}
 }
 
 // decide finds out which ranks the items of a batch belong to. Nothing is written.

@@ -306,3 +306,24 @@ func TestInternalDurationCoversTheWaitForRoom(t *testing.T) {
 		assert.NoError(t, telemetry.Shutdown(t.Context()))
 	})
 }
+
+// What waits is looked up when it goes on, and counted then.
+func TestItemsThatWaitedAreCountedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := startPipelines(t, withGrace)
+		p.runsOn(t, on("node", 10, 0), 1, "run", 0, "train")
+		md := gpu("node", "0", 1.5)
+		gpu("node", "0", 100).ResourceMetrics().MoveAndAppendTo(md.ResourceMetrics())
+		gpu("elsewhere", "0", 1.5).ResourceMetrics().MoveAndAppendTo(md.ResourceMetrics())
+		(&program{session: "run"}).gauge(1.5).ResourceMetrics().MoveAndAppendTo(md.ResourceMetrics())
+		require.NoError(t, p.metrics.ConsumeMetrics(t.Context(), md))
+		p.shutdown(t)
+		metadatatest.AssertEqualProcessorPhaseAttrAnswers(t, p.telemetry, []metricdata.DataPoint[int64]{
+			answers("logs", "unique", 2), answers("metrics", "unique", 3),
+		}, metricdatatest.IgnoreTimestamp())
+		metadatatest.AssertEqualProcessorPhaseAttrAssociations(t, p.telemetry, []metricdata.DataPoint[int64]{
+			tried(0, "matched", 3), tried(0, "missing_key", 3), tried(1, "missing_key", 3),
+			tried(2, "matched", 2), tried(2, "no_rank", 1),
+		}, metricdatatest.IgnoreTimestamp())
+	})
+}

@@ -6,7 +6,6 @@ package phaseattrprocessor
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync"
 
 	"go.opentelemetry.io/collector/component"
@@ -167,22 +166,22 @@ func (p *pipeline[T]) hold(ctx context.Context, a *annotator, b T) error {
 		plan.parts[i].Bytes = heapBytes(p.telemetry, part)
 	}
 	reservation, err := p.held.Reserve(ctx, plan.parts)
-	if err != nil {
-		p.rejoin(b, parts)
-		if !errors.Is(err, hold.ErrClosed) {
-			return err
+	switch {
+	case err == nil:
+		tx := ctx.Value(transactionKey{}).(*transaction[T])
+		tx.reservation, tx.parts = reservation, parts
+		for i, part := range parts {
+			p.recorder.waited(ctx, p.signal, plan.reasons[i], p.telemetry.count(part))
 		}
-		// Nothing waits any longer: all of it goes on, in the order that it has now.
-		a.decisions = a.decisions[:0]
-		a.decide(p.telemetry.items(b))
-		return nil
+	case errors.Is(err, hold.ErrClosed): // nothing waits any longer
+		p.rejoin(b, parts)
+	default:
+		p.rejoin(b, parts)
+		return err
 	}
-	tx := ctx.Value(transactionKey{}).(*transaction[T])
-	tx.reservation, tx.parts = reservation, parts
-	for i, part := range parts {
-		p.recorder.waited(ctx, p.signal, plan.reasons[i], p.telemetry.count(part))
-	}
-	a.decisions = slices.DeleteFunc(a.decisions, func(d decision) bool { return d.part != stays })
+	// What waits is decided again, and counted, once it goes on.
+	a.restart()
+	a.decide(p.telemetry.items(b))
 	return nil
 }
 

@@ -5,6 +5,7 @@ package resolve
 
 import (
 	"fmt"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -36,7 +37,7 @@ func filled(ranks, phases int) *replay.Index {
 			for _, action := range []boundary.Action{boundary.Enter, boundary.Exit} {
 				sequence++
 				b := boundary.Boundary{
-					Action: action, Time: int64(10 * n), Sequence: sequence, ScopeID: fmt.Sprint(n), ThreadID: 1, ThreadName: "main", Path: path,
+					Action: action, Time: int64(10 * n), Sequence: sequence, ScopeID: strconv.Itoa(n), ThreadID: 1, ThreadName: "main", Path: path,
 				}
 				if action == boundary.Exit {
 					b.Time += 9
@@ -68,7 +69,7 @@ func TestCachedResultsAreThoseOfALookupAlone(t *testing.T) {
 			to := from + rapid.SampledFrom([]int64{0, 0, 3, 30}).Draw(t, "duration")
 			origin := boundary.Origin{}
 			if rapid.IntRange(0, 3).Draw(t, "named") == 0 {
-				origin.ScopeID = fmt.Sprint(rapid.IntRange(0, phases).Draw(t, "scope"))
+				origin.ScopeID = strconv.Itoa(rapid.IntRange(0, phases).Draw(t, "scope"))
 			}
 			got := cached.Resolve(Lookup{Rank: cached.Rank(&key), Origin: cached.Origin(origin), From: from, To: to})
 
