@@ -65,14 +65,19 @@ type streams struct {
 	mu              sync.Mutex
 	newest          map[string]pcommon.Timestamp
 	items, outdated int
+	// repeated counts those of the same time as what came before.
+	repeated int
 }
 
 func (s *streams) take(session string, at pcommon.Timestamp) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.items++
-	if at < s.newest[session] {
+	switch newest := s.newest[session]; {
+	case at < newest:
 		s.outdated++
+	case at == newest:
+		s.repeated++
 	}
 	s.newest[session] = at
 }
@@ -259,4 +264,66 @@ func TestTelemetryComesOutInOrderAtAFullBuffer(t *testing.T) {
 			assert.NoError(t, errs[i])
 		}
 	})
+}
+
+// Callers that send again what was refused, a next component that fails now and then, a
+// buffer that is full most of the time: everything comes out, once and in order.
+func TestEverythingComesOutOnceAndInOrder(t *testing.T) {
+	const sessions, rounds = 3, 40
+	for seed := range uint64(20) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var mu sync.Mutex
+				random := rand.New(rand.NewPCG(seed, 1))
+				chance := func(n int) int {
+					mu.Lock()
+					defer mu.Unlock()
+					return random.IntN(n)
+				}
+				factory, cfg := NewFactory(), newConfig(t, withGrace, func(cfg *Config) { cfg.Grace.MaxBatches = 3 })
+				events := startLogs(t, factory, cfg, discardLogs)
+				out := &streams{newest: map[string]pcommon.Timestamp{}}
+				metrics := startMetrics(t, factory, cfg, func(ctx context.Context, md pmetric.Metrics) error {
+					time.Sleep(time.Duration(chance(3)) * 100 * time.Millisecond)
+					if chance(5) == 0 {
+						return errTryAgain
+					}
+					return out.consumeMetrics(ctx, md)
+				})
+				var wg sync.WaitGroup
+				for i := range sessions {
+					session, other := fmt.Sprint("run-", i), fmt.Sprint("peer-", i)
+					for _, name := range []string{session, other} {
+						assert.NoError(t, events.ConsumeLogs(t.Context(), eventOf(name, 1, "train")))
+					}
+					wg.Go(func() {
+						for at := int64(2); at < 2+rounds; at++ {
+							md := gaugeOf(session, at)
+							gauge(md, other, at)
+							for {
+								ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+								err := metrics.ConsumeMetrics(ctx, md)
+								cancel()
+								if err == nil {
+									break
+								}
+								assert.Equal(t, 2, md.DataPointCount(), "the caller has it all: %v", err)
+							}
+							for _, name := range []string{session, other} {
+								if chance(2) == 0 {
+									assert.NoError(t, events.ConsumeLogs(t.Context(), eventOf(name, at+int64(chance(2)), "")))
+								}
+							}
+						}
+					})
+				}
+				wg.Wait()
+				time.Sleep(time.Hour)
+				synctest.Wait()
+				assert.Equal(t, 2*sessions*rounds, out.items)
+				assert.Zero(t, out.outdated)
+				assert.Zero(t, out.repeated)
+			})
+		})
+	}
 }
