@@ -116,6 +116,11 @@ func TestFullBufferKeepsItsBound(t *testing.T) {
 			}
 			require.Zero(t, m.buffer.parts.Load())
 			require.Zero(t, m.buffer.bytes.Load())
+			m.checkOwner(t, func(o *owner) {
+				assert.Zero(t, o.unknown)
+				assert.Empty(t, o.lanes)
+				assert.Empty(t, o.deadlines)
+			})
 			m.checkDelivered(t)
 			var wg sync.WaitGroup
 			for _, p := range m.pipelines {
@@ -130,9 +135,7 @@ func TestFullBufferKeepsItsBound(t *testing.T) {
 // alone in its pipeline, and that a pipeline in which nobody has parts that are not
 // committed keeps nobody waiting once its next component is idle.
 func (m *machine) checkRoom(t *rapid.T) {
-	done := make(chan struct{})
-	require.True(t, m.buffer.do(func(o *owner) {
-		defer close(done)
+	m.checkOwner(t, func(o *owner) {
 		var bytes, parts int64
 		for _, q := range o.queues {
 			assert.Equal(t, q.held-q.leaving, int64(q.staying()), "parts that stay")
@@ -151,6 +154,15 @@ func (m *machine) checkRoom(t *rapid.T) {
 				}
 			}
 		}
+	})
+}
+
+// checkOwner runs a check in the owner's goroutine.
+func (m *machine) checkOwner(t *rapid.T, check func(*owner)) {
+	done := make(chan struct{})
+	require.True(t, m.buffer.do(func(o *owner) {
+		defer close(done)
+		check(o)
 	}))
 	<-done
 }
