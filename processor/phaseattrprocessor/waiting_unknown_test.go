@@ -4,6 +4,7 @@
 package phaseattrprocessor
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -14,7 +15,13 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/consumer/consumertest"
 	"go.opentelemetry.io/collector/pdata/pmetric"
+	"go.opentelemetry.io/collector/processor/processortest"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/metric/noop"
+
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/metadata"
 )
 
 // ofProcess is a gauge of a process, which does not name its session.
@@ -215,4 +222,70 @@ func TestEventsAndMetricsOfACaptureMayBeReadInAnyInterleaving(t *testing.T) {
 			})
 		})
 	}
+}
+
+// hookedMeters is a meter provider that calls a hook when boundaries are counted.
+type hookedMeters struct {
+	noop.MeterProvider
+	hook func()
+}
+
+type hookedMeter struct {
+	metric.Meter
+	hook func()
+}
+
+type hookedCounter struct {
+	noop.Int64Counter
+	hook func()
+}
+
+func (p hookedMeters) Meter(string, ...metric.MeterOption) metric.Meter {
+	return hookedMeter{noop.Meter{}, p.hook}
+}
+
+func (m hookedMeter) Int64Counter(name string, _ ...metric.Int64CounterOption) (metric.Int64Counter, error) {
+	if name == "otelcol_processor_phase_attr_boundaries" {
+		return hookedCounter{hook: m.hook}, nil
+	}
+	return noop.Int64Counter{}, nil
+}
+
+func (c hookedCounter) Add(context.Context, int64, ...metric.AddOption) { c.hook() }
+
+// While the batch that makes a device known is still being read, what waits for the device
+// must not be overtaken by what finds its rank.
+func TestMetricsOfADeviceStayInOrderWhileItBecomesKnown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		blocked := make(chan struct{})
+		set := processortest.NewNopSettings(metadata.Type)
+		set.MeterProvider = hookedMeters{hook: func() { <-blocked }}
+		cfg, factory := newConfig(t, withGrace), NewFactory()
+		logs, err := factory.CreateLogs(t.Context(), set, cfg, consumertest.NewNop())
+		require.NoError(t, err)
+		started(t, logs)
+		var out []float64
+		metrics := startMetrics(t, factory, cfg, func(_ context.Context, md pmetric.Metrics) error {
+			for _, resource := range md.ResourceMetrics().All() {
+				dp := resource.ScopeMetrics().At(0).Metrics().At(0).Gauge().DataPoints().At(0)
+				out = append(out, seconds(dp.Timestamp()))
+			}
+			return nil
+		})
+		require.NoError(t, metrics.ConsumeMetrics(t.Context(), gpu("node", "0", 1.5)))
+		run, place := &program{session: "run"}, on("node", 10, 0)
+		bad := with(run.event("phase_enter", 3), place) // it is rejected, and counted at once
+		go func() {
+			assert.NoError(t, logs.ConsumeLogs(t.Context(), records(t,
+				with(run.worker(1).enter(1, "train"), place), with(run.event("sample", 2), place), bad)))
+		}()
+		synctest.Wait()
+		go func() {
+			assert.NoError(t, metrics.ConsumeMetrics(t.Context(), gpu("node", "0", 1.6)))
+		}()
+		synctest.Wait()
+		close(blocked)
+		synctest.Wait()
+		assert.Equal(t, []float64{1.5, 1.6}, out)
+	})
 }

@@ -339,7 +339,7 @@ func TestBufferForwardsLikeANaiveList(t *testing.T) {
 				"locate": step(func(t *rapid.T) {
 					location := rapid.SampledFrom([]string{"here", "there"}).Draw(t, "location")
 					if len(m.index.at[location]) > 0 {
-						t.Skip("it is known")
+						return
 					}
 					m.locate(location, rank(rapid.IntRange(0, 3).Draw(t, "rank")), rank(4))
 				}),
