@@ -294,7 +294,7 @@ func TestEverythingComesOutOnceAndInOrder(t *testing.T) {
 				for i := range sessions {
 					session, other := fmt.Sprint("run-", i), fmt.Sprint("peer-", i)
 					for _, name := range []string{session, other} {
-						assert.NoError(t, events.ConsumeLogs(t.Context(), eventOf(name, 1, "train")))
+						require.NoError(t, events.ConsumeLogs(t.Context(), eventOf(name, 1, "train")))
 					}
 					wg.Go(func() {
 						for at := int64(2); at < 2+rounds; at++ {
