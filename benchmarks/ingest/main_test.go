@@ -14,7 +14,7 @@ import (
 
 func TestRunPrintsBothTables(t *testing.T) {
 	var out bytes.Buffer
-	require.NoError(t, run(t.Context(), options{rounds: 1, window: time.Second, fullRanks: 1, idleRanks: 8}, &out))
+	require.NoError(t, run(t.Context(), options{rounds: 1, window: 10 * time.Second, fullRanks: 1, idleRanks: 8}, &out))
 	assert.Contains(t, out.String(), "\nratio to unmarshalling: ")
 	assert.Contains(t, out.String(), "heap of an idle rank: ")
 }
