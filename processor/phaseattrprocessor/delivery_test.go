@@ -235,7 +235,7 @@ func TestEndOfASessionEndsTheWaitForIt(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := startPipelines(t, func(cfg *Config) { cfg.Grace.Period, cfg.SessionTimeout = time.Minute, 10*time.Second })
 				p.runsOn(t, on("node", 10, 0), 1, "old", 0, "train")
-				require.NoError(t, p.metrics.ConsumeMetrics(t.Context(), (&program{session: "old"}).gauge(100)))
+				require.NoError(t, p.metrics.ConsumeMetrics(t.Context(), (&program{session: "old"}).gauge(8)))
 				synctest.Wait()
 				require.Empty(t, p.metricsSink.AllMetrics())
 				start := time.Now()

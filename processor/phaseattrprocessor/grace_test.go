@@ -312,6 +312,25 @@ func TestTelemetryThatWaitedDoesNotCountAsOutdated(t *testing.T) {
 		[]metricdata.DataPoint[int64]{count(3)}, metricdatatest.IgnoreTimestamp())
 }
 
+// Clocks in the wrong unit, and yesterday's file read again, must not get the phase that
+// was open last.
+func TestTelemetryBeyondTheSessionTimeoutHasNoPhase(t *testing.T) {
+	p := startPipelines(t, withGrace)
+	run := &program{session: "run"}
+	p.passLogs(t, records(t, run.worker(1).enter(1, "train")))
+	timeout := defaultSessionTimeout.Seconds()
+	md := run.gauge(1+timeout, 1.001+timeout, 1e9)
+	require.NoError(t, p.metrics.ConsumeMetrics(t.Context(), md))
+	require.NoError(t, p.metrics.Shutdown(t.Context()))
+	var got []any
+	for _, out := range p.metricsSink.AllMetrics() {
+		for _, attributes := range attributesOfMetrics(out) {
+			got = append(got, attributes["phase_path"])
+		}
+	}
+	assert.Equal(t, []any{"train", nil, nil}, got)
+}
+
 func TestMalformedBoundaryDoesNotWait(t *testing.T) {
 	p := startPipelines(t, func(c *Config) { c.Grace.Period = time.Minute })
 	run := &program{session: "run"}

@@ -55,6 +55,9 @@ func (m metrics) use(metric pmetric.Metric) use {
 		return atTime
 	case pmetric.MetricTypeSum:
 		temporality = metric.Sum().AggregationTemporality()
+		if temporality == pmetric.AggregationTemporalityCumulative && !metric.Sum().IsMonotonic() {
+			return atTime // an UpDownCounter: a value of its moment
+		}
 	case pmetric.MetricTypeHistogram:
 		temporality = metric.Histogram().AggregationTemporality()
 	case pmetric.MetricTypeExponentialHistogram:

@@ -47,6 +47,7 @@ func metricTypes(temporality pmetric.AggregationTemporality) []metricType {
 		{"sum", func(m pmetric.Metric) newPoint {
 			sum := m.SetEmptySum()
 			sum.SetAggregationTemporality(temporality)
+			sum.SetIsMonotonic(true)
 			return sum.DataPoints().AppendEmpty()
 		}},
 		{"histogram", func(m pmetric.Metric) newPoint {
@@ -195,6 +196,19 @@ func TestDeltaPointsThatNoScopeSpansCarryBothEnds(t *testing.T) {
 	assert.Equal(t, []object{{
 		"phase_resolution": "ambiguous", "phase_paths": []any{"eval", "train / forward"}, "phase_rank": int64(0),
 	}}, attributesOfMetrics(out))
+}
+
+// An UpDownCounter, such as memory in use, is a value of its moment, not a counter whose
+// attributes must stay.
+func TestUpDownCountersAreAnnotatedAsGauges(t *testing.T) {
+	p := startPipelines(t)
+	run := &program{session: "run"}
+	w := run.worker(1)
+	p.passLogs(t, records(t, w.enter(1, "train"), w.enter(3, "step")))
+	md := metricTypes(pmetric.AggregationTemporalityCumulative)[0].point(timestamp(1), timestamp(2))
+	md.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().At(0).Sum().SetIsMonotonic(false)
+	md.ResourceMetrics().At(0).Resource().Attributes().PutStr("session_id", "run")
+	assert.Equal(t, "train", attributesOfMetrics(p.passMetrics(t, md))[0]["phase_path"])
 }
 
 func TestCumulativePointsKeepTheirAttributesUnlessAskedFor(t *testing.T) {

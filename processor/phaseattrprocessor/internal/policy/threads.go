@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strings"
 
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/replay"
 )
@@ -28,12 +29,14 @@ func CheckPattern(pattern string) error {
 	return nil
 }
 
-// Matches reports whether a name matches a pattern, in the syntax of path.Match. An
-// invalid pattern matches nothing.
+// Matches reports whether a name matches a pattern, in the syntax of path.Match, but for
+// the slash, which is a character like any other. An invalid pattern matches nothing.
 func Matches(pattern, name string) bool {
-	matched, err := path.Match(pattern, name)
+	matched, err := path.Match(withoutSlash(pattern), withoutSlash(name))
 	return matched && err == nil
 }
+
+func withoutSlash(text string) string { return strings.ReplaceAll(text, "/", "\x00") }
 
 // choose returns the scopes of the threads that decide, and whether these are preferred
 // ones. It overwrites buffer and returns the scopes in it.

@@ -110,3 +110,17 @@ func TestAttributeDoesNotAllocate(t *testing.T) {
 		})
 	}
 }
+
+func TestSlashIsACharacterLikeAnyOtherInPatterns(t *testing.T) {
+	for pattern, names := range map[string][]string{
+		"loader*":     {"loader/0", "loader"},
+		"eval/*":      {"eval/loss", "eval/loss/mean"},
+		"a?b":         {"a/b"},
+		"perf[/_]cpu": {"perf/cpu", "perf_cpu"},
+	} {
+		for _, name := range names {
+			assert.True(t, Matches(pattern, name), "%s, %s", pattern, name)
+		}
+		assert.False(t, Matches(pattern, "other/name"))
+	}
+}

@@ -359,8 +359,15 @@ func (s *stream) status(at int64) Status {
 		return BeforeWindow
 	case at <= s.clock.Now:
 		return Known
-	case s.ended():
+	case s.ended(), s.outlived(at):
 		return Ended
 	}
 	return Behind
+}
+
+// outlived reports whether a time is so far beyond the newest event that the session
+// counts as ended by then. Arrival is no help: the events may have been read from a file
+// of yesterday.
+func (s *stream) outlived(at int64) bool {
+	return s.options.SessionTimeout > 0 && at > s.clock.Now && !within(at, s.clock.Now, s.options.SessionTimeout)
 }
