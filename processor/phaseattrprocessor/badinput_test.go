@@ -43,7 +43,8 @@ func TestMalformedBoundariesGoOnUntouchedAndAreCountedByReason(t *testing.T) {
 	}{
 		{"no session", without("session_id"), "session_id"},
 		{"null session", field("session_id", nil), "session_id"},
-		{"session that is a number", field("session_id", int64(7)), "session_id"},
+		{"session that is a list", field("session_id", []any{"run"}), "session_id"},
+		{"session that is blank", field("session_id", "  "), "session_id"},
 		{"session that is a map", field("session_id", object{"id": "run"}), "session_id"},
 		{"session of a megabyte", field("session_id", megabyte), "too_long"},
 		{"rank that is text", field("rank", "first"), "rank"},

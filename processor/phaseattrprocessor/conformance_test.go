@@ -152,7 +152,7 @@ func runConformance(t *testing.T, variable, name string) (cases, queries int) {
 
 func (c *conformanceCase) replay(t *testing.T) int {
 	f := recordedFile{
-		reader:    newReader(createDefaultConfig().(*Config)),
+		reader:    newReader(newConfig(t, func(cfg *Config) { cfg.Repair = false })),
 		index:     replay.New(replay.Options{}),
 		intervals: map[boundary.RankKey][]recordedInterval{},
 	}

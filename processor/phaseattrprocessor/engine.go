@@ -157,6 +157,7 @@ func newReader(config *Config) *boundary.Reader {
 		SessionKey:     config.SessionAttribute,
 		RankKey:        config.RankAttribute,
 		KeepAttributes: config.ScopeAttributes,
+		Strict:         !config.Repair,
 		Limits: boundary.Limits{
 			TextBytes:  config.Limits.MaxTextBytes,
 			LabelBytes: config.Limits.MaxLabelBytes,

@@ -42,7 +42,7 @@ func malformedBoundaries() []malformedBoundary {
 	return []malformedBoundary{
 		{"session_id", "without session", missing("session_id")},
 		{"session_id", "null session", inEvent("session_id", nil)},
-		{"session_id", "session is a number", inEvent("session_id", 7)},
+		{"session_id", "session is a list", inEvent("session_id", []any{"run"})},
 		{"rank", "null rank", inEvent("rank", nil)},
 		{"rank", "rank is a bool", inEvent("rank", true)},
 		{"rank", "rank is a fraction", inEvent("rank", 0.5)},

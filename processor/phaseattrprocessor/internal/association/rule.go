@@ -8,6 +8,7 @@ package association
 import (
 	"slices"
 	"strconv"
+	"strings"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
 
@@ -99,7 +100,8 @@ func appendText(text []byte, v pcommon.Value, found bool) ([]byte, bool) {
 	}
 	switch v.Type() {
 	case pcommon.ValueTypeStr:
-		return append(text, v.Str()...), v.Str() != ""
+		value := strings.TrimSpace(v.Str())
+		return append(text, value...), value != ""
 	case pcommon.ValueTypeInt:
 		return strconv.AppendInt(text, v.Int(), 10), true
 	case pcommon.ValueTypeDouble:

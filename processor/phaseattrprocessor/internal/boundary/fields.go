@@ -54,11 +54,11 @@ func (f *Fields) Get(name string) (pcommon.Value, bool) { return f.Find(Key{text
 func (f *Fields) Find(key Key) (pcommon.Value, bool) { return f.first(len(f.maps), key) }
 
 // FindAny returns the value of the first map that has any of the keys, of the first key
-// that this map has.
+// that this map has. A blank value is none: exporters write labels that are empty.
 func (f *Fields) FindAny(keys []Key) (pcommon.Value, bool) {
 	for i := range f.maps {
 		for _, key := range keys {
-			if v, ok := f.maps[i].get(key); ok {
+			if v, ok := f.maps[i].get(key); ok && !isBlank(v) {
 				return v, true
 			}
 		}
@@ -93,6 +93,30 @@ func (f *Fields) findIn(parent Key, name string, flattened Key) (pcommon.Value, 
 		}
 	}
 	return pcommon.Value{}, false
+}
+
+func isBlank(v pcommon.Value) bool {
+	return v.Type() == pcommon.ValueTypeEmpty || v.Type() == pcommon.ValueTypeStr && strings.TrimSpace(v.Str()) == ""
+}
+
+// scalar returns the value as text if it is a string that is not blank, a number or a
+// bool: a job ID is a number to one sender and text to another.
+func scalar(v pcommon.Value, found bool) (string, bool) {
+	if !found {
+		return "", false
+	}
+	switch v.Type() {
+	case pcommon.ValueTypeStr:
+		text := strings.TrimSpace(v.Str())
+		return text, text != ""
+	case pcommon.ValueTypeInt:
+		return strconv.FormatInt(v.Int(), 10), true
+	case pcommon.ValueTypeDouble:
+		return strconv.FormatFloat(v.Double(), 'f', -1, 64), true
+	case pcommon.ValueTypeBool:
+		return strconv.FormatBool(v.Bool()), true
+	}
+	return "", false
 }
 
 // text returns the value if it is a string.

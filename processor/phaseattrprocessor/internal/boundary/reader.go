@@ -80,12 +80,19 @@ type Reader struct {
 	KeepAttributes []string
 	// Limits bound the boundaries and the session IDs.
 	Limits Limits
+	// Strict accepts only strings as session IDs of events, as the reference does.
+	// Telemetry may name them by any scalar.
+	Strict bool
 }
 
 // Identify returns the rank that a record belongs to, or why it belongs to none. The
 // rank's number is 0 if the record has none.
 func (r *Reader) Identify(f *Fields) (RankKey, Reason) {
-	session, ok := text(f.Get(r.SessionKey))
+	read := scalar
+	if r.Strict {
+		read = text
+	}
+	session, ok := read(f.Get(r.SessionKey))
 	if !ok {
 		return RankKey{}, BadSession
 	}
@@ -136,7 +143,7 @@ type Named struct {
 // Named reads the session and the rank that a record names under any of the keys.
 func (r *Reader) Named(f *Fields, session, rank []Key) Named {
 	var n Named
-	id, ok := text(f.FindAny(session))
+	id, ok := scalar(f.FindAny(session))
 	if n.hasSession = ok && len(id) <= r.Limits.TextBytes; n.hasSession {
 		n.Rank.Session = id
 	}

@@ -324,10 +324,14 @@ func TestRecordIsIdentifiedBySessionAndRank(t *testing.T) {
 		{name: "true", fields: object{"session_id": "run", "rank": true}, reason: BadRank},
 		{name: "null", fields: object{"session_id": "run", "rank": nil}, reason: BadRank},
 		{name: "list", fields: object{"session_id": "run", "rank": []any{int64(1)}}, reason: BadRank},
-		{name: "empty session", fields: object{"session_id": ""}, want: RankKey{"", 0}},
+		{name: "empty session", fields: object{"session_id": ""}, reason: BadSession},
+		{name: "blank session", fields: object{"session_id": " \t"}, reason: BadSession},
 		{name: "no session", fields: object{"rank": int64(1)}, reason: BadSession},
 		{name: "null session", fields: object{"session_id": nil}, reason: BadSession},
-		{name: "session that is a number", fields: object{"session_id": int64(1)}, reason: BadSession},
+		{name: "session that is a number", fields: object{"session_id": int64(4711)}, want: RankKey{"4711", 0}},
+		{name: "session that is an integral double", fields: object{"session_id": 3.0}, want: RankKey{"3", 0}},
+		{name: "session with spaces around it", fields: object{"session_id": " 3 "}, want: RankKey{"3", 0}},
+		{name: "session that is a list", fields: object{"session_id": []any{"run"}}, reason: BadSession},
 		{name: "longest session", fields: object{"session_id": strings.Repeat("s", 64)}, want: RankKey{strings.Repeat("s", 64), 0}},
 		{name: "session past the limit", fields: object{"session_id": strings.Repeat("s", 65)}, reason: TooLong},
 		{name: "no fields at all", fields: object{}, reason: BadSession},
@@ -338,6 +342,31 @@ func TestRecordIsIdentifiedBySessionAndRank(t *testing.T) {
 			assert.Equal(t, tc.reason, reason)
 			assert.Equal(t, tc.want, rank)
 		})
+	}
+}
+
+func TestStrictReaderAcceptsOnlyStringsAsSessions(t *testing.T) {
+	reader := newReader()
+	reader.Strict = true
+	for _, session := range []any{int64(4711), 3.0, true, nil} {
+		fields := newFields(t, object{"session_id": session})
+		_, reason := reader.Identify(&fields)
+		assert.Equal(t, BadSession, reason, session)
+	}
+	fields := newFields(t, object{"session_id": " 3 "})
+	rank, reason := reader.Identify(&fields)
+	assert.Equal(t, OK, reason)
+	assert.Equal(t, RankKey{Session: " 3 "}, rank)
+}
+
+func TestBlankValuesAreNotNamed(t *testing.T) {
+	keys := NewKeySet()
+	session, id := keys.Add("session"), keys.Add("session_id")
+	for _, blank := range []any{"", " ", nil} {
+		fields := newFields(t, object{"session": blank, "session_id": int64(7), "rank": blank})
+		named := newReader().Named(&fields, []Key{session, id}, []Key{keys.Add("rank")})
+		assert.True(t, named.Whole())
+		assert.Equal(t, RankKey{Session: "7"}, named.Rank)
 	}
 }
 
