@@ -1,0 +1,167 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/phaseattr/phaseattr/cmd/phasegen/format"
+	"github.com/phaseattr/phaseattr/cmd/phasegen/internal/fault"
+	"github.com/phaseattr/phaseattr/cmd/phasegen/internal/transport"
+	"github.com/phaseattr/phaseattr/cmd/phasegen/internal/truth"
+	"github.com/phaseattr/phaseattr/cmd/phasegen/job"
+)
+
+// trainer is a way of reporting phases.
+type trainer struct {
+	plan func() job.Plan
+	new  func(*job.Job) format.Format
+}
+
+// trainers are the values of the flag format.
+func trainers() map[string]trainer {
+	return map[string]trainer{
+		"stormlog": {format.Training, func(j *job.Job) format.Format { return format.Stormlog{Job: j} }},
+	}
+}
+
+// exporters are the values of the flag metrics.
+func exporters() map[string]format.Format {
+	return map[string]format.Format{
+		"dcgm":    format.DCGM{},
+		"hw.gpu":  format.HardwareGPU{},
+		"process": format.Process{},
+		"none":    nil,
+	}
+}
+
+// runOptions are the flags of phasegen run.
+type runOptions struct {
+	job      job.Config
+	faults   fault.Config
+	format   string
+	metrics  string
+	to       string
+	truth    string
+	interval time.Duration
+	speed    float64
+}
+
+func parseRun(args []string, diagnostics io.Writer) (*runOptions, error) {
+	o := &runOptions{}
+	flags := flag.NewFlagSet("phasegen run", flag.ContinueOnError)
+	flags.SetOutput(diagnostics)
+	o.jobFlags(flags)
+	o.faultFlags(flags)
+	flags.StringVar(&o.format, "format", "stormlog", "how the ranks report their phases: "+names(trainers()))
+	flags.StringVar(&o.metrics, "metrics", "dcgm", "the metrics of the GPUs or the processes: "+names(exporters()))
+	flags.StringVar(&o.to, "to", "grpc://localhost:4317", "the `destination`: "+transport.Schemes)
+	flags.StringVar(&o.truth, "truth", "", "write the phase of each process to this `file`, as JSON lines, for phasegen check")
+	flags.DurationVar(&o.interval, "batch", time.Second, "the time that each request of a node covers")
+	flags.Float64Var(&o.speed, "speed", 1, "how much faster than real time the job is sent; 0 means as fast as possible")
+	if err := parse(flags, args); err != nil {
+		return nil, err
+	}
+	o.faults.Seed = o.job.Seed
+	return o, o.validate()
+}
+
+func (o *runOptions) jobFlags(flags *flag.FlagSet) {
+	c := &o.job
+	flags.IntVar(&c.Ranks, "ranks", 0, "number of ranks; 0 means one for each GPU of the nodes")
+	flags.IntVar(&c.Nodes, "nodes", 0, "number of nodes; 0 means as many as the ranks need")
+	flags.IntVar(&c.GPUsPerNode, "gpus-per-node", 8, "number of GPUs of a node")
+	flags.DurationVar(&c.Step, "step", 500*time.Millisecond, "duration of a training step")
+	flags.DurationVar(&c.Duration, "duration", time.Minute, "duration of the job")
+	flags.DurationVar(&c.Sample, "sample", time.Second, "interval at which a process reports that it is alive")
+	flags.DurationVar(&c.Reading, "scrape", time.Second, "interval at which GPUs and processes are read")
+	flags.IntVar(&c.Forks, "forks", 0, "number of workers that each rank forks, which report phases of their own")
+	flags.IntVar(&c.Restarts, "restarts", 0, "how often the whole job is killed and starts again")
+	flags.IntVar(&c.Stragglers, "stragglers", 0, "number of slow ranks")
+	flags.DurationVar(&c.ClockSkew, "clock-skew", 0, "how far the clock of a node is off, at most")
+	flags.Uint64Var(&c.Seed, "seed", 1, "selects one of the jobs that fit the other flags; the same seed gives the same job")
+	c.Start = time.Now()
+	flags.Func("start", "the `time` at which the job starts, in RFC 3339; default: now", func(text string) (err error) {
+		c.Start, err = time.Parse(time.RFC3339, text)
+		return err
+	})
+}
+
+func (o *runOptions) faultFlags(flags *flag.FlagSet) {
+	c := &o.faults
+	flags.Float64Var(&c.Loss, "loss", 0, "`share` of boundaries that are lost, from 0 to 1")
+	flags.Float64Var(&c.Late, "late", 0, "`share` of records that are sent late, from 0 to 1")
+	flags.DurationVar(&c.LateBy, "late-by", 2*time.Second, "how late a record is sent, at most")
+	flags.Float64Var(&c.Duplicate, "duplicate", 0, "`share` of records that are sent twice, from 0 to 1")
+	flags.Float64Var(&c.Shuffle, "shuffle", 0, "`share` of records that change places within a request, from 0 to 1")
+}
+
+func names[V any](values map[string]V) string {
+	return strings.Join(slices.Sorted(maps.Keys(values)), ", ")
+}
+
+func (o *runOptions) validate() error {
+	errs := []error{o.job.Validate(), o.faults.Validate()}
+	if _, ok := trainers()[o.format]; !ok {
+		errs = append(errs, fmt.Errorf("format must be one of %s (got %q)", names(trainers()), o.format))
+	}
+	if _, ok := exporters()[o.metrics]; !ok {
+		errs = append(errs, fmt.Errorf("metrics must be one of %s (got %q)", names(exporters()), o.metrics))
+	}
+	if o.interval <= 0 {
+		errs = append(errs, fmt.Errorf("batch must be positive (got %v)", o.interval))
+	}
+	if !(o.speed >= 0) {
+		errs = append(errs, fmt.Errorf("speed must be 0 or more (got %v)", o.speed))
+	}
+	return errors.Join(errs...)
+}
+
+// run sends the job. An interrupted job ends early; its truth is complete.
+func (o *runOptions) run(ctx context.Context, diagnostics io.Writer) (err error) {
+	chosen := trainers()[o.format]
+	o.job.Plan = chosen.plan()
+	sink, err := transport.Open(o.to)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, sink.Close()) }()
+	j := job.New(o.job)
+	truthFile := io.Discard
+	if o.truth != "" {
+		file, err := os.Create(o.truth)
+		if err != nil {
+			return err
+		}
+		defer file.Close() // its content has been flushed
+		truthFile = file
+	}
+	s := &sender{
+		job:      j,
+		faults:   fault.New(o.faults),
+		formats:  []format.Format{chosen.new(j)},
+		sink:     sink,
+		truth:    truth.NewWriter(truthFile, j),
+		pace:     newPacer(o.job.Start, o.speed),
+		interval: int64(o.interval),
+	}
+	if exporter := exporters()[o.metrics]; exporter != nil {
+		s.formats = append(s.formats, exporter)
+	}
+	err = s.run(ctx)
+	fmt.Fprintln(diagnostics, s.summary())
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		return nil // interrupted
+	}
+	return err
+}
