@@ -149,20 +149,19 @@ func (x *Index) verdict(p pmetric.NumberDataPoint, resource pcommon.Map) Count {
 
 // verdict judges an annotation. At the boundary between two phases, both are right.
 func (t *timeline) verdict(at int64, resolution, path string) Count {
-	now := t.at(at)
 	if resolution == "ambiguous" {
-		return Count{Ambiguous, reason(now)}
+		return Count{Ambiguous, t.reason(at)}
 	}
 	if resolution == "" {
 		path = ""
 	}
 	switch {
-	case matches(now, path):
+	case matches(t.at(at), path):
 		return Count{Verdict: Right}
 	case t.clockOffset != 0 && matches(t.at(at-t.clockOffset), path):
 		return Count{verdictOf(path), Skew}
 	}
-	return Count{verdictOf(path), reason(now)}
+	return Count{verdictOf(path), t.reason(at)}
 }
 
 // verdictOf returns the verdict on a path that is not right.
@@ -180,10 +179,20 @@ func matches(now []Interval, path string) bool {
 	return slices.ContainsFunc(now, func(i Interval) bool { return i.Path == path })
 }
 
-func reason(now []Interval) string {
+// reason returns what happened to the boundaries around a time. A reader that misses the
+// begin of a phase may conclude that it began earlier.
+func (t *timeline) reason(at int64) string {
+	now := t.at(at)
 	for _, i := range now {
 		if i.After != "" {
 			return i.After
+		}
+	}
+	if len(now) > 0 {
+		for _, i := range t.at(now[len(now)-1].To) {
+			if i.After == AfterLost || i.After == AfterLate {
+				return i.After
+			}
 		}
 	}
 	return Unexplained

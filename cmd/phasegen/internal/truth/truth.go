@@ -51,6 +51,9 @@ type Process struct {
 	// ClockOffset is how far the clock of the records is ahead.
 	ClockOffset int64      `json:"clock_offset_ns,omitempty"`
 	Intervals   []Interval `json:"intervals"`
+
+	// unseen are the open scopes whose begin was lost or is late, by what happened to it.
+	unseen map[*job.Scope]string
 }
 
 // perLine is how many intervals are on a line.
@@ -72,7 +75,8 @@ func NewWriter(out io.Writer, j *job.Job) *Writer {
 	return &Writer{job: j, out: bufio.NewWriter(out), known: map[lane]*Process{}}
 }
 
-// Add takes note of an event. after is AfterLost or AfterLate, or empty.
+// Add adds an event. after is AfterLost or AfterLate if that is what happens to its record,
+// or empty.
 func (w *Writer) Add(e *job.Event, after string) {
 	if e.Kind.Reading() || e.Kind == job.Sample {
 		return
@@ -86,8 +90,13 @@ func (w *Writer) Add(e *job.Event, after string) {
 	}
 	switch e.Kind {
 	case job.Enter:
+		if after != "" {
+			p.unseen[e.Scope] = after
+		}
 		p.open(e.At, strings.Join(e.Scope.Path, Separator), after)
 	case job.Exit:
+		delete(p.unseen, e.Scope)
+		after = cmp.Or(after, p.unseen[e.Scope.Parent])
 		if e.Scope.Parent != nil {
 			p.open(e.At, strings.Join(e.Scope.Parent.Path, Separator), after)
 		} else if after != "" {
@@ -115,6 +124,7 @@ func (w *Writer) process(e *job.Event) *Process {
 	p = &Process{
 		Session: w.job.Session, Rank: e.Rank.Number, Host: e.Rank.Host, PID: e.Process.PID,
 		GPU: e.Rank.GPU, UUID: e.Rank.UUID, Worker: e.Process.Worker, ClockOffset: e.Rank.ClockOffset,
+		unseen: map[*job.Scope]string{},
 	}
 	w.known[key] = p
 	return p
