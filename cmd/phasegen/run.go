@@ -10,9 +10,12 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/phaseattr/phaseattr/cmd/phasegen/format"
@@ -31,7 +34,11 @@ type trainer struct {
 // trainers are the values of the flag format.
 func trainers() map[string]trainer {
 	return map[string]trainer{
-		"stormlog": {format.Training, func(j *job.Job) format.Format { return format.Stormlog{Job: j} }},
+		"stormlog":   {format.Training, func(j *job.Job) format.Format { return format.Stormlog{Job: j} }},
+		"megatron":   {format.MegatronPlan, format.Megatron},
+		"torchtitan": {format.TorchTitanPlan, func(j *job.Job) format.Format { return format.TorchTitan{Job: j} }},
+		"nemo_rl":    {format.NeMoRLPlan, format.NeMoRL},
+		"otel":       {format.Training, format.OTel},
 	}
 }
 
@@ -55,6 +62,8 @@ type runOptions struct {
 	truth    string
 	interval time.Duration
 	speed    float64
+	// dcgmListen is the address at which to serve the metrics. If empty, they are sent.
+	dcgmListen string
 }
 
 func parseRun(args []string, diagnostics io.Writer) (*runOptions, error) {
@@ -68,6 +77,7 @@ func parseRun(args []string, diagnostics io.Writer) (*runOptions, error) {
 	flags.StringVar(&o.to, "to", "grpc://localhost:4317", "the `destination`: "+transport.Schemes)
 	flags.StringVar(&o.truth, "truth", "", "write the phase of each process to this `file`, as JSON lines, for phasegen check")
 	flags.DurationVar(&o.interval, "batch", time.Second, "the time that each request of a node covers")
+	flags.StringVar(&o.dcgmListen, "dcgm-listen", "", "serve the metrics dcgm at http://`ADDRESS`/metrics, as dcgm-exporter does, instead of sending them")
 	flags.Float64Var(&o.speed, "speed", 1, "how much faster than real time the job is sent; 0 means as fast as possible")
 	if err := parse(flags, args); err != nil {
 		return nil, err
@@ -124,6 +134,9 @@ func (o *runOptions) validate() error {
 	if !(o.speed >= 0) {
 		errs = append(errs, fmt.Errorf("speed must be 0 or more (got %v)", o.speed))
 	}
+	if o.dcgmListen != "" && (o.metrics != "dcgm" || o.speed != 1) {
+		errs = append(errs, fmt.Errorf("dcgm-listen needs metrics dcgm and speed 1 (got %s and %v)", o.metrics, o.speed))
+	}
 	return errors.Join(errs...)
 }
 
@@ -155,7 +168,14 @@ func (o *runOptions) run(ctx context.Context, diagnostics io.Writer) (err error)
 		pace:     newPacer(o.job.Start, o.speed),
 		interval: int64(o.interval),
 	}
-	if exporter := exporters()[o.metrics]; exporter != nil {
+	if o.dcgmListen != "" {
+		s.pages = format.NewPages(j)
+		stop, err := serve(ctx, o.dcgmListen, s.pages)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	} else if exporter := exporters()[o.metrics]; exporter != nil {
 		s.formats = append(s.formats, exporter)
 	}
 	err = s.run(ctx)
@@ -164,4 +184,21 @@ func (o *runOptions) run(ctx context.Context, diagnostics io.Writer) (err error)
 		return nil // interrupted
 	}
 	return err
+}
+
+// serve serves a handler at /metrics until the returned function is called.
+func serve(ctx context.Context, address string, metrics http.Handler) (stop func(), err error) {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("dcgm-listen: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", metrics)
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = server.Serve(listener) }) // it ends with stop
+	return func() {
+		_ = server.Close() // clients do not matter
+		wg.Wait()
+	}, nil
 }

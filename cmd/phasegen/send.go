@@ -27,6 +27,7 @@ type sender struct {
 	job      *job.Job
 	faults   *fault.Faults
 	formats  []format.Format
+	pages    *format.Pages // nil if none are served
 	sink     transport.Sink
 	truth    *truth.Writer
 	pace     *pacer
@@ -54,6 +55,9 @@ func (s *sender) run(ctx context.Context) (err error) {
 			return err
 		}
 		now = e.At
+		if s.pages != nil {
+			s.pages.Read(e)
+		}
 		s.add(e, (e.At-start)/s.interval)
 	}
 	for len(s.waiting) > 0 {

@@ -41,6 +41,7 @@ type Batch struct {
 
 type spanScope struct {
 	process *job.Process
+	role    string // of the process, if it has several
 	name    string
 }
 
@@ -78,15 +79,14 @@ func (b *Batch) newRecord(p *job.Process, describe func(pcommon.Map)) plog.LogRe
 	return records.AppendEmpty()
 }
 
-// newSpan adds a span of a process.
-func (b *Batch) newSpan(p *job.Process, scope string, describe func(pcommon.Map)) ptrace.Span {
-	key := spanScope{p, scope}
+// newSpan adds a span. describe sets the attributes of its resource.
+func (b *Batch) newSpan(key spanScope, describe func(pcommon.Map)) ptrace.Span {
 	spans, ok := b.spans[key]
 	if !ok {
 		resource := b.Traces.ResourceSpans().AppendEmpty()
 		describe(resource.Resource().Attributes())
 		scopes := resource.ScopeSpans().AppendEmpty()
-		scopes.Scope().SetName(scope)
+		scopes.Scope().SetName(key.name)
 		spans = scopes.Spans()
 		b.spans[key] = spans
 	}

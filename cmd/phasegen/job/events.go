@@ -51,6 +51,8 @@ type Event struct {
 	// Sequence numbers the boundaries of a process. A forked worker continues the numbers
 	// of its parent.
 	Sequence int64
+	// Previous is the time of the process's previous boundary, or that of its start.
+	Previous int64
 	// Load is the utilization of the GPU, from 0 to 1, in a reading.
 	Load float64
 }

@@ -138,6 +138,8 @@ type Process struct {
 
 // Scope is a phase that a process entered.
 type Scope struct {
+	// Process is the one that entered it.
+	Process *Process
 	// Number is unique in the process. A forked worker inherits numbers.
 	Number int64
 	// Path are the names of the phase and of those around it, outermost first.

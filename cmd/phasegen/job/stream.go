@@ -33,6 +33,8 @@ type stream struct {
 	random  *rand.Rand
 	// at is the time of the newest event of the process, sequence its newest number.
 	at, sequence int64
+	// previous is the time of its newest boundary, or of its start.
+	previous int64
 	// sample is when the process next reports that it is alive; 0 means never.
 	sample int64
 	// until is when the process is killed or ends.
@@ -87,7 +89,7 @@ func newTrainer(m *merger, r *Rank, incarnation int) *stream {
 	}
 	s.process = j.newProcess(r, incarnation, 0, start+r.offset)
 	s.random = rand.New(rand.NewPCG(j.Seed, 2<<32|uint64(s.process.PID)<<20^uint64(r.Number))) //nolint:gosec // not negative
-	s.at = s.process.Began - 1
+	s.at, s.previous = s.process.Began-1, s.process.Began
 	s.more = func() {
 		s.begin(start)
 	}
@@ -225,7 +227,7 @@ func (l *layout) run(nodes []*node) {
 }
 
 func (s *stream) enter(n *node, at, step int64) {
-	s.scope = &Scope{Number: s.sequence + 1, Path: n.path, Parent: s.scope, Step: step, load: n.Load}
+	s.scope = &Scope{Process: s.process, Number: s.sequence + 1, Path: n.path, Parent: s.scope, Step: step, load: n.Load}
 	s.emit(Enter, at, s.scope)
 	s.scope.Entered = s.at
 }
@@ -248,7 +250,8 @@ func (s *stream) emit(kind Kind, at int64, scope *Scope) {
 	e := &Event{At: s.at, Kind: kind, Rank: s.process.Rank, Process: s.process, Scope: scope}
 	if kind.Boundary() {
 		s.sequence++
-		e.Sequence = s.sequence
+		e.Sequence, e.Previous = s.sequence, s.previous
+		s.previous = s.at
 	}
 	s.queue = append(s.queue, e)
 }
@@ -262,6 +265,7 @@ func newWorker(parent *stream, number int) *stream {
 		process:  parent.job.newProcess(p.Rank, p.Incarnation, number, parent.at+1),
 		random:   rand.New(rand.NewPCG(parent.random.Uint64(), parent.random.Uint64())),
 		at:       parent.at,
+		previous: parent.at,
 		sequence: parent.sequence,
 		scope:    parent.scope,
 		until:    parent.until,
