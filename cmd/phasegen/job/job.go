@@ -82,6 +82,9 @@ func (c *Config) Validate() error {
 	check(c.Stragglers >= 0, "stragglers", c.Stragglers, "0 or more")
 	positive("step", c.Step)
 	positive("duration", c.Duration)
+	if shortest := 2 * c.Step * time.Duration(c.Restarts+1); c.Step > 0 && c.Duration > 0 && c.Restarts >= 0 {
+		check(c.Duration >= shortest, "duration", c.Duration, fmt.Sprintf("at least %v, two steps for each start", shortest))
+	}
 	positive("sample", c.Sample)
 	positive("scrape", c.Reading)
 	check(c.ClockSkew >= 0, "clock-skew", c.ClockSkew, "0 or more")
@@ -203,7 +206,7 @@ func (j *Job) newRank(random *rand.Rand, number int, clock int64) *Rank {
 		UUID:        "GPU-" + uuid(random),
 		PCI:         fmt.Sprintf("%08X:%02X:00.0", gpu/0x80, 0x18+gpu%0x80),
 		ClockOffset: clock,
-		offset:      random.Int64N(int64(time.Millisecond)),
+		offset:      random.Int64N(min(int64(time.Millisecond), 1+int64(j.Step)/10)),
 	}
 }
 

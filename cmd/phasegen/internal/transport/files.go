@@ -10,6 +10,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
@@ -123,8 +125,14 @@ func writeMap(out *bytes.Buffer, m pcommon.Map) error {
 }
 
 func writeValue(out *bytes.Buffer, value pcommon.Value) error {
-	if value.Type() == pcommon.ValueTypeMap {
+	switch value.Type() {
+	case pcommon.ValueTypeMap:
 		return writeMap(out, value.Map())
+	case pcommon.ValueTypeDouble: // as Python writes it: 3.0 is not 3
+		if text := strconv.FormatFloat(value.Double(), 'f', -1, 64); !strings.Contains(text, ".") {
+			out.WriteString(text + ".0")
+			return nil
+		}
 	}
 	text, err := json.Marshal(value.AsRaw())
 	out.Write(text)
