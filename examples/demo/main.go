@@ -82,7 +82,7 @@ func run(ctx context.Context, o *options) error {
 	processes.Go(func() error { return o.start(ctx, "otelcol-phaseattr", "--config", "examples/demo/collector.yaml") })
 	processes.Go(func() error {
 		return o.start(ctx, "phasegen", "run", "-nodes", fmt.Sprint(o.nodes), "-stragglers", "1", "-scrape", "200ms",
-			"-duration", o.duration.String(), "-to", "grpc://"+o.otlp, "-truth", filepath.Join(o.out, "truth.jsonl"))
+			"-duration", o.duration.String(), "-to", "grpc://"+o.otlp)
 	})
 	processes.Go(func() error { return o.show(ctx) })
 	err := processes.Wait()

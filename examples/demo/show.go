@@ -37,7 +37,7 @@ The slow rank: all others wait for it in all_reduce
 Power by phase
   %s
 
-The truth is in %s/truth.jsonl. Ctrl-C ends all. The utilization by phase follows in %s.
+Ctrl-C ends all; the logs are in %s. The utilization by phase follows in %s.
 `, 8*o.nodes, o.nodes, link(meanQuery), link(slowQuery), link(`avg by (phase_path) (DCGM_FI_DEV_POWER_USAGE)`), o.out, o.after)
 	return err
 }

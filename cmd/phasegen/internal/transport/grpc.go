@@ -41,7 +41,7 @@ func (g *otlpGRPC) Send(ctx context.Context, b *format.Batch) error {
 	if b.Logs.LogRecordCount() > 0 {
 		if err := retry(ctx, func(ctx context.Context) (bool, error) {
 			response, err := g.logs.Export(ctx, plogotlp.NewExportRequestFromLogs(b.Logs))
-			return outcome(err, response.PartialSuccess().RejectedLogRecords)
+			return outcome(err, func() int64 { return response.PartialSuccess().RejectedLogRecords() })
 		}); err != nil {
 			return err
 		}
@@ -49,7 +49,7 @@ func (g *otlpGRPC) Send(ctx context.Context, b *format.Batch) error {
 	if b.Traces.SpanCount() > 0 {
 		if err := retry(ctx, func(ctx context.Context) (bool, error) {
 			response, err := g.traces.Export(ctx, ptraceotlp.NewExportRequestFromTraces(b.Traces))
-			return outcome(err, response.PartialSuccess().RejectedSpans)
+			return outcome(err, func() int64 { return response.PartialSuccess().RejectedSpans() })
 		}); err != nil {
 			return err
 		}
@@ -59,12 +59,12 @@ func (g *otlpGRPC) Send(ctx context.Context, b *format.Batch) error {
 	}
 	return retry(ctx, func(ctx context.Context) (bool, error) {
 		response, err := g.metrics.Export(ctx, pmetricotlp.NewExportRequestFromMetrics(b.Metrics))
-		return outcome(err, response.PartialSuccess().RejectedDataPoints)
+		return outcome(err, func() int64 { return response.PartialSuccess().RejectedDataPoints() })
 	})
 }
 
-// outcome returns the error of an export and whether it is transient. rejected is not
-// called if there is an error.
+// outcome returns the error of an export and whether it is transient. It does not call
+// rejected if there is an error, and thus no response.
 func outcome(err error, rejected func() int64) (transient bool, _ error) {
 	switch {
 	case status.Code(err) == codes.Unavailable || status.Code(err) == codes.ResourceExhausted:
