@@ -33,6 +33,13 @@ func parseCheck(args []string, diagnostics io.Writer) (*checkOptions, error) {
 	if err := parse(flags, args); err != nil {
 		return nil, err
 	}
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	return o, nil
+}
+
+func (o *checkOptions) validate() error {
 	var errs []error
 	if o.truth == "" {
 		errs = append(errs, errors.New("truth must be set"))
@@ -43,7 +50,7 @@ func parseCheck(args []string, diagnostics io.Writer) (*checkOptions, error) {
 	if !(o.maxWrong >= 0 && o.maxWrong <= 1) {
 		errs = append(errs, fmt.Errorf("max-wrong must be between 0 and 1 (got %v)", o.maxWrong))
 	}
-	return o, errors.Join(errs...)
+	return errors.Join(errs...)
 }
 
 // parse parses flags and refuses other arguments. The flag package prints its errors
@@ -61,7 +68,7 @@ func parse(flags *flag.FlagSet, args []string) error {
 }
 
 func (o *checkOptions) run(out io.Writer) error {
-	file, err := os.Open(o.truth)
+	file, err := os.Open(o.truth) //nolint:gosec // the user chooses the file
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"io/fs"
@@ -13,6 +14,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -149,6 +152,27 @@ total    2
 
 	require.NoError(t, os.WriteFile(got, nil, 0o600))
 	require.ErrorContains(t, dispatch(t.Context(), append(args, "1"), io.Discard, io.Discard), "no data points")
+}
+
+// A job is sent in real time. Interrupted, it ends without an error, and its truth is complete.
+func TestInterrupted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		truthFile := filepath.Join(dir, "truth.jsonl")
+		ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second+time.Millisecond)
+		defer cancel()
+		began := time.Now()
+		args := strings.Fields("run -ranks 1 -duration 1h -speed 2 -to file:" + dir + " -truth " + truthFile)
+		var summary bytes.Buffer
+		require.NoError(t, dispatch(ctx, args, io.Discard, &summary))
+		assert.Equal(t, 90*time.Second+time.Millisecond, time.Since(began))
+		assert.Contains(t, summary.String(), " 540 data points") // 3 metrics of 180 readings
+
+		report := "check -max-wrong 1 -truth " + truthFile + " -got " + filepath.Join(dir, "metrics.jsonl")
+		var out bytes.Buffer
+		require.NoError(t, dispatch(t.Context(), strings.Fields(report), &out, io.Discard))
+		assert.Regexp(t, `none +540 +100.000%`, out.String(), "nothing added a phase")
+	})
 }
 
 func TestServePages(t *testing.T) {

@@ -83,7 +83,10 @@ func parseRun(args []string, diagnostics io.Writer) (*runOptions, error) {
 		return nil, err
 	}
 	o.faults.Seed = o.job.Seed
-	return o, o.validate()
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	return o, nil
 }
 
 func (o *runOptions) jobFlags(flags *flag.FlagSet) {
@@ -142,48 +145,62 @@ func (o *runOptions) validate() error {
 
 // run sends the job. An interrupted job ends early; its truth is complete.
 func (o *runOptions) run(ctx context.Context, diagnostics io.Writer) (err error) {
-	chosen := trainers()[o.format]
-	o.job.Plan = chosen.plan()
 	sink, err := transport.Open(o.to)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, sink.Close()) }()
-	j := job.New(o.job)
-	truthFile := io.Discard
-	if o.truth != "" {
-		file, err := os.Create(o.truth)
-		if err != nil {
+	truthFile, err := o.openTruth()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, truthFile.Close()) }()
+	s := o.newSender(sink, truthFile)
+	if o.dcgmListen != "" {
+		s.pages = format.NewPages(s.job)
+		var stop func()
+		if stop, err = serve(ctx, o.dcgmListen, s.pages); err != nil {
 			return err
 		}
-		defer file.Close() // its content has been flushed
-		truthFile = file
+		defer stop()
 	}
+	err = s.run(ctx)
+	fmt.Fprintln(diagnostics, s.summary())
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return nil // interrupted
+	}
+	return err
+}
+
+// openTruth returns the file for the truth, or something that ignores it.
+func (o *runOptions) openTruth() (io.WriteCloser, error) {
+	if o.truth == "" {
+		return ignore{io.Discard}, nil
+	}
+	return os.Create(o.truth) //nolint:gosec // the user chooses the file
+}
+
+type ignore struct{ io.Writer }
+
+func (ignore) Close() error { return nil }
+
+func (o *runOptions) newSender(sink transport.Sink, truthFile io.Writer) *sender {
+	reporter := trainers()[o.format]
+	o.job.Plan = reporter.plan()
+	j := job.New(o.job)
 	s := &sender{
 		job:      j,
 		faults:   fault.New(o.faults),
-		formats:  []format.Format{chosen.new(j)},
+		formats:  []format.Format{reporter.new(j)},
 		sink:     sink,
 		truth:    truth.NewWriter(truthFile, j),
 		pace:     newPacer(o.job.Start, o.speed),
 		interval: int64(o.interval),
 	}
-	if o.dcgmListen != "" {
-		s.pages = format.NewPages(j)
-		stop, err := serve(ctx, o.dcgmListen, s.pages)
-		if err != nil {
-			return err
-		}
-		defer stop()
-	} else if exporter := exporters()[o.metrics]; exporter != nil {
+	if exporter := exporters()[o.metrics]; exporter != nil && o.dcgmListen == "" {
 		s.formats = append(s.formats, exporter)
 	}
-	err = s.run(ctx)
-	fmt.Fprintln(diagnostics, s.summary())
-	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
-		return nil // interrupted
-	}
-	return err
+	return s
 }
 
 // serve serves a handler at /metrics until the returned function is called.

@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -81,7 +82,7 @@ func run(ctx context.Context, o *options) error {
 	})
 	processes.Go(func() error { return o.start(ctx, "otelcol-phaseattr", "--config", "examples/demo/collector.yaml") })
 	processes.Go(func() error {
-		return o.start(ctx, "phasegen", "run", "-nodes", fmt.Sprint(o.nodes), "-stragglers", "1", "-scrape", "200ms",
+		return o.start(ctx, "phasegen", "run", "-nodes", strconv.Itoa(o.nodes), "-stragglers", "1", "-scrape", "200ms",
 			"-duration", o.duration.String(), "-to", "grpc://"+o.otlp)
 	})
 	processes.Go(func() error { return o.show(ctx) })
@@ -102,7 +103,7 @@ func (o *options) start(ctx context.Context, name string, args ...string) error 
 		return err
 	}
 	logName := filepath.Join(o.out, name+".log")
-	log, err := os.Create(logName)
+	log, err := os.Create(logName) //nolint:gosec // the user chooses the directory
 	if err != nil {
 		return err
 	}

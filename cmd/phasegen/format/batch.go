@@ -7,7 +7,6 @@ package format
 
 import (
 	"strconv"
-	"time"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog"
@@ -138,5 +137,3 @@ func timestamp(r *job.Rank, at int64) pcommon.Timestamp {
 func scopeID(j *job.Job, number int64) string {
 	return j.Session + ":" + strconv.FormatInt(number, 10)
 }
-
-func milliseconds(d time.Duration) int64 { return d.Milliseconds() }

@@ -100,7 +100,7 @@ func describeMegatron(j *job.Job, p *job.Process, _ string, attrs pcommon.Map) {
 	attrs.PutStr("dl.gpu.pci_bus_id", p.PCI)
 	attrs.PutStr("host.name", p.Host)
 	attrs.PutInt("process.pid", int64(p.PID))
-	attrs.PutInt("host.gpu.count", int64(j.Config.GPUsPerNode))
+	attrs.PutInt("host.gpu.count", int64(j.GPUsPerNode))
 	attrs.PutStr("slurm.job.id", run)
 }
 

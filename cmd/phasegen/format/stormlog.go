@@ -51,7 +51,7 @@ func (f Stormlog) Append(b *Batch, e *job.Event) {
 	attrs.PutInt("timestamp_ns", e.Rank.Clock(e.At))
 	attrs.PutStr("event_type", event)
 	attrs.PutStr("collector", "stormlog.gpu_tracker")
-	attrs.PutInt("sampling_interval_ms", milliseconds(f.Job.Config.Sample))
+	attrs.PutInt("sampling_interval_ms", f.Job.Sample.Milliseconds())
 	attrs.PutInt("pid", int64(e.Process.PID))
 	attrs.PutStr("host", e.Rank.Host)
 	attrs.PutInt("device_id", int64(e.Rank.GPU))

@@ -5,6 +5,7 @@ package format
 
 import (
 	"fmt"
+	"strconv"
 	"time"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
@@ -61,7 +62,7 @@ func (f TorchTitan) Append(b *Batch, e *job.Event) {
 	attrs.PutInt("pid", int64(e.Process.PID))
 	step := "N/A"
 	if e.Scope != nil && e.Scope.Step > 0 {
-		step = fmt.Sprint(e.Scope.Step)
+		step = strconv.FormatInt(e.Scope.Step, 10)
 		attrs.PutInt("step", e.Scope.Step)
 		attrs.PutInt("relative_step", e.Scope.Step)
 	}

@@ -3,6 +3,8 @@
 
 package job
 
+import "slices"
+
 // Phase is a phase of a plan. Durations are shares of the job's step.
 type Phase struct {
 	Name string
@@ -41,7 +43,7 @@ type node struct {
 func newNodes(parent []string, phases []Phase) []*node {
 	nodes := make([]*node, len(phases))
 	for i, p := range phases {
-		path := append(parent[:len(parent):len(parent)], p.Name)
+		path := slices.Concat(parent, []string{p.Name})
 		nodes[i] = &node{Phase: p, path: path, phases: newNodes(path, p.Phases)}
 	}
 	return nodes

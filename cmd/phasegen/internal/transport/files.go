@@ -93,7 +93,7 @@ func (f *files) append(name string, lines []byte) error {
 			return err
 		}
 	}
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|flag, 0o600)
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|flag, 0o600) //nolint:gosec // the user chooses the directory
 	if err != nil {
 		return err
 	}
