@@ -15,8 +15,8 @@ import (
 	"github.com/phaseattr/phaseattr/cmd/phasegen/format"
 )
 
-// patience is how long a send is retried.
-const patience = 30 * time.Second
+// retryTimeout is how long a send is retried.
+const retryTimeout = 30 * time.Second
 
 // Sink receives telemetry. Several goroutines may call Send at a time.
 type Sink interface {
@@ -45,8 +45,8 @@ func Open(to string) (Sink, error) {
 	return nil, fmt.Errorf("to must be %s (got %q)", Schemes, to)
 }
 
-// retry calls send until it succeeds, fails for good or patience is over. send reports
-// whether its error is transient.
+// retry calls send until it succeeds, fails for good or retryTimeout has passed. send
+// reports whether its error is transient.
 func retry(ctx context.Context, send func(context.Context) (transient bool, err error)) error {
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		transient, err := send(ctx)
@@ -54,6 +54,6 @@ func retry(ctx context.Context, send func(context.Context) (transient bool, err 
 			err = backoff.Permanent(err)
 		}
 		return struct{}{}, err
-	}, backoff.WithMaxElapsedTime(patience))
+	}, backoff.WithMaxElapsedTime(retryTimeout))
 	return err
 }

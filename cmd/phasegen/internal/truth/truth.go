@@ -63,16 +63,16 @@ const perLine = 64
 type Writer struct {
 	job   *job.Job
 	out   *bufio.Writer
-	known map[lane]*Process
+	known map[processKey]*Process
 	err   error
 }
 
-// lane is a sequence of processes that succeed each other.
-type lane struct{ rank, worker int }
+// processKey identifies a process, and those that replace it after a restart.
+type processKey struct{ rank, worker int }
 
 // NewWriter returns a writer of the truth about a job.
 func NewWriter(out io.Writer, j *job.Job) *Writer {
-	return &Writer{job: j, out: bufio.NewWriter(out), known: map[lane]*Process{}}
+	return &Writer{job: j, out: bufio.NewWriter(out), known: map[processKey]*Process{}}
 }
 
 // Add adds an event. after is AfterLost or AfterLate if that is what happens to its record,
@@ -113,7 +113,7 @@ func (p *Process) open(at int64, path, after string) {
 
 // process returns the process of an event. What its predecessor left open ends.
 func (w *Writer) process(e *job.Event) *Process {
-	key := lane{e.Rank.Number, e.Process.Worker}
+	key := processKey{e.Rank.Number, e.Process.Worker}
 	p := w.known[key]
 	if p != nil && p.PID == e.Process.PID {
 		return p
@@ -153,7 +153,7 @@ func (w *Writer) write(p *Process) {
 // Close ends all intervals at a time and writes what is left. It returns the first error
 // of the writer.
 func (w *Writer) Close(at int64) error {
-	keys := slices.SortedFunc(maps.Keys(w.known), func(a, b lane) int {
+	keys := slices.SortedFunc(maps.Keys(w.known), func(a, b processKey) int {
 		return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(a.worker, b.worker))
 	})
 	for _, key := range keys {
