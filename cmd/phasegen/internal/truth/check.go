@@ -36,6 +36,9 @@ const (
 
 // Reasons for verdicts other than right, beside the causes of an [Interval].
 const (
+	// Cumulative: the point is that of an UpDownCounter, and cumulative sums have no phase
+	// by default.
+	Cumulative  = "cumulative sum"
 	Skew        = "clock skew"
 	Unexplained = "unexplained"
 )
@@ -107,7 +110,7 @@ func (x *Index) Check(in io.Reader, report Report) error {
 			for _, scope := range resource.ScopeMetrics().All() {
 				for _, m := range scope.Metrics().All() {
 					for _, p := range momentary(m).All() {
-						report[x.verdict(p, resource.Resource().Attributes())]++
+						report[x.verdict(m, p, resource.Resource().Attributes())]++
 					}
 				}
 			}
@@ -129,7 +132,7 @@ func momentary(m pmetric.Metric) pmetric.NumberDataPointSlice {
 	return pmetric.NewNumberDataPointSlice()
 }
 
-func (x *Index) verdict(p pmetric.NumberDataPoint, resource pcommon.Map) Count {
+func (x *Index) verdict(m pmetric.Metric, p pmetric.NumberDataPoint, resource pcommon.Map) Count {
 	attribute := func(names ...string) string {
 		for _, name := range names {
 			for _, attrs := range []pcommon.Map{p.Attributes(), resource} {
@@ -144,7 +147,11 @@ func (x *Index) verdict(p pmetric.NumberDataPoint, resource pcommon.Map) Count {
 	if t == nil {
 		return Count{Verdict: Unknown}
 	}
-	return t.verdict(int64(p.Timestamp()), attribute("phase_resolution"), attribute("phase_path")) //nolint:gosec // times fit
+	count := t.verdict(int64(p.Timestamp()), attribute("phase_resolution"), attribute("phase_path")) //nolint:gosec // times fit
+	if count.Verdict == None && m.Type() == pmetric.MetricTypeSum {
+		count.Reason = Cumulative
+	}
+	return count
 }
 
 // verdict judges an annotation. At the boundary between two phases, both are right.

@@ -115,7 +115,9 @@ func TestCheckSkipsTheRest(t *testing.T) {
 	sum.DataPoints().AppendEmpty()
 	assert.Empty(t, check(t, index, counter))
 	sum.SetIsMonotonic(false)
-	assert.Equal(t, 1, check(t, index, counter).Total())
+	sum.DataPoints().At(0).SetTimestamp(150)
+	sum.DataPoints().At(0).Attributes().PutStr("UUID", "GPU-A")
+	assert.Equal(t, truth.Report{{truth.None, truth.Cumulative}: 1}, check(t, index, counter))
 
 	report := truth.Report{}
 	require.NoError(t, index.Check(strings.NewReader(`{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"timeUnixNano":"1"}]}]}]}`+"\n\n"), report))
