@@ -97,7 +97,7 @@ func (o *runOptions) jobFlags(flags *flag.FlagSet) {
 	flags.DurationVar(&c.Step, "step", 500*time.Millisecond, "duration of a training step")
 	flags.DurationVar(&c.Duration, "duration", time.Minute, "duration of the job")
 	flags.DurationVar(&c.Sample, "sample", time.Second, "interval at which a process reports that it is alive")
-	flags.DurationVar(&c.Reading, "scrape", time.Second, "interval at which GPUs and processes are read")
+	flags.DurationVar(&c.Reading, "scrape", time.Second, "interval in which GPUs and processes are read once")
 	flags.IntVar(&c.Forks, "forks", 0, "number of workers that each rank forks, which report phases of their own")
 	flags.IntVar(&c.Restarts, "restarts", 0, "how often the whole job is killed and starts again")
 	flags.IntVar(&c.Stragglers, "stragglers", 0, "number of slow ranks")

@@ -31,7 +31,7 @@ type Config struct {
 	Duration time.Duration
 	// Sample is the interval at which each process reports that it is alive.
 	Sample time.Duration
-	// Reading is the interval at which GPUs and processes are read.
+	// Reading is the interval in which GPUs and processes are read once, at any time.
 	Reading time.Duration
 	// Forks is the number of worker processes that each rank forks.
 	Forks int

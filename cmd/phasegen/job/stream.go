@@ -58,19 +58,21 @@ func (s *stream) empty() bool {
 	return s.next == len(s.queue)
 }
 
-// newReader returns the readings of the GPU of a rank. They begin before the job and end
-// with it.
+// newReader returns the readings of the GPU of a rank: one at some time in each interval, so
+// that they do not keep step with the job. They begin and end with it.
 func newReader(m *merger, r *Rank) *stream {
-	s := &stream{merger: m}
+	s := &stream{merger: m, random: rand.New(rand.NewPCG(m.job.Seed, 1<<32|uint64(r.Number)))} //nolint:gosec // not negative
 	interval := int64(m.job.Reading)
-	at := m.job.start + rand.New(rand.NewPCG(m.job.Seed, 1<<32|uint64(r.Number))).Int64N(interval) //nolint:gosec // not negative
+	slot := m.job.start
 	s.more = func() {
-		if at >= m.job.end {
-			s.more = nil
-			return
+		at := slot + s.random.Int64N(interval)
+		slot += interval
+		if at < m.job.end {
+			s.queue = append(s.queue, &Event{At: at, Kind: DeviceReading, Rank: r})
 		}
-		s.queue = append(s.queue, &Event{At: at, Kind: DeviceReading, Rank: r})
-		at += interval
+		if slot >= m.job.end {
+			s.more = nil
+		}
 	}
 	return s
 }
