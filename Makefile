@@ -5,6 +5,7 @@ MODULE    := github.com/phaseattr/phaseattr
 COMPONENT := processor/phaseattrprocessor
 COLLECTOR := bin/otelcol-phaseattr
 DCGM      := bin/otelcol-dcgm
+PHASEGEN  := bin/phasegen
 TYPES     := bin/grafana-types
 MEASURED  := bin/otelcol-bench
 
@@ -42,6 +43,20 @@ help: ## List the targets
 run: build ## Run the quickstart on the built collector
 	@echo "==> running the quickstart"
 	@$(GO) build -o bin/quickstart-run ./examples/quickstart && exec bin/quickstart-run -collector $(COLLECTOR)
+
+.PHONY: phasegen
+phasegen: $(PHASEGEN) ## Build bin/phasegen, a training job on paper
+	@echo "==> $(PHASEGEN) is up to date"
+
+$(PHASEGEN): go.mod go.sum $(shell find cmd -name '*.go' ! -name '*_test.go' 2>/dev/null)
+	@echo "==> building $@"
+	@mkdir -p $(@D)
+	$(GO) build -o $@ ./cmd/phasegen
+
+.PHONY: demo
+demo: build $(PHASEGEN) bin/prometheus ## Run a job on paper, the collector and Prometheus; the first time takes minutes
+	@echo "==> running the demo"
+	@$(GO) build -o bin/demo-run ./examples/demo && exec bin/demo-run
 
 .PHONY: test
 test: ## Run the tests with the race detector, in random order
