@@ -26,7 +26,7 @@ func plans() map[string]job.Plan {
 // configs generates jobs of a few ranks and seconds.
 func configs() *rapid.Generator[job.Config] {
 	return rapid.Custom(func(t *rapid.T) job.Config {
-		step := time.Duration(rapid.IntRange(20, 700).Draw(t, "step")) * time.Millisecond
+		step := time.Duration(rapid.IntRange(50, 700).Draw(t, "step")) * time.Millisecond
 		restarts := rapid.IntRange(0, 2).Draw(t, "restarts")
 		names := []string{"training", "megatron", "torchtitan", "nemo_rl"}
 		return job.Config{
@@ -34,7 +34,7 @@ func configs() *rapid.Generator[job.Config] {
 			GPUsPerNode: rapid.IntRange(1, 4).Draw(t, "gpus"),
 			Step:        step,
 			Start:       time.Unix(1_795_000_000, 0),
-			Duration:    step*time.Duration(2*restarts+2) + time.Duration(rapid.IntRange(0, 4000).Draw(t, "more"))*time.Millisecond,
+			Duration:    step*time.Duration(2*restarts+2) + time.Duration(rapid.IntRange(0, 1000).Draw(t, "more"))*time.Millisecond,
 			Sample:      300 * time.Millisecond,
 			Reading:     200 * time.Millisecond,
 			Forks:       rapid.IntRange(0, 2).Draw(t, "forks"),
@@ -144,8 +144,9 @@ func TestEventsOfAProcess(t *testing.T) {
 		last := int64(0)
 		readings := 0
 		for e := range j.Events() {
-			require.GreaterOrEqual(t, e.At, last, "events are in order")
-			require.GreaterOrEqual(t, e.At, start)
+			if e.At < last || e.At < start {
+				t.Fatalf("an event at %d follows one at %d of a job that begins at %d", e.At, last, start)
+			}
 			last = e.At
 			if e.Kind.Reading() {
 				require.Less(t, e.At, end)
