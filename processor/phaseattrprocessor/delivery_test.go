@@ -327,3 +327,31 @@ func TestItemsThatWaitedAreCountedOnce(t *testing.T) {
 		}, metricdatatest.IgnoreTimestamp())
 	})
 }
+
+// A rank that no item belongs to has nothing that waits, even if other telemetry of it does.
+func TestNothingIsSentForRanksThatNoItemBelongsTo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		factory, cfg := NewFactory(), newConfig(t, withGrace)
+		p := newPipelines(t, factory, cfg)
+		p.start(t, componenttest.NewNopHost())
+		var sizes []int
+		to, err := consumer.NewMetrics(func(_ context.Context, md pmetric.Metrics) error {
+			time.Sleep(3 * time.Second)
+			sizes = append(sizes, md.DataPointCount())
+			return nil
+		})
+		require.NoError(t, err)
+		metrics, err := factory.CreateMetrics(t.Context(), metadatatest.NewSettings(p.telemetry), cfg, to)
+		require.NoError(t, err)
+		started(t, metrics)
+		p.runsOn(t, on("node", 10, 0), 1, "run", 0, "train")
+		require.NoError(t, metrics.ConsumeMetrics(t.Context(), (&program{session: "run"}).gauge(100)))
+		p.passLogs(t, records(t, (&program{session: "run"}).event("sample", 100)))
+		synctest.Wait() // it is being forwarded
+		// A point of the device from before the session.
+		require.NoError(t, metrics.ConsumeMetrics(t.Context(), gpu("node", "0", 0.5)))
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		assert.Equal(t, []int{1, 1}, sizes)
+	})
+}
