@@ -355,3 +355,34 @@ func TestNothingIsSentForRanksThatNoItemBelongsTo(t *testing.T) {
 		assert.Equal(t, []int{1, 1}, sizes)
 	})
 }
+
+// The next component of an HTTP receiver's pipeline may panic: net/http recovers.
+func TestPanicOfTheNextComponentHoldsNothingUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		factory, cfg := NewFactory(), newConfig(t, withGrace)
+		events := startLogs(t, factory, cfg, discardLogs)
+		next := &recipient{}
+		panics := true
+		metrics := startMetrics(t, factory, cfg, func(ctx context.Context, md pmetric.Metrics) error {
+			if panics {
+				panic("next component")
+			}
+			return next.consume(ctx, md)
+		})
+		for _, session := range []string{"early", "late"} {
+			require.NoError(t, events.ConsumeLogs(t.Context(), eventOf(session, 10, "train")))
+		}
+		require.NoError(t, events.ConsumeLogs(t.Context(), eventOf("late", 100, "")))
+		md := gaugeOf("early", 50)
+		gauge(md, "late", 60)
+		require.Panics(t, func() { _ = metrics.ConsumeMetrics(t.Context(), md) })
+		panics = false
+		require.NoError(t, metrics.ConsumeMetrics(t.Context(), gaugeOf("early", 70)))
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		assert.Equal(t, []string{"early 70"}, next.taken)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		assert.NoError(t, metrics.Shutdown(ctx))
+	})
+}

@@ -110,15 +110,19 @@ func (p *pipeline[T]) consume(ctx context.Context, b T, helper func(context.Cont
 		return helper(ctx, b)
 	}
 	tx := &transaction[T]{Context: ctx}
+	passed := false
+	defer func() { // also after a panic of the next component, from which a receiver may recover
+		switch {
+		case tx.reservation == nil:
+		case passed:
+			p.held.Commit(ctx, tx.reservation, tx.parts)
+		default:
+			p.held.Cancel(tx.reservation)
+			p.rejoin(b, tx.parts)
+		}
+	}()
 	err := helper(tx, b) //nolint:contextcheck // tx is the caller's context
-	switch {
-	case tx.reservation == nil:
-	case err == nil:
-		p.held.Commit(ctx, tx.reservation, tx.parts)
-	default:
-		p.held.Cancel(tx.reservation)
-		p.rejoin(b, tx.parts)
-	}
+	passed = err == nil
 	return err
 }
 
