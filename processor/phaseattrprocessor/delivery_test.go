@@ -386,3 +386,41 @@ func TestPanicOfTheNextComponentHoldsNothingUp(t *testing.T) {
 		assert.NoError(t, metrics.Shutdown(ctx))
 	})
 }
+
+// What cannot be forwarded because a shutdown ran out of time is lost, and counted.
+func TestLossAfterAShutdownThatRanOutOfTimeIsCounted(t *testing.T) {
+	for name, others := range map[string]bool{"other pipelines run": true, "all pipelines have been shut down": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				factory, cfg := NewFactory(), newConfig(t, withGrace)
+				p := newPipelines(t, factory, cfg)
+				p.start(t, componenttest.NewNopHost())
+				unblock := make(chan struct{})
+				to, err := consumer.NewMetrics(func(context.Context, pmetric.Metrics) error { <-unblock; return nil })
+				require.NoError(t, err)
+				metrics, err := factory.CreateMetrics(t.Context(), metadatatest.NewSettings(p.telemetry), cfg, to)
+				require.NoError(t, err)
+				require.NoError(t, metrics.Start(t.Context(), componenttest.NewNopHost()))
+				p.events(t, 10, "train")
+				p.otherEvents(t, 200)
+				done := make(chan error)
+				go func() {
+					md := gaugeOf("s", 50)
+					gauge(md, "other", 100)
+					done <- metrics.ConsumeMetrics(t.Context(), md)
+				}()
+				synctest.Wait()
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				require.ErrorIs(t, metrics.Shutdown(ctx), context.DeadlineExceeded)
+				if !others {
+					p.shutdown(t)
+				}
+				close(unblock)
+				require.NoError(t, <-done)
+				synctest.Wait()
+				assert.Equal(t, int64(1), valueOf(t, p.telemetry, "otelcol_processor_phase_attr_lost_items", "signal", "metrics"))
+			})
+		})
+	}
+}
