@@ -171,7 +171,7 @@ func (p *plan) consider(t *target, waiting queueState, unknowns *hold.Unknown) {
 	root := &p.targets[p.root(t.parent)]
 	if root.part == stays {
 		root.part = int32(len(p.parts)) //nolint:gosec // as above
-		p.parts, p.reasons = append(p.parts, hold.Part{}), append(p.reasons, reason)
+		p.parts, p.reasons = append(p.parts, hold.Part{KnownDeadline: p.now.Add(p.grace)}), append(p.reasons, reason)
 	}
 	part := &p.parts[root.part]
 	p.reasons[root.part] = min(p.reasons[root.part], reason)
