@@ -327,3 +327,100 @@ func TestItemsThatWaitedAreCountedOnce(t *testing.T) {
 		}, metricdatatest.IgnoreTimestamp())
 	})
 }
+
+// A rank that no item belongs to has nothing that waits, even if other telemetry of it does.
+func TestNothingIsSentForRanksThatNoItemBelongsTo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		factory, cfg := NewFactory(), newConfig(t, withGrace)
+		p := newPipelines(t, factory, cfg)
+		p.start(t, componenttest.NewNopHost())
+		var sizes []int
+		to, err := consumer.NewMetrics(func(_ context.Context, md pmetric.Metrics) error {
+			time.Sleep(3 * time.Second)
+			sizes = append(sizes, md.DataPointCount())
+			return nil
+		})
+		require.NoError(t, err)
+		metrics, err := factory.CreateMetrics(t.Context(), metadatatest.NewSettings(p.telemetry), cfg, to)
+		require.NoError(t, err)
+		started(t, metrics)
+		p.runsOn(t, on("node", 10, 0), 1, "run", 0, "train")
+		require.NoError(t, metrics.ConsumeMetrics(t.Context(), (&program{session: "run"}).gauge(100)))
+		p.passLogs(t, records(t, (&program{session: "run"}).event("sample", 100)))
+		synctest.Wait() // it is being forwarded
+		// A point of the device from before the session.
+		require.NoError(t, metrics.ConsumeMetrics(t.Context(), gpu("node", "0", 0.5)))
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		assert.Equal(t, []int{1, 1}, sizes)
+	})
+}
+
+// The next component of an HTTP receiver's pipeline may panic: net/http recovers.
+func TestPanicOfTheNextComponentHoldsNothingUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		factory, cfg := NewFactory(), newConfig(t, withGrace)
+		events := startLogs(t, factory, cfg, discardLogs)
+		next := &recipient{}
+		panics := true
+		metrics := startMetrics(t, factory, cfg, func(ctx context.Context, md pmetric.Metrics) error {
+			if panics {
+				panic("next component")
+			}
+			return next.consume(ctx, md)
+		})
+		for _, session := range []string{"early", "late"} {
+			require.NoError(t, events.ConsumeLogs(t.Context(), eventOf(session, 10, "train")))
+		}
+		require.NoError(t, events.ConsumeLogs(t.Context(), eventOf("late", 100, "")))
+		md := gaugeOf("early", 50)
+		gauge(md, "late", 60)
+		require.Panics(t, func() { _ = metrics.ConsumeMetrics(t.Context(), md) })
+		panics = false
+		require.NoError(t, metrics.ConsumeMetrics(t.Context(), gaugeOf("early", 70)))
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		assert.Equal(t, []string{"early 70"}, next.taken)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		assert.NoError(t, metrics.Shutdown(ctx))
+	})
+}
+
+// What cannot be forwarded because a shutdown ran out of time is lost, and counted.
+func TestLossAfterAShutdownThatRanOutOfTimeIsCounted(t *testing.T) {
+	for name, others := range map[string]bool{"other pipelines run": true, "all pipelines have been shut down": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				factory, cfg := NewFactory(), newConfig(t, withGrace)
+				p := newPipelines(t, factory, cfg)
+				p.start(t, componenttest.NewNopHost())
+				unblock := make(chan struct{})
+				to, err := consumer.NewMetrics(func(context.Context, pmetric.Metrics) error { <-unblock; return nil })
+				require.NoError(t, err)
+				metrics, err := factory.CreateMetrics(t.Context(), metadatatest.NewSettings(p.telemetry), cfg, to)
+				require.NoError(t, err)
+				require.NoError(t, metrics.Start(t.Context(), componenttest.NewNopHost()))
+				p.events(t, 10, "train")
+				p.otherEvents(t, 200)
+				done := make(chan error)
+				go func() {
+					md := gaugeOf("s", 50)
+					gauge(md, "other", 100)
+					done <- metrics.ConsumeMetrics(t.Context(), md)
+				}()
+				synctest.Wait()
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				require.ErrorIs(t, metrics.Shutdown(ctx), context.DeadlineExceeded)
+				if !others {
+					p.shutdown(t)
+				}
+				close(unblock)
+				require.NoError(t, <-done)
+				synctest.Wait()
+				assert.Equal(t, int64(1), valueOf(t, p.telemetry, "otelcol_processor_phase_attr_lost_items", "signal", "metrics"))
+			})
+		})
+	}
+}

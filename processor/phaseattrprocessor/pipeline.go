@@ -110,16 +110,33 @@ func (p *pipeline[T]) consume(ctx context.Context, b T, helper func(context.Cont
 		return helper(ctx, b)
 	}
 	tx := &transaction[T]{Context: ctx}
+	passed := false
+	defer func() { // also after a panic of the next component, from which a receiver may recover
+		switch {
+		case tx.reservation == nil:
+		case passed:
+			p.commit(ctx, tx)
+		default:
+			p.held.Cancel(tx.reservation)
+			p.rejoin(b, tx.parts)
+		}
+	}()
 	err := helper(tx, b) //nolint:contextcheck // tx is the caller's context
-	switch {
-	case tx.reservation == nil:
-	case err == nil:
-		p.held.Commit(ctx, tx.reservation, tx.parts)
-	default:
-		p.held.Cancel(tx.reservation)
-		p.rejoin(b, tx.parts)
-	}
+	passed = err == nil
 	return err
+}
+
+// commit lets the parts of a batch wait whose rest has been forwarded. They are lost when a
+// shutdown has run out of time meanwhile.
+func (p *pipeline[T]) commit(ctx context.Context, tx *transaction[T]) {
+	if p.held.Commit(ctx, tx.reservation, tx.parts) {
+		return
+	}
+	items := 0
+	for _, part := range tx.parts {
+		items += p.telemetry.count(part)
+	}
+	p.Lost(ctx, items, hold.ErrClosed)
 }
 
 func (p *pipeline[T]) rejoin(b T, parts []T) {

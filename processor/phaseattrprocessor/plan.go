@@ -49,7 +49,8 @@ type plan struct {
 	reasons []waitReason
 }
 
-// target is a rank, or an unknown location, that items of the batch name.
+// target is a rank, or an unknown location, that items of the batch name. Ranks that were
+// looked at and that no item belongs to are among them, not named.
 type target struct {
 	key hold.Key
 	// until is the newest moment that an item stands for.
@@ -57,6 +58,8 @@ type target struct {
 	// behind is true when the events of the rank have not come as far, nameless when none
 	// has come.
 	behind, nameless bool
+	// named is true when an item belongs to the target.
+	named bool
 	// parent leads to the target that stands for all that are held together, which is its
 	// own. Its part is the number of theirs, or stays.
 	parent, part int32
@@ -134,6 +137,7 @@ func (p *plan) collect() {
 
 func (p *plan) mark(number int32, d *decision) {
 	t := &p.targets[number]
+	t.named = true
 	t.until = max(t.until, d.to)
 	if d.ranks > 0 {
 		state := p.resolver.State(number, d.from, d.to)
@@ -154,6 +158,8 @@ func (p *plan) root(number int32) int32 {
 func (p *plan) consider(t *target, waiting queueState, unknowns *hold.Unknown) {
 	deadline, reason := p.now.Add(p.grace), behind
 	switch {
+	case !t.named:
+		return
 	case t.behind:
 	case t.nameless && unknowns != nil && p.await(t, unknowns, &deadline):
 		reason = unknown
@@ -165,7 +171,7 @@ func (p *plan) consider(t *target, waiting queueState, unknowns *hold.Unknown) {
 	root := &p.targets[p.root(t.parent)]
 	if root.part == stays {
 		root.part = int32(len(p.parts)) //nolint:gosec // as above
-		p.parts, p.reasons = append(p.parts, hold.Part{}), append(p.reasons, reason)
+		p.parts, p.reasons = append(p.parts, hold.Part{KnownDeadline: p.now.Add(p.grace)}), append(p.reasons, reason)
 	}
 	part := &p.parts[root.part]
 	p.reasons[root.part] = min(p.reasons[root.part], reason)

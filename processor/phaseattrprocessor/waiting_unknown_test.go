@@ -289,3 +289,35 @@ func TestMetricsOfADeviceStayInOrderWhileItBecomesKnown(t *testing.T) {
 		assert.Equal(t, []float64{1.5, 1.6}, out)
 	})
 }
+
+// Once the first event has come, the wait for later ones takes up to the grace period,
+// however long the rank had been unknown.
+func TestMetricsOfARankThatBecameKnownWaitForItsEvents(t *testing.T) {
+	for name, point := range map[string]func(at float64) pmetric.Metrics{
+		"named by their session": func(at float64) pmetric.Metrics { return (&program{session: "run"}).gauge(at) },
+		"named by their device":  func(at float64) pmetric.Metrics { return gpu("node", "0", at) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := startPipelines(t, withGrace)
+				require.NoError(t, p.metrics.ConsumeMetrics(t.Context(), point(0)))
+				time.Sleep(4500 * time.Millisecond)
+				require.NoError(t, p.metrics.ConsumeMetrics(t.Context(), point(10)))
+				run := &program{session: "run"}
+				w := run.worker(1)
+				p.passLogs(t, records(t, with(w.enter(0, "train"), on("node", 10, 0))))
+				require.Equal(t, []any{"train"}, p.paths())
+				time.Sleep(time.Second)
+				require.Empty(t, p.paths())
+				p.passLogs(t, records(t, with(w.exit(1), on("node", 10, 0)), w.enter(2, "evaluate"), run.event("sample", 10)))
+				require.Equal(t, []any{"evaluate"}, p.paths())
+				require.NoError(t, p.metrics.ConsumeMetrics(t.Context(), point(20)))
+				start := time.Now()
+				for synctest.Wait(); len(p.metricsSink.AllMetrics()) == 0; synctest.Wait() {
+					time.Sleep(100 * time.Millisecond)
+				}
+				assert.Equal(t, 5*time.Second, time.Since(start))
+			})
+		})
+	}
+}

@@ -51,8 +51,9 @@ type Part struct {
 	Waits []Wait
 	// Bytes is what the part takes on the heap.
 	Bytes int64
-	// Deadline is when the part is forwarded although its boundaries have not come.
-	Deadline time.Time
+	// Deadline is when the part is forwarded although its boundaries have not come. KnownDeadline
+	// takes its place, if it is later, once events of all keys have come.
+	Deadline, KnownDeadline time.Time
 }
 
 // Outcome says why a part was let go.

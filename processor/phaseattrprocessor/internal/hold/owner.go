@@ -258,8 +258,22 @@ func (o *owner) abort(r *Reservation) {
 func (o *owner) expire() {
 	now := time.Now()
 	for len(o.deadlines) > 0 && !o.deadlines[0].Deadline.After(now) {
-		o.force(o.deadlines[0], Expired)
+		p := o.deadlines[0]
+		if p.KnownDeadline.After(p.Deadline) && o.known(p) {
+			p.Deadline = p.KnownDeadline
+			heap.Fix(&o.deadlines, p.heapIndex)
+			continue
+		}
+		o.force(p, Expired)
 	}
+}
+
+// known reports whether events of all keys of a part have come.
+func (o *owner) known(p *part) bool {
+	return !slices.ContainsFunc(p.Waits, func(w Wait) bool {
+		w.Until = math.MinInt64
+		return w.Key.Location != "" || !o.progress.Reached(w)
+	})
 }
 
 // force ends the waiting of a part, whatever its keys have reached. It still follows

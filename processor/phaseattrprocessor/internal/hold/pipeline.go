@@ -88,13 +88,14 @@ func (p *Pipeline[T]) Reserve(ctx context.Context, parts []Part) (*Reservation, 
 }
 
 // Commit lets the parts of a reservation wait, each with its payload. The buffer owns the
-// payloads from then on, and forwards them with the client metadata of ctx.
-func (p *Pipeline[T]) Commit(ctx context.Context, r *Reservation, payloads []T) {
+// payloads from then on, and forwards them with the client metadata of ctx. It returns
+// false when the buffer has stopped, and does not own them.
+func (p *Pipeline[T]) Commit(ctx context.Context, r *Reservation, payloads []T) bool {
 	from := client.FromContext(ctx)
 	for i, payload := range payloads {
 		r.parts[i].payload, r.parts[i].client = payload, from
 	}
-	p.buffer.do(func(o *owner) { o.commit(r) })
+	return p.buffer.do(func(o *owner) { o.commit(r) })
 }
 
 // Cancel gives a reservation back.
@@ -118,7 +119,8 @@ func (p *Pipeline[T]) Close(ctx context.Context) error {
 	return fmt.Errorf("telemetry that waited for its boundaries could not be forwarded: %w", context.Cause(ctx))
 }
 
-// forward sends what is let go, until the pipeline is closed and nothing is left.
+// forward sends what is let go, until the pipeline is closed and nothing is left. What a
+// caller commits after Close has given up is lost, and recorded, until the buffer stops.
 func (p *Pipeline[T]) forward(ctx context.Context) {
 	defer close(p.ended)
 	for {
@@ -127,7 +129,7 @@ func (p *Pipeline[T]) forward(ctx context.Context) {
 			p.sendAll(ctx, p.queue.take())
 		case <-p.queue.drained:
 			return
-		case <-ctx.Done():
+		case <-p.buffer.stopped:
 			p.sendAll(ctx, p.queue.take())
 			return
 		}
