@@ -73,7 +73,7 @@ func defaultRules(config *Config) []association.Rule {
 			host, {Field: association.FieldPID, Names: []string{"process.pid", "pid"}},
 		}},
 		{Keys: []association.Key{
-			host, {Field: association.FieldDevice, Names: []string{"gpu", "gpu.index", "hw.id", "device_id", "GPU_ID", "gpu_id", "GpuIndex", "UUID"}},
+			host, {Field: association.FieldDevice, Names: []string{"gpu", "gpu.index", "hw.id", "device_id", "GPU_ID", "gpu_id", "GpuIndex", "UUID", "uuid"}},
 		}},
 	}
 }

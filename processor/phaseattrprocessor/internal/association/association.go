@@ -116,13 +116,28 @@ func (a *Association) Identity(f *boundary.Fields) Identity {
 	var id Identity
 	var text []byte
 	for _, field := range a.fields {
-		v, found := f.Get(field)
-		var ok bool
-		if text, ok = appendText(text[:0], v, found); ok && len(text) <= a.textBytes {
-			id = append(id, FieldText{field, string(text)})
+		for _, name := range namesOf(field) {
+			v, found := f.Get(name)
+			var ok bool
+			if text, ok = appendText(text[:0], v, found); ok && len(text) <= a.textBytes {
+				id = append(id, FieldText{field, string(text)})
+				break
+			}
 		}
 	}
 	return id
+}
+
+// namesOf returns the names that boundary records have for a field: its own, and that of
+// the semantic conventions.
+func namesOf(field string) []string {
+	switch field {
+	case FieldHost:
+		return []string{field, "host.name"}
+	case FieldPID:
+		return []string{field, "process.pid"}
+	}
+	return []string{field}
 }
 
 // Locations returns the locations of a rank with the given identity: one for each rule all

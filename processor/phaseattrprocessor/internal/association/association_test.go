@@ -288,6 +288,17 @@ func TestInheritedRankIsThatOfTheScopeUnlessTheRecordOrARuleDecides(t *testing.T
 	}
 }
 
+func TestIdentityHasTheNamesOfTheSemanticConventions(t *testing.T) {
+	a := New([]Rule{byProcess}, nil, 100)
+	for _, raw := range []object{
+		{"host": "n1", "pid": int64(7)},
+		{"host.name": "n1", "process.pid": int64(7)},
+		{"host": "n1", "host.name": "other", "pid": " ", "process.pid": "7"},
+	} {
+		assert.Equal(t, Identity{{FieldHost, "n1"}, {FieldPID, "7"}}, a.Identity(fields(t, raw)), raw)
+	}
+}
+
 func TestProcessesAndDevicesAreExclusive(t *testing.T) {
 	a := New([]Rule{bySession, byProcess, byDevice, byJob}, nil, 100)
 	var exclusive []bool

@@ -307,11 +307,10 @@ func (r *Reader) set(field *string, text string) Reason {
 }
 
 func (r *Reader) readPath(b *Boundary, s *scopeFields, paths *Paths) Reason {
-	v, found := s.get(scopePath)
-	if !found || v.Type() != pcommon.ValueTypeSlice {
+	items, ok := s.pathItems()
+	if !ok {
 		return BadPath
 	}
-	items := v.Slice()
 	var buffer [stackDepth]string
 	parts := buffer[:0]
 	bytes := -len(labelSeparator) // there is none before the first part

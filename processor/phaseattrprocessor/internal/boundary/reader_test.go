@@ -4,6 +4,7 @@
 package boundary
 
 import (
+	"fmt"
 	"maps"
 	"math"
 	"strings"
@@ -75,7 +76,16 @@ func TestBoundaryIsReadFromEveryLayoutInEveryMap(t *testing.T) {
 		"dotted":                         dotted("phase_scope.", forward()),
 		"dotted down from metadata":      dotted("metadata.phase_scope.", forward()),
 		"dotted inside the metadata map": {"metadata": dotted("phase_scope.", forward())},
-		"metadata that is text":          {"metadata": "x", "phase_scope": forward()},
+		"dotted down to the path's elements": func() object {
+			flat := dotted("metadata.phase_scope.", forward())
+			path := flat["metadata.phase_scope.path"].([]any)
+			delete(flat, "metadata.phase_scope.path")
+			for i, element := range path {
+				flat[fmt.Sprint("metadata.phase_scope.path.", i)] = element
+			}
+			return flat
+		}(),
+		"metadata that is text": {"metadata": "x", "phase_scope": forward()},
 		"a phase_scope that is text besides dotted names": func() object {
 			flat := dotted("phase_scope.", forward())
 			flat["phase_scope"] = "x"

@@ -4,6 +4,8 @@
 package boundary
 
 import (
+	"cmp"
+	"slices"
 	"strings"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
@@ -55,6 +57,14 @@ type scopeFields struct {
 	m      pcommon.Map
 	prefix string // of the fields' names in m
 	values [scopeFieldCount]pcommon.Value
+	// path has the elements of a path whose list was flattened: path.0, path.1.
+	path []pathElement
+}
+
+// pathElement is an element of a flattened path.
+type pathElement struct {
+	index int64
+	value pcommon.Value
 }
 
 // read reads all fields of a map in one pass. Of fields with the same name, the first
@@ -66,10 +76,32 @@ func (s *scopeFields) read(m pcommon.Map, prefix string) {
 		if !ok {
 			continue
 		}
-		if field := scopeFieldOf(name); field < scopeFieldCount && s.values[field] == (pcommon.Value{}) {
-			s.values[field] = v
+		if field := scopeFieldOf(name); field < scopeFieldCount {
+			if s.values[field] == (pcommon.Value{}) {
+				s.values[field] = v
+			}
+		} else if element, ok := strings.CutPrefix(name, "path."); ok {
+			if index, ok := decimal(element); ok {
+				s.path = append(s.path, pathElement{index, v})
+			}
 		}
 	}
+}
+
+// pathItems returns the elements of the path, nested or flattened, in order.
+func (s *scopeFields) pathItems() (pcommon.Slice, bool) {
+	if v, found := s.get(scopePath); found {
+		if v.Type() != pcommon.ValueTypeSlice {
+			return pcommon.Slice{}, false
+		}
+		return v.Slice(), true
+	}
+	slices.SortStableFunc(s.path, func(a, b pathElement) int { return cmp.Compare(a.index, b.index) })
+	items := pcommon.NewSlice()
+	for _, element := range s.path {
+		element.value.CopyTo(items.AppendEmpty())
+	}
+	return items, true
 }
 
 func (s *scopeFields) get(field scopeField) (pcommon.Value, bool) {
