@@ -303,7 +303,7 @@ func (e *engine) done(a *annotator) {
 	e.annotators.Put(a)
 }
 
-// advance lets go what waited for ranks that have come further, and for locations at
+// advance releases what waited for ranks that have come further, and for locations at
 // which a rank has become known.
 func (e *engine) advance(ranks []boundary.RankKey, locations []string) {
 	if e.buffer != nil && len(ranks)+len(locations) > 0 {

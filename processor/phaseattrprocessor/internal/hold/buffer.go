@@ -56,7 +56,7 @@ type Part struct {
 	Deadline, KnownDeadline time.Time
 }
 
-// Outcome says why a part was let go.
+// Outcome says why a part was released.
 type Outcome uint8
 
 const (
@@ -83,7 +83,7 @@ type Progress interface {
 	Reached(w Wait) bool
 	// At returns the ranks that are known at a location.
 	At(location string) []boundary.RankKey
-	// Released records that a part was let go after it waited for some time.
+	// Released records that a part was released, and how long it waited.
 	Released(o Outcome, waited time.Duration)
 }
 
@@ -142,7 +142,7 @@ func (b *Buffer) do(event func(*owner)) bool {
 // Bytes returns the heap bytes of what waits.
 func (b *Buffer) Bytes() int64 { return b.bytes.Load() }
 
-// Advance lets go what waited for no more than what some ranks have reached now, and
+// Advance releases what waited for no more than what some ranks have reached now, and
 // for the locations at which a rank has become known.
 func (b *Buffer) Advance(ranks []boundary.RankKey, locations []string) {
 	if b.parts.Load() == 0 {
@@ -183,7 +183,7 @@ type part struct {
 	outcome                     Outcome
 	// unknown is true while the part is charged to what waits for unknown keys.
 	unknown bool
-	// leaving is true while the part is charged to what its pipeline has let go.
+	// leaving is true while the part is charged to what its pipeline has released.
 	leaving bool
 	// element is the part's in its pipeline's list.
 	element *list.Element
@@ -191,7 +191,7 @@ type part struct {
 	heapIndex int
 }
 
-// leave charges the part to what its pipeline has let go.
+// leave charges the part to what its pipeline has released.
 func (p *part) leave() {
 	if !p.leaving {
 		p.leaving = true

@@ -13,7 +13,7 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
-// owner decides what is let go. Only its goroutine touches it.
+// owner decides what is released. Only its goroutine touches it.
 type owner struct {
 	*Buffer
 	queues []*queue
@@ -31,7 +31,7 @@ type laneKey struct {
 	key   Key
 }
 
-// lane is what waits for a key, in order, and what of it has been let go but not
+// lane is what waits for a key, in order, and what of it has been released but not
 // forwarded.
 type lane struct {
 	waiting    []*part
@@ -63,7 +63,7 @@ func (o *owner) run() {
 
 func (o *owner) open(q *queue) { o.queues = append(o.queues, q) }
 
-// close lets go of all that waits in a queue; what is committed later goes at once.
+// close releases all that waits in a queue; what is committed later goes at once.
 func (o *owner) close(q *queue) {
 	q.closing = true
 	for _, r := range q.pending {
@@ -100,7 +100,7 @@ func (o *owner) reserve(r *Reservation) {
 	o.grant(q)
 }
 
-// evict lets go of the oldest parts of a queue until, once all that has been let go is
+// evict releases the oldest parts of a queue until, once all that has been released is
 // forwarded, there is room for the pending reservations.
 func (o *owner) evict(q *queue) {
 	bytes, parts := -q.leavingBytes, -q.leaving
@@ -127,7 +127,7 @@ func (r *Reservation) charge() (bytes, parts int64) {
 }
 
 // grant takes room for the pending reservations of a queue, in order, as far as there is
-// any, and lets go of the oldest parts to make room for the others.
+// any, and releases the oldest parts to make room for the others.
 func (o *owner) grant(q *queue) {
 	for len(q.pending) > 0 {
 		r := q.pending[0]
@@ -254,7 +254,7 @@ func (o *owner) abort(r *Reservation) {
 	o.free(q, r.parts)
 }
 
-// expire lets go of what has waited until its deadline.
+// expire releases what has waited until its deadline.
 func (o *owner) expire() {
 	now := time.Now()
 	for len(o.deadlines) > 0 && !o.deadlines[0].Deadline.After(now) {
@@ -295,7 +295,7 @@ func (o *owner) forgetDeadline(p *part) {
 	}
 }
 
-// advance lets go what is in line for a key that has come further.
+// advance releases what waits for a key that has come further.
 func (o *owner) advance(key Key) {
 	for _, q := range o.queues {
 		if l, ok := o.lanes[laneKey{q, key}]; ok && len(l.waiting) > 0 {
@@ -356,7 +356,7 @@ func (o *owner) unlocate(p *part, location Key, ranks []boundary.RankKey) {
 	}
 }
 
-// settle lets go of a part that has nothing left to wait for, and then of what follows
+// settle releases a part that has nothing left to wait for, and then what follows
 // it.
 func (o *owner) settle(p *part) {
 	for todo := []*part{p}; len(todo) > 0; {

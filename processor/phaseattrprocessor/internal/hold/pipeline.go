@@ -81,7 +81,7 @@ func (p *Pipeline[T]) Locate() {
 }
 
 // Reserve takes room for the held parts of a batch, and puts them in line. When the
-// buffer is full, the pipeline's oldest parts are let go, and Reserve waits until they
+// buffer is full, the pipeline's oldest parts are released, and Reserve waits until they
 // have been forwarded or ctx is done.
 func (p *Pipeline[T]) Reserve(ctx context.Context, parts []Part) (*Reservation, error) {
 	return p.buffer.reserve(ctx, p.queue, parts)
@@ -119,7 +119,7 @@ func (p *Pipeline[T]) Close(ctx context.Context) error {
 	return fmt.Errorf("telemetry that waited for its boundaries could not be forwarded: %w", context.Cause(ctx))
 }
 
-// forward sends what is let go, until the pipeline is closed and nothing is left. What a
+// forward sends what is released, until the pipeline is closed and nothing is left. What a
 // caller commits after Close has given up is lost, and recorded, until the buffer stops.
 func (p *Pipeline[T]) forward(ctx context.Context) {
 	defer close(p.ended)
@@ -136,7 +136,7 @@ func (p *Pipeline[T]) forward(ctx context.Context) {
 	}
 }
 
-// sendAll sends parts that were let go together as one batch for each client in a row.
+// sendAll sends parts that were released together as one batch for each client in a row.
 func (p *Pipeline[T]) sendAll(ctx context.Context, parts []*part) {
 	for len(parts) > 0 {
 		n := 1

@@ -150,7 +150,7 @@ func (m *machine) checkRoom(t *rapid.T) {
 			if len(q.pending) > 0 && q.leaving == 0 {
 				assert.NotZero(t, q.held, "room for a waiting caller")
 				for p := range q.all() {
-					assert.False(t, p.committed, "part %d could be let go for a waiting caller", p.order)
+					assert.False(t, p.committed, "part %d could be released for a waiting caller", p.order)
 				}
 			}
 		}
