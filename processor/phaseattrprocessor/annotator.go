@@ -247,12 +247,12 @@ func (a *annotator) write(attributes pcommon.Map, answer *policy.Attribution, d 
 
 // representative returns the answer of a rank for those that it stands for.
 func representative(answer *policy.Attribution) *policy.Attribution {
-	others := *answer
-	others.Rank = policy.Rank{}
-	if others.Source != "" {
-		others.Source = policy.SourceRepresentative
+	r := *answer
+	r.Rank = policy.Rank{}
+	if r.Source != "" {
+		r.Source = policy.SourceRepresentative
 	}
-	return &others
+	return &r
 }
 
 // count counts an item that was annotated from a result.
