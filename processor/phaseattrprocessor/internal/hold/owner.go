@@ -101,20 +101,24 @@ func (o *owner) reserve(r *Reservation) {
 }
 
 // evict lets go of the oldest parts of a queue until, once all that has been let go is
-// forwarded, there is room for the pending reservations.
+// forwarded, there is room for the pending reservations. A part that has been let go but
+// is still in line makes room only if those before it are let go too.
 func (o *owner) evict(q *queue) {
-	bytes, parts := -q.leavingBytes, -q.leaving
+	var bytes, parts int64
 	for _, r := range q.pending {
 		pendingBytes, pendingParts := r.charge()
 		bytes, parts = bytes+pendingBytes, parts+pendingParts
 	}
 	for p := range q.all() {
-		if o.fits(q, bytes, parts) {
+		if o.fits(q, bytes-q.leavingBytes, parts-q.leaving) {
 			return
 		}
-		if p.committed && !p.forced {
+		if !p.committed {
+			continue
+		}
+		o.force(p, Evicted)
+		if !p.released {
 			bytes, parts = bytes-p.Bytes, parts-1
-			o.force(p, Evicted)
 		}
 	}
 }
@@ -222,8 +226,7 @@ func (o *owner) commit(r *Reservation) {
 		switch {
 		case p.pipeline.closing:
 			o.force(p, Shutdown)
-		case p.forced:
-			p.leave()
+		case p.forced: // it has no deadline
 		default:
 			heap.Push(&o.deadlines, p)
 		}
@@ -281,9 +284,6 @@ func (o *owner) known(p *part) bool {
 func (o *owner) force(p *part, outcome Outcome) {
 	if !p.forced {
 		p.forced, p.outcome = true, outcome
-	}
-	if p.committed {
-		p.leave()
 	}
 	o.forgetDeadline(p)
 	o.settle(p)
