@@ -83,6 +83,8 @@ type Progress interface {
 	Reached(w Wait) bool
 	// At returns the ranks that are known at a location.
 	At(location string) []boundary.RankKey
+	// Changes is another number once a rank has become known at a location.
+	Changes() uint64
 	// Released records that a part was let go after it waited for some time.
 	Released(o Outcome, waited time.Duration)
 }

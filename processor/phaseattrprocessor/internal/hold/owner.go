@@ -23,6 +23,8 @@ type owner struct {
 	timer     *time.Timer
 	// unknown is what the parts take that wait for unknown keys.
 	unknown int64
+	// changes is what Progress.Changes returned when locate last looked: it visits all lanes.
+	changes uint64
 }
 
 // laneKey names the line of the parts of a pipeline that wait for a key.
@@ -330,6 +332,11 @@ func (o *owner) resolve(location string) {
 
 // locate has what waits for locations that are known by now wait for the ranks there.
 func (o *owner) locate() {
+	changes := o.progress.Changes()
+	if changes == o.changes {
+		return
+	}
+	o.changes = changes
 	var locations []string
 	for at := range o.lanes {
 		if at.key.Location != "" {

@@ -284,6 +284,7 @@ func TestKnownLocationIsWaitedForByItsRank(t *testing.T) {
 		defer m.stop(t)
 		m.hold(t, 0, 1, 1, Key{Location: "here"})
 		// The rank is known, and the buffer has not been told yet.
+		m.index.changes.Add(1)
 		m.index.at["here"] = []boundary.RankKey{rank(7)}
 		key := rankKey(7)
 		assert.False(t, m.pipelines[0].Waiting(&key))
