@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -334,9 +335,12 @@ func TestNothingIsSentForRanksThatNoItemBelongsTo(t *testing.T) {
 		factory, cfg := NewFactory(), newConfig(t, withGrace)
 		p := newPipelines(t, factory, cfg)
 		p.start(t, componenttest.NewNopHost())
+		var mu sync.Mutex
 		var sizes []int
 		to, err := consumer.NewMetrics(func(_ context.Context, md pmetric.Metrics) error {
 			time.Sleep(3 * time.Second)
+			mu.Lock()
+			defer mu.Unlock()
 			sizes = append(sizes, md.DataPointCount())
 			return nil
 		})

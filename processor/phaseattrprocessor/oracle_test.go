@@ -157,7 +157,8 @@ func (s *scenario) metric(metric pmetric.Metric, newest float64, named bool) {
 		SetTimestamp(pcommon.Timestamp)
 		SetStartTimestamp(pcommon.Timestamp)
 		SetFlags(pmetric.DataPointFlags)
-	}) {
+	},
+	) {
 		dp.Attributes().PutStr("id", s.id())
 		if !named {
 			s.name(dp.Attributes(), s.random.IntN(4))
@@ -295,8 +296,10 @@ func (p *pipelines) described() (items []string, events int) {
 		for _, rm := range md.ResourceMetrics().All() {
 			for _, sm := range rm.ScopeMetrics().All() {
 				for _, m := range sm.Metrics().All() {
-					around := []any{rm.SchemaUrl(), rm.Resource().Attributes().AsRaw(), sm.SchemaUrl(), sm.Scope().Name(),
-						m.Name(), m.Unit(), m.Description(), m.Metadata().AsRaw(), m.Type()}
+					around := []any{
+						rm.SchemaUrl(), rm.Resource().Attributes().AsRaw(), sm.SchemaUrl(), sm.Scope().Name(),
+						m.Name(), m.Unit(), m.Description(), m.Metadata().AsRaw(), m.Type(),
+					}
 					number := func(dps pmetric.NumberDataPointSlice, around ...any) {
 						for _, dp := range dps.All() {
 							var exemplars []any
