@@ -324,6 +324,9 @@ func (e *engine) Reached(w hold.Wait) bool {
 // At implements hold.Progress.
 func (e *engine) At(location string) []boundary.RankKey { return e.association.At(location) }
 
+// Changes implements hold.Progress.
+func (e *engine) Changes() uint64 { return e.association.Changes() }
+
 // Released implements hold.Progress.
 func (e *engine) Released(outcome hold.Outcome, waited time.Duration) {
 	e.recorder.released(outcome, waited)

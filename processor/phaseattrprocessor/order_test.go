@@ -327,3 +327,32 @@ func TestEverythingComesOutOnceAndInOrder(t *testing.T) {
 		})
 	}
 }
+
+// A part that lines up behind one whose batch is still being forwarded makes room once that
+// is over.
+func TestNoCallerWaitsBehindAPartThatIsCommittedLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		factory, cfg := NewFactory(), newConfig(t, withGrace, func(cfg *Config) { cfg.Grace.MaxBatches = 4 })
+		events := startLogs(t, factory, cfg, discardLogs)
+		metrics := startMetrics(t, factory, cfg, func(_ context.Context, md pmetric.Metrics) error {
+			if sessionOf(md.ResourceMetrics().At(0).Resource().Attributes()) == "other" {
+				time.Sleep(time.Second)
+			}
+			return nil
+		})
+		for _, session := range []string{"s", "other"} {
+			require.NoError(t, events.ConsumeLogs(t.Context(), eventOf(session, 1, "train")))
+		}
+		require.NoError(t, events.ConsumeLogs(t.Context(), eventOf("other", 200, "")))
+		start := time.Now()
+		first := gaugeOf("s", 100)
+		gauge(first, "other", 100)
+		var wg sync.WaitGroup
+		for _, md := range []pmetric.Metrics{first, gaugeOf("s", 101), gaugeOf("s", 102), gaugeOf("s", 103)} {
+			wg.Go(func() { assert.NoError(t, metrics.ConsumeMetrics(t.Context(), md)) })
+			synctest.Wait()
+		}
+		wg.Wait()
+		assert.Equal(t, time.Second, time.Since(start))
+	})
+}

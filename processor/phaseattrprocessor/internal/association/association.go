@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
@@ -42,6 +43,9 @@ type Association struct {
 	// devices maps the hosts and devices of the device map to locations of mapped.
 	devices map[string]string
 	mapped  compiledRule
+
+	// changes counts the locations that Add has added.
+	changes atomic.Uint64
 
 	// mu guards the fields below, which are each other's inverse.
 	mu        sync.RWMutex
@@ -182,9 +186,13 @@ func (a *Association) Add(rank boundary.RankKey, locations []Location) {
 		if !slices.Contains(a.ranks[location.text], rank) {
 			a.ranks[location.text] = append(a.ranks[location.text], rank)
 			a.locations[rank] = append(a.locations[rank], location.text)
+			a.changes.Add(1)
 		}
 	}
 }
+
+// Changes is another number once Add has added a rank at a location.
+func (a *Association) Changes() uint64 { return a.changes.Load() }
 
 // At returns a copy of the ranks known at a location, live or not.
 func (a *Association) At(location string) []boundary.RankKey {

@@ -27,6 +27,8 @@ func (c *counter) Reached(w Wait) bool {
 
 func (*counter) At(string) []boundary.RankKey { return nil }
 
+func (*counter) Changes() uint64 { return 0 }
+
 func (*counter) Released(Outcome, time.Duration) {}
 
 func (*counter) Join(_ context.Context, payloads []int) (batch, items int) { return 0, len(payloads) }

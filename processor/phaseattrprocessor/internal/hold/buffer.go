@@ -83,6 +83,8 @@ type Progress interface {
 	Reached(w Wait) bool
 	// At returns the ranks that are known at a location.
 	At(location string) []boundary.RankKey
+	// Changes is another number once a rank has become known at a location.
+	Changes() uint64
 	// Released records that a part was released, and how long it waited.
 	Released(o Outcome, waited time.Duration)
 }
@@ -183,7 +185,7 @@ type part struct {
 	outcome                     Outcome
 	// unknown is true while the part is charged to what waits for unknown keys.
 	unknown bool
-	// leaving is true while the part is charged to what its pipeline has released.
+	// leaving is true while the part is charged to what the forwarder has.
 	leaving bool
 	// element is the part's in its pipeline's list.
 	element *list.Element
@@ -191,7 +193,7 @@ type part struct {
 	heapIndex int
 }
 
-// leave charges the part to what its pipeline has released.
+// leave charges the part to what the forwarder has.
 func (p *part) leave() {
 	if !p.leaving {
 		p.leaving = true
@@ -217,7 +219,7 @@ type queue struct {
 	pending []*Reservation
 	// held is the number of parts that have not been forwarded, charged what they take.
 	held, charged int64
-	// leaving and leavingBytes are those of them that no longer wait for their keys.
+	// leaving and leavingBytes are those of them that the forwarder has.
 	leaving, leavingBytes int64
 	next                  uint64
 	closing               bool

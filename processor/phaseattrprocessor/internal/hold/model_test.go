@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,6 +29,9 @@ var unbounded = Options{MaxBytes: math.MaxInt64 / 4, MaxParts: math.MaxInt64 / 4
 
 // index is a Progress that tests drive.
 type index struct {
+	changes atomic.Uint64
+	// looked counts the calls of At.
+	looked   int
 	mu       sync.Mutex
 	reached  map[boundary.RankKey]int64
 	at       map[string][]boundary.RankKey
@@ -52,8 +56,11 @@ func (x *index) Reached(w Wait) bool {
 func (x *index) At(location string) []boundary.RankKey {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	x.looked++
 	return slices.Clone(x.at[location])
 }
+
+func (x *index) Changes() uint64 { return x.changes.Load() }
 
 func (x *index) Released(o Outcome, _ time.Duration) {
 	x.mu.Lock()
@@ -70,6 +77,7 @@ func (x *index) reach(b *Buffer, rank boundary.RankKey, moment int64) {
 
 func (x *index) locate(b *Buffer, location string, ranks ...boundary.RankKey) {
 	x.mu.Lock()
+	x.changes.Add(1)
 	x.at[location] = append(x.at[location], ranks...)
 	x.mu.Unlock()
 	b.Advance(nil, []string{location})

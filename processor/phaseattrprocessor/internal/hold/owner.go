@@ -23,6 +23,8 @@ type owner struct {
 	timer     *time.Timer
 	// unknown is what the parts take that wait for unknown keys.
 	unknown int64
+	// changes is what Progress.Changes returned when locate last looked: it visits all lanes.
+	changes uint64
 }
 
 // laneKey names the line of the parts of a pipeline that wait for a key.
@@ -101,20 +103,24 @@ func (o *owner) reserve(r *Reservation) {
 }
 
 // evict releases the oldest parts of a queue until, once all that has been released is
-// forwarded, there is room for the pending reservations.
+// forwarded, there is room for the pending reservations. A part that has been released but
+// is still in line makes room only if those before it are released too.
 func (o *owner) evict(q *queue) {
-	bytes, parts := -q.leavingBytes, -q.leaving
+	var bytes, parts int64
 	for _, r := range q.pending {
 		pendingBytes, pendingParts := r.charge()
 		bytes, parts = bytes+pendingBytes, parts+pendingParts
 	}
 	for p := range q.all() {
-		if o.fits(q, bytes, parts) {
+		if o.fits(q, bytes-q.leavingBytes, parts-q.leaving) {
 			return
 		}
-		if p.committed && !p.forced {
+		if !p.committed {
+			continue
+		}
+		o.force(p, Evicted)
+		if !p.released {
 			bytes, parts = bytes-p.Bytes, parts-1
-			o.force(p, Evicted)
 		}
 	}
 }
@@ -222,8 +228,7 @@ func (o *owner) commit(r *Reservation) {
 		switch {
 		case p.pipeline.closing:
 			o.force(p, Shutdown)
-		case p.forced:
-			p.leave()
+		case p.forced: // it has no deadline
 		default:
 			heap.Push(&o.deadlines, p)
 		}
@@ -282,9 +287,6 @@ func (o *owner) force(p *part, outcome Outcome) {
 	if !p.forced {
 		p.forced, p.outcome = true, outcome
 	}
-	if p.committed {
-		p.leave()
-	}
 	o.forgetDeadline(p)
 	o.settle(p)
 }
@@ -330,6 +332,11 @@ func (o *owner) resolve(location string) {
 
 // locate has what waits for locations that are known by now wait for the ranks there.
 func (o *owner) locate() {
+	changes := o.progress.Changes()
+	if changes == o.changes {
+		return
+	}
+	o.changes = changes
 	var locations []string
 	for at := range o.lanes {
 		if at.key.Location != "" {

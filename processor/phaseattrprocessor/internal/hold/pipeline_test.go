@@ -163,3 +163,21 @@ func TestAdvanceOfAnEmptyBufferIsFree(t *testing.T) {
 	assert.False(t, m.pipelines[0].AnyWaiting())
 	assert.False(t, m.pipelines[0].Waiting(&key))
 }
+
+// All lanes are visited once for what has become known, not once for each batch.
+func TestLocateLooksOnceForEachChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine(unbounded, 1)
+		defer m.stop(t)
+		m.hold(t, 0, 0, 1, Key{Location: "here"})
+		m.index.mu.Lock()
+		before := m.index.looked
+		m.index.mu.Unlock()
+		for range 100 {
+			m.pipelines[0].Locate()
+		}
+		m.index.mu.Lock()
+		defer m.index.mu.Unlock()
+		assert.LessOrEqual(t, m.index.looked-before, 1)
+	})
+}
