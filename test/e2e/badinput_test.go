@@ -226,6 +226,7 @@ func metricsWithoutRank(run *capture) pmetric.Metrics {
 	points.AppendEmpty().Attributes().PutStr("session_id", run.session)
 	sum := metrics.AppendEmpty().SetEmptySum()
 	sum.SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	sum.SetIsMonotonic(true)
 	dp = sum.DataPoints().AppendEmpty()
 	dp.SetTimestamp(at)
 	dp.Attributes().PutStr("session_id", run.session)
