@@ -5,7 +5,6 @@ package phaseattrprocessor
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -69,16 +68,14 @@ func (s *shared) start(ctx context.Context, host component.Host) (*engine, error
 }
 
 // stop ends the engine with the last pipeline that runs.
-func (s *shared) stop(ctx context.Context) error {
+func (s *shared) stop(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.running--
-	if s.running > 0 {
-		return nil
+	if s.running == 0 {
+		s.engine.close(ctx)
+		s.engine = nil
 	}
-	e := s.engine
-	s.engine = nil
-	return e.close(ctx)
 }
 
 // engine is what the running pipelines of one component ID share.
@@ -131,14 +128,15 @@ func newEngine(ctx context.Context, s *shared, host component.Host) (*engine, er
 	}
 	go e.sweepRegularly(context.WithoutCancel(ctx))
 	if err := e.observe(); err != nil {
-		return nil, errors.Join(err, e.close(ctx))
+		e.close(ctx)
+		return nil, err
 	}
 	return e, nil
 }
 
 // close ends what runs in the background. It returns when ctx is done, whatever the
-// storage does.
-func (e *engine) close(ctx context.Context) error {
+// storage does. Failures of the storage have been recorded.
+func (e *engine) close(ctx context.Context) {
 	e.recorder.telemetry.Shutdown()
 	close(e.stop)
 	if e.buffer != nil {
@@ -148,8 +146,7 @@ func (e *engine) close(ctx context.Context) error {
 	case <-e.swept:
 	case <-ctx.Done():
 	}
-	_ = e.store.Close(ctx) // what failed has been recorded
-	return nil
+	_ = e.store.Close(ctx)
 }
 
 func newReader(config *Config) *boundary.Reader {

@@ -76,11 +76,11 @@ func (p *pipeline[T]) shutdown(ctx context.Context) error {
 	if !p.started {
 		return nil
 	}
-	var err error
-	if p.held != nil {
-		err = p.held.Close(ctx)
+	defer p.stop(ctx)
+	if p.held == nil {
+		return nil
 	}
-	return errors.Join(err, p.stop(ctx))
+	return p.held.Close(ctx)
 }
 
 // transaction is the way of one batch. It goes with the batch, as its context, from

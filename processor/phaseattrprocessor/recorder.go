@@ -283,18 +283,14 @@ type instrument struct {
 	value    func() int64
 }
 
-// observe registers instruments, all or none.
+// observe registers instruments until the telemetry is shut down, after an error too.
 func (r *recorder) observe(instruments []instrument) error {
 	var errs []error
-	for _, g := range instruments {
-		errs = append(errs, g.register(func(_ context.Context, o metric.Int64Observer) error {
-			o.Observe(g.value(), r.processor)
+	for _, i := range instruments {
+		errs = append(errs, i.register(func(_ context.Context, o metric.Int64Observer) error {
+			o.Observe(i.value(), r.processor)
 			return nil
 		}))
 	}
-	err := errors.Join(errs...)
-	if err != nil {
-		r.telemetry.Shutdown()
-	}
-	return err
+	return errors.Join(errs...)
 }
