@@ -14,16 +14,16 @@ type RankKey struct {
 	Rank    int64
 }
 
-// Process identifies the process of a rank, which runs one session at a time. The zero
-// Process is unknown.
-type Process struct {
+// Seat identifies the process of a rank, which runs one session at a time. The zero
+// Seat is unknown.
+type Seat struct {
 	Host string
 	PID  int64
 	Rank int64
 }
 
 // Claim returns a text that is unique to the process; empty if it is unknown.
-func (p Process) Claim() string {
+func (p Seat) Claim() string {
 	if p.Host == "" {
 		return ""
 	}

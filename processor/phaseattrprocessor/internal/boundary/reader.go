@@ -213,15 +213,15 @@ func (r *Reader) Time(lr plog.LogRecord, f *Fields) (int64, bool) {
 
 // Process returns the process of a rank, given one of its records. It returns a zero
 // Process unless the record has both the host and the process ID.
-func (r *Reader) Process(f *Fields, rank RankKey) Process {
+func (r *Reader) Process(f *Fields, rank RankKey) Seat {
 	for _, names := range [...][2]string{{"host", "pid"}, {"host.name", "process.pid"}} {
 		host, hostOK := text(f.Get(names[0]))
 		pid, pidOK := integer(f.Get(names[1]))
 		if hostOK && pidOK && len(host) <= r.Limits.TextBytes {
-			return Process{Host: strings.Clone(host), PID: pid, Rank: rank.Rank}
+			return Seat{Host: strings.Clone(host), PID: pid, Rank: rank.Rank}
 		}
 	}
-	return Process{}
+	return Seat{}
 }
 
 // Origin has a record's hints of the scope and the thread that it comes from. The zero

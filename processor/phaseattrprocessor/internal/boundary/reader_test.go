@@ -593,28 +593,28 @@ func TestProcessIsTheHostTheProcessIDAndTheRank(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		fields object
-		want   Process
+		want   Seat
 	}{
-		{"the library's names", object{"host": "vm", "pid": int64(7)}, Process{"vm", 7, 3}},
-		{"the semantic conventions' names", object{"host.name": "vm", "process.pid": int64(7)}, Process{"vm", 7, 3}},
+		{"the library's names", object{"host": "vm", "pid": int64(7)}, Seat{"vm", 7, 3}},
+		{"the semantic conventions' names", object{"host.name": "vm", "process.pid": int64(7)}, Seat{"vm", 7, 3}},
 		{
 			"both: the library's",
 			object{"host": "a", "pid": int64(1), "host.name": "b", "process.pid": int64(2)},
-			Process{"a", 1, 3},
+			Seat{"a", 1, 3},
 		},
-		{"half of each", object{"host": "vm", "process.pid": int64(7)}, Process{}},
-		{"no process ID", object{"host": "vm"}, Process{}},
-		{"no host", object{"pid": int64(7)}, Process{}},
-		{"process ID that is an integral double", object{"host": "vm", "pid": 7.0}, Process{"vm", 7, 3}},
-		{"process ID that is text", object{"host": "vm", "pid": "seven"}, Process{}},
-		{"host that is a number", object{"host": int64(1), "pid": int64(7)}, Process{}},
-		{"host past the limit", object{"host": strings.Repeat("h", 65), "pid": int64(7)}, Process{}},
+		{"half of each", object{"host": "vm", "process.pid": int64(7)}, Seat{}},
+		{"no process ID", object{"host": "vm"}, Seat{}},
+		{"no host", object{"pid": int64(7)}, Seat{}},
+		{"process ID that is an integral double", object{"host": "vm", "pid": 7.0}, Seat{"vm", 7, 3}},
+		{"process ID that is text", object{"host": "vm", "pid": "seven"}, Seat{}},
+		{"host that is a number", object{"host": int64(1), "pid": int64(7)}, Seat{}},
+		{"host past the limit", object{"host": strings.Repeat("h", 65), "pid": int64(7)}, Seat{}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			fields := newFields(t, tc.fields)
 			process := newReader().Process(&fields, RankKey{"run", 3})
 			assert.Equal(t, tc.want, process)
-			assert.Equal(t, tc.want != Process{}, process.Claim() != "")
+			assert.Equal(t, tc.want != Seat{}, process.Claim() != "")
 		})
 	}
 }

@@ -112,18 +112,18 @@ func TestSilentSessionIsAliveAgainAtItsNextEvent(t *testing.T) {
 }
 
 func TestNewSessionOfAProcessEndsTheOneBefore(t *testing.T) {
-	process := boundary.Process{Host: "node", PID: 1, Rank: 0}
+	process := boundary.Seat{Host: "node", PID: 1, Rank: 0}
 	newer := boundary.RankKey{Session: "newer"}
 	for name, tc := range map[string]struct {
-		process boundary.Process
+		process boundary.Seat
 		ended   bool
 	}{
 		"same process":             {process, true},
-		"same pid of another rank": {boundary.Process{Host: "node", PID: 1, Rank: 1}, false},
-		"same pid on another host": {boundary.Process{Host: "other", PID: 1}, false},
-		"unknown process":          {boundary.Process{}, false},
-		"another process":          {boundary.Process{Host: "node", PID: 2}, false},
-		"only the host is known":   {boundary.Process{Host: "node"}, false},
+		"same pid of another rank": {boundary.Seat{Host: "node", PID: 1, Rank: 1}, false},
+		"same pid on another host": {boundary.Seat{Host: "other", PID: 1}, false},
+		"unknown process":          {boundary.Seat{}, false},
+		"another process":          {boundary.Seat{Host: "node", PID: 2}, false},
+		"only the host is known":   {boundary.Seat{Host: "node"}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			x, now := openSession(sessions)
@@ -139,7 +139,7 @@ func TestNewSessionOfAProcessEndsTheOneBefore(t *testing.T) {
 }
 
 func TestSessionWithEventsAfterATakeoverIsAlive(t *testing.T) {
-	process := boundary.Process{Host: "node", PID: 1}
+	process := boundary.Seat{Host: "node", PID: 1}
 	newer := boundary.RankKey{Session: "newer"}
 	x, now := openSession(sessions)
 	x.Register(rank0, claims(process), 0)
@@ -151,7 +151,7 @@ func TestSessionWithEventsAfterATakeoverIsAlive(t *testing.T) {
 }
 
 func TestTakeoverByFirstEventsInTheWrongOrder(t *testing.T) {
-	process := boundary.Process{Host: "node", PID: 1}
+	process := boundary.Seat{Host: "node", PID: 1}
 	older := boundary.RankKey{Session: "older"}
 	x, now := openSession(sessions)
 	x.Register(rank0, claims(process), 100)
@@ -163,7 +163,7 @@ func TestTakeoverByFirstEventsInTheWrongOrder(t *testing.T) {
 	assert.Equal(t, Ended, status)
 }
 
-func claims(process boundary.Process) []string {
+func claims(process boundary.Seat) []string {
 	if process.Claim() == "" {
 		return nil
 	}

@@ -1,0 +1,92 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package boundary
+
+import (
+	"net/netip"
+	"strings"
+)
+
+// Process identifies a process of a rank, as far as a record names it. The zero Process
+// is unnamed.
+type Process struct {
+	// Host is in lower case; empty if not named.
+	Host string
+	// PID is 0 if not named.
+	PID int64
+	// Container and Pod are a container ID and a pod UID; empty if not named.
+	Container, Pod string
+}
+
+// initPID is the process ID that every container has.
+const initPID = 1
+
+// Named reports whether the record names one process, not only where it runs. The first
+// process of a container is known by the container only.
+func (p Process) Named() bool {
+	inContainer := p.Container != "" || p.Pod != ""
+	return p.PID > initPID && (p.Host != "" || inContainer) || p.PID == initPID && inContainer
+}
+
+// Fits reports whether a record that names p can come from a known process: what both
+// name is the same.
+func (p Process) Fits(known Process) bool {
+	return (p.PID == 0 || known.PID == 0 || p.PID == known.PID) &&
+		fits(p.Container, known.Container) && fits(p.Pod, known.Pod) &&
+		(p.Host == "" || known.Host == "" || SameHost(p.Host, known.Host))
+}
+
+func fits(a, b string) bool { return a == "" || b == "" || a == b }
+
+// Refine returns the process with what another name of it adds.
+func (p Process) Refine(named Process) Process {
+	if p.PID == 0 {
+		p.PID = named.PID
+	}
+	if p.Container == "" {
+		p.Container = named.Container
+	}
+	if p.Pod == "" {
+		p.Pod = named.Pod
+	}
+	if len(named.Host) > len(p.Host) { // the fully qualified one
+		p.Host = named.Host
+	}
+	return p
+}
+
+// SameHost reports whether two names, in lower case, can be those of one host: they are
+// equal, or one is the first label of the other. Addresses must be equal.
+func SameHost(a, b string) bool {
+	if a == b {
+		return true
+	}
+	short, long := a, b
+	if len(short) > len(long) {
+		short, long = long, short
+	}
+	return !strings.Contains(short, ".") && strings.HasPrefix(long, short+".") && !isAddress(long)
+}
+
+// FirstLabel returns the first label of a host name, in lower case, by which it is known
+// in its domain. An address has no labels.
+func FirstLabel(host string) string {
+	label, _, qualified := strings.Cut(host, ".")
+	if !qualified || isAddress(host) {
+		return host
+	}
+	return label
+}
+
+func isAddress(host string) bool {
+	_, err := netip.ParseAddr(host)
+	return err == nil
+}
+
+// Occupant is a process of a rank at the places of one of its presences. Process and
+// Presence number those of the rank and of the process.
+type Occupant struct {
+	Rank              RankKey
+	Process, Presence int32
+}
