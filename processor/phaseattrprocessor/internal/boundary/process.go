@@ -41,6 +41,7 @@ func fits(a, b string) bool { return a == "" || b == "" || a == b }
 
 // Refine returns the process with what another name of it adds.
 func (p Process) Refine(named Process) Process {
+	named = named.Clone()
 	if p.PID == 0 {
 		p.PID = named.PID
 	}
@@ -53,6 +54,12 @@ func (p Process) Refine(named Process) Process {
 	if len(named.Host) > len(p.Host) { // the fully qualified one
 		p.Host = named.Host
 	}
+	return p
+}
+
+// Clone returns a copy that is not part of larger texts.
+func (p Process) Clone() Process {
+	p.Host, p.Container, p.Pod = strings.Clone(p.Host), strings.Clone(p.Container), strings.Clone(p.Pod)
 	return p
 }
 

@@ -44,7 +44,7 @@ func BenchmarkAdd(b *testing.B) {
 				for batch := range slices.Chunk(arrivals, 100) {
 					in := x.Ingest()
 					for _, boundary := range batch {
-						in.Add(rank0, boundary)
+						in.Add(from(rank0), boundary)
 					}
 					in.Flush()
 				}

@@ -18,11 +18,8 @@ func TestNewRankIsRefusedAtTheBound(t *testing.T) {
 	x := New(Options{MaxRanks: 2})
 	for i, want := range []Outcome{Accepted, Accepted, TooManyRanks} {
 		rank := boundary.RankKey{Session: "s", Rank: int64(i)}
-		assert.Equal(t, want, x.Ingest().Observe(rank, 1, false))
 		assert.Equal(t, want, addOne(x, rank, &boundary.Boundary{Time: 1, Path: boundary.NewPath("train")}))
-		registered, ended := x.Register(rank, nil, 1)
-		assert.Equal(t, want == Accepted, registered)
-		assert.Empty(t, ended)
+		assert.Equal(t, want, x.Ingest().Observe(from(rank), &Event{Time: 1}).Outcome)
 	}
 	assert.Equal(t, 2, x.Stats().Ranks)
 }
@@ -35,7 +32,7 @@ func TestNewThreadIsRefusedAtTheBound(t *testing.T) {
 	e.exit(0)
 	assert.Equal(t, []Outcome{Accepted, Accepted, TooManyThreads, Accepted}, add(x, rank0, e.out...))
 	for at := range int64(4) {
-		x.Ingest().Observe(rank0, int64(2*time.Second)+at, false)
+		x.Ingest().Observe(from(rank0), &Event{Time: int64(2*time.Second) + at})
 	}
 	assert.Equal(t, Accepted, addOne(x, rank0, &boundary.Boundary{
 		Time: int64(2 * time.Second), ThreadID: 3, Path: boundary.NewPath("train"),
@@ -123,7 +120,7 @@ func TestCountersAreThoseOfTheThreads(t *testing.T) {
 	steps(e, 100)
 	add(x, rank0, e.out...)
 	boundaries := 0
-	for _, thread := range x.stream(rank0).threads {
+	for _, thread := range x.stream(rank0).processes[0].threads {
 		boundaries += thread.size()
 	}
 	assert.Equal(t, int64(boundaries), x.Stats().Boundaries)
@@ -136,8 +133,10 @@ func TestLateBoundaryCountsTheLookupsItChanges(t *testing.T) {
 	x.Handle(rank0).NoteLookup(35, 4) // forward, which is right
 	x.Handle(rank0).NoteLookup(55, 8)
 	ingest := x.Ingest()
-	assert.Equal(t, AddResult{Accepted, 110}, ingest.Add(rank0, run[2]))
-	assert.Equal(t, Duplicate, ingest.Add(rank0, run[2]).Outcome)
+	added := ingest.Add(from(rank0), run[2])
+	assert.Equal(t, Accepted, added.Outcome)
+	assert.Equal(t, time.Duration(110), added.Late)
+	assert.Equal(t, Duplicate, ingest.Add(from(rank0), run[2]).Outcome)
 	assert.Equal(t, int64(2), ingest.Flush())
 	assert.Zero(t, ingest.Flush(), "each change counts once")
 }

@@ -8,12 +8,12 @@ import (
 	"time"
 )
 
-// Clock follows the event time of a rank and resists outliers: a time more than a window
+// Clock follows the event time of a process and resists outliers: a time more than a window
 // away from the newest one must be confirmed by other events, so that one wild timestamp
 // does not move the window away from the real ones. Times are in nanoseconds since the Unix
 // epoch; the smallest int64 stands for none.
 type Clock struct {
-	// FirstEvent is the time of the session's first event.
+	// FirstEvent is the time of the first event.
 	FirstEvent int64
 	// Now is the newest accepted time, Candidate a time more than a window away from it.
 	Now, Candidate int64
@@ -23,22 +23,23 @@ type Clock struct {
 	Confirmations, CandidateConfirmations int8
 	// Evicted is the newest time of a boundary that was evicted at a bound.
 	Evicted int64
+	// FirstBoundary and LastBoundary are the times of the first and the newest boundary,
 	// LastEnter is the newest time at which a scope was entered.
-	LastEnter int64
+	FirstBoundary, LastBoundary, LastEnter int64
 	// MaxSequence is the largest sequence number added.
 	MaxSequence int64
 	// Stopped is the newest time of a stop event.
 	Stopped int64
-	// Replaced is when another session became the owner of a claim of this one. There is
-	// none once this session has had a later event.
-	Replaced int64
 }
 
 // never is before all times.
 const never = math.MinInt64
 
 func newClock() Clock {
-	return Clock{Evicted: never, LastEnter: never, MaxSequence: never, Stopped: never, Replaced: never}
+	return Clock{
+		FirstEvent: math.MaxInt64, FirstBoundary: math.MaxInt64,
+		Evicted: never, LastBoundary: never, LastEnter: never, MaxSequence: never, Stopped: never,
+	}
 }
 
 // maxConfirmations is how many confirmations of Now count. A candidate needs more than
@@ -69,6 +70,12 @@ func (c *Clock) observe(t int64, window time.Duration, fresh bool) (back bool) {
 		c.Candidate, c.CandidateConfirmations = t, 1
 	}
 	return back
+}
+
+// setBack sets the clock back, because its process's has been.
+func (c *Clock) setBack(t int64) {
+	c.Now, c.CandidateConfirmations = t, 0
+	c.LastEnter, c.LastBoundary = min(c.LastEnter, t), min(c.LastBoundary, t)
 }
 
 // floor is the oldest time inside the window of which nothing has been evicted.

@@ -19,6 +19,9 @@ var (
 	rank1 = boundary.RankKey{Session: "s", Rank: 1}
 )
 
+// from is a sender that names no process.
+func from(rank boundary.RankKey) *Sender { return &Sender{Rank: rank} }
+
 // emitter numbers and names boundaries as a program's recorder does.
 type emitter struct {
 	rank     boundary.RankKey
@@ -104,7 +107,7 @@ func addDrawn(t *rapid.T, x *Index, rank boundary.RankKey, arrivals []*boundary.
 	for _, b := range arrivals {
 		draw := rapid.IntRange(0, 19).Draw(t, "batch, flush")
 		in := batches[draw%2]
-		if in.Add(rank, b).Outcome == Accepted {
+		if in.Add(from(rank), b).Outcome == Accepted {
 			accepted++
 		}
 		if draw < 2 {
@@ -122,7 +125,7 @@ func add(x *Index, rank boundary.RankKey, run ...*boundary.Boundary) (outcomes [
 	in := x.Ingest()
 	defer in.Flush()
 	for _, b := range run {
-		outcomes = append(outcomes, in.Add(rank, b).Outcome)
+		outcomes = append(outcomes, in.Add(from(rank), b).Outcome)
 	}
 	return outcomes
 }
@@ -140,7 +143,7 @@ func mustAdd(t require.TestingT, x *Index, rank boundary.RankKey, run ...*bounda
 // end ends the session of a rank at its newest event.
 func end(x *Index, rank boundary.RankKey) {
 	if s := x.stream(rank); s != nil {
-		x.Ingest().Observe(rank, s.clock.Now, true)
+		x.Ingest().Observe(from(rank), &Event{Time: s.processes[0].clock.Now, Kind: Stop})
 	}
 }
 

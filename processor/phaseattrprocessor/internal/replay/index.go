@@ -7,6 +7,7 @@
 package replay
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"sync"
@@ -24,11 +25,11 @@ type Options struct {
 	Repair bool
 	// Window is how much event time behind a rank's newest event is kept.
 	Window time.Duration
-	// SessionTimeout is how long after the arrival of its last event a session ends.
+	// SessionTimeout is how long after its newest event, in event time, a process ends.
 	SessionTimeout time.Duration
 	// MaxRanks bounds the ranks.
 	MaxRanks int
-	// MaxThreads bounds the threads of a rank.
+	// MaxThreads bounds the threads of a rank, and its processes.
 	MaxThreads int
 	// MaxOpen bounds the open scopes of a thread.
 	MaxOpen int
@@ -49,71 +50,25 @@ type Index struct {
 	// mu guards what follows. It is locked before the mu of a stream.
 	mu      sync.RWMutex
 	streams map[boundary.RankKey]*stream
-	owners  map[string]owner
-}
-
-// owner is the rank whose session owns a claim, and the time of the session's first
-// event.
-type owner struct {
-	key   boundary.RankKey
-	since int64
+	// sessions has the numbers of the ranks of each session.
+	sessions map[string]map[int64]*stream
+	// vacated is when room for ranks was last looked for, since started.
+	vacated time.Duration
 }
 
 // New returns an empty index.
 func New(options Options) *Index {
 	return &Index{
-		options: options,
-		started: time.Now(),
-		streams: map[boundary.RankKey]*stream{},
-		owners:  map[string]owner{},
+		options:  options,
+		started:  time.Now(),
+		streams:  map[boundary.RankKey]*stream{},
+		sessions: map[string]map[int64]*stream{},
+		vacated:  -vacateInterval,
 	}
 }
 
 // Has reports whether the index knows an event of the rank.
 func (x *Index) Has(key boundary.RankKey) bool { return x.stream(key) != nil }
-
-// Register registers a rank whose first event is at a time, in nanoseconds since the
-// Unix epoch, with its claims: what one session owns at a time, such as a process or a
-// device. It ends the sessions that owned one of them before, whether they said so or
-// not: the new owner inherits no phase. It returns the ranks that it ended; key itself is
-// among them when a later owner has registered before. It reports false when the rank
-// has been registered before, or there is no room for it.
-func (x *Index) Register(key boundary.RankKey, claims []string, at int64) (registered bool, ended []boundary.RankKey) {
-	in := x.Ingest()
-	s := in.lock(key)
-	if s == nil {
-		return false, nil
-	}
-	registered = s.register(claims, at)
-	in.unlock()
-	if !registered {
-		return false, nil
-	}
-	for _, claim := range claims {
-		former, replaced := x.claim(claim, owner{key, at})
-		if !replaced {
-			continue
-		}
-		if s := x.stream(former.key); s != nil && s.replace(former.since) {
-			ended = append(ended, former.key)
-		}
-	}
-	return true, ended
-}
-
-// claim makes the rank the owner of a claim, unless a session that began later owns it.
-// When two sessions have claimed it, it returns the one that no longer owns it, since
-// when the other one does, and true.
-func (x *Index) claim(claim string, by owner) (former owner, replaced bool) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	newest, taken := x.owners[claim]
-	if taken && newest.key != by.key && by.since < newest.since { // its first event came late
-		return owner{by.key, newest.since}, true
-	}
-	x.owners[claim] = by
-	return owner{newest.key, by.since}, taken && newest.key != by.key
-}
 
 // stream returns the stream of a rank, or nil.
 func (x *Index) stream(key boundary.RankKey) *stream {
@@ -123,40 +78,70 @@ func (x *Index) stream(key boundary.RankKey) *stream {
 }
 
 // streamFor returns the stream of a rank, which it creates if need be, or nil when there
-// is no room for it.
-func (x *Index) streamFor(key boundary.RankKey) *stream {
+// is no room for it. It returns the ranks that have made room.
+func (x *Index) streamFor(key boundary.RankKey) (s *stream, vacated []boundary.RankKey) {
 	if s := x.stream(key); s != nil {
-		return s
+		return s, nil
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if s := x.streams[key]; s != nil {
-		return s
+		return s, nil
 	}
 	if full(len(x.streams), x.options.MaxRanks) {
-		return nil
+		if vacated = x.vacate(); full(len(x.streams), x.options.MaxRanks) {
+			return nil, vacated
+		}
 	}
 	key.Session = unique.Make(key.Session).Value() // one copy for all ranks, not part of a larger text
-	s := newStream(key, &x.options, &x.stats)
+	s = newStream(key, &x.options, &x.stats)
 	x.streams[key] = s
-	return s
+	if x.sessions[key.Session] == nil {
+		x.sessions[key.Session] = map[int64]*stream{}
+	}
+	x.sessions[key.Session][key.Rank] = s
+	return s, vacated
 }
 
-// Sweep ends the sessions that have been silent for the session timeout and removes the
-// ranks whose sessions ended at least a window ago. It returns the ranks that it ended
-// and those that it removed; a rank may be among both. It must be called regularly.
-func (x *Index) Sweep() (ended, forgotten []boundary.RankKey) {
+// MaxSessionRanks bounds the ranks that Session returns.
+const MaxSessionRanks = 64
+
+// Session returns ranks of a session, one more than MaxSessionRanks if there are more, and
+// whether these are all: no event says that the session has more.
+func (x *Index) Session(id string) (ranks []int64, complete bool) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	known := x.sessions[id]
+	complete = true
+	for rank, s := range known {
+		s.mu.RLock()
+		complete = complete && s.worldSize <= int64(len(known))
+		s.mu.RUnlock()
+		ranks = append(ranks, rank)
+		if len(ranks) > MaxSessionRanks {
+			break
+		}
+	}
+	slices.Sort(ranks)
+	return ranks, complete
+}
+
+// Sweep removes the ranks whose processes have ended and whose newest event arrived at
+// least a window ago. It returns the ranks for which nothing is waited for any longer,
+// since none of their events has arrived for the session timeout, and those that it
+// removed; a rank may be among both. It must be called regularly.
+func (x *Index) Sweep() (silent, forgotten []boundary.RankKey) {
 	now := time.Since(x.started)
 	for _, s := range x.all() {
-		timedOut, over := s.sweep(now)
-		if timedOut {
-			ended = append(ended, s.key)
+		becameSilent, over := s.sweep(now)
+		if becameSilent {
+			silent = append(silent, s.key)
 		}
 		if over && x.remove(s) {
 			forgotten = append(forgotten, s.key)
 		}
 	}
-	return ended, forgotten
+	return silent, forgotten
 }
 
 func (x *Index) all() []*stream {
@@ -173,21 +158,78 @@ func (x *Index) Forget(key boundary.RankKey) {
 	}
 }
 
-// remove removes a stream that is empty and has ended. It reports false when an event
-// has arrived in the meantime.
+// remove removes a stream that is empty. It reports false when an event has arrived in
+// the meantime.
 func (x *Index) remove(s *stream) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.removed || len(s.threads) > 0 || !s.ended() {
+	if s.removed || len(s.processes) > 0 {
 		return false
 	}
+	x.delete(s)
+	return true
+}
+
+// delete is called with the index's and the stream's mu held.
+func (x *Index) delete(s *stream) {
 	s.removed = true
 	delete(x.streams, s.key)
-	for _, claim := range s.claims {
-		if x.owners[claim].key == s.key {
-			delete(x.owners, claim)
+	delete(x.sessions[s.key.Session], s.key.Rank)
+	if len(x.sessions[s.key.Session]) == 0 {
+		delete(x.sessions, s.key.Session)
+	}
+}
+
+// vacateInterval is the shortest time between two searches for ranks that can go: with
+// none to find, each new rank would cost one.
+const vacateInterval = time.Second
+
+// vacate makes room for ranks. A quarter of those that have sent no boundary, or have
+// ended, go: those that have been silent longest. It is called with mu held.
+func (x *Index) vacate() (vacated []boundary.RankKey) {
+	now := time.Since(x.started)
+	if now-x.vacated < vacateInterval {
+		return nil
+	}
+	x.vacated = now
+	type candidate struct {
+		*stream
+		lastArrival time.Duration
+	}
+	var candidates []candidate
+	for _, s := range x.streams {
+		s.mu.RLock()
+		if s.dispensable() {
+			candidates = append(candidates, candidate{s, s.lastArrival})
+		}
+		s.mu.RUnlock()
+	}
+	slices.SortFunc(candidates, func(a, b candidate) int { return cmp.Compare(a.lastArrival, b.lastArrival) })
+	for _, c := range candidates[:(len(candidates)+3)/4] {
+		s := c.stream
+		s.mu.Lock()
+		if !s.removed && s.dispensable() {
+			s.clear()
+			x.delete(s)
+			vacated = append(vacated, s.key)
+			x.vacated = -vacateInterval // there are more
+		}
+		s.mu.Unlock()
+	}
+	return vacated
+}
+
+// dispensable reports whether the rank has sent no boundary, or all its processes have
+// ended.
+func (s *stream) dispensable() bool {
+	if !s.known {
+		return true
+	}
+	for _, p := range s.processes {
+		if !p.ended() {
+			return false
 		}
 	}
 	return true
@@ -200,6 +242,9 @@ type Stats struct {
 	Boundaries int64
 	// Repairs counts the boundaries that showed that another one was lost.
 	Repairs int64
+	// Missing is the number of sequence numbers, between those of each process's
+	// boundaries, that have not come.
+	Missing int64
 }
 
 // Stats returns the current sizes and counts.
@@ -211,10 +256,11 @@ func (x *Index) Stats() Stats {
 		OpenScopes: x.stats.openScopes.Load(),
 		Boundaries: x.stats.boundaries.Load(),
 		Repairs:    x.stats.repairs.Load(),
+		Missing:    x.stats.missing.Load(),
 	}
 }
 
 // counters are updated as the streams change, so that reading them costs nothing.
 type counters struct {
-	openScopes, boundaries, repairs atomic.Int64
+	openScopes, boundaries, repairs, missing atomic.Int64
 }

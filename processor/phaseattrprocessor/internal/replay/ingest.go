@@ -18,12 +18,12 @@ type Ingest struct {
 	arrival time.Duration
 	// again is true when another index has ingested the batch before.
 	again bool
-	// stream is that of the last event. registered is true when it is known to be
-	// registered.
-	stream     *stream
-	registered bool
+	// stream is that of the last event.
+	stream *stream
 	// unflushed are the streams that Flush has to visit.
 	unflushed map[*stream]struct{}
+	// vacated are the ranks that have made room for others.
+	vacated []boundary.RankKey
 }
 
 // Ingest returns the Ingest of a batch that arrives now.
@@ -37,36 +37,66 @@ func (x *Index) Reingest() *Ingest {
 	return in
 }
 
-// AddResult is the result of adding a boundary.
-type AddResult struct {
+// Added is the result of adding an event.
+type Added struct {
 	Outcome Outcome
-	// Late is how far the boundary's time is behind the rank's newest event; 0 when it is
+	// Late is how far a boundary's time is behind its process's newest event; 0 when it is
 	// not.
 	Late time.Duration
+	// Occupant is the sender, as the index numbers it, unless there is no room for it. Moved
+	// is true when the presence is new: it may have the number of one that made room.
+	// Dropped are the numbers of processes of the rank that have made room.
+	Occupant boundary.Occupant
+	Moved    bool
+	Dropped  []int32
 }
 
 // Add adds a boundary, in any order. One that is older than another of its thread changes
 // what lookups return only once Flush is called, for this batch or another of the rank.
-func (in *Ingest) Add(key boundary.RankKey, b *boundary.Boundary) AddResult {
-	s := in.lock(key)
-	if s == nil {
-		return AddResult{Outcome: TooManyRanks}
-	}
-	defer in.unlock()
-	return s.add(b, in.arrival)
+func (in *Ingest) Add(from *Sender, b *boundary.Boundary) Added {
+	return in.event(from, b.Time, func(s *stream, p *process, added *Added) {
+		added.Outcome, added.Late = s.add(p, b)
+	})
 }
 
-// Observe adds an event that is not a boundary, at a time in nanoseconds since the Unix
-// epoch: the rank is alive, and its events have come as far as this. A stop event ends
-// its session. The outcome is Accepted or TooManyRanks.
-func (in *Ingest) Observe(key boundary.RankKey, at int64, stop bool) Outcome {
-	s := in.lock(key)
+// Observe adds an event that is not a boundary: the process is alive, and its events have
+// come as far as this.
+func (in *Ingest) Observe(from *Sender, e *Event) Added {
+	return in.event(from, e.Time, func(s *stream, p *process, _ *Added) { s.observe(p, e) })
+}
+
+func (in *Ingest) event(from *Sender, at int64, add func(*stream, *process, *Added)) Added {
+	s := in.lock(from.Rank)
 	if s == nil {
-		return TooManyRanks
+		return Added{Outcome: TooManyRanks}
 	}
 	defer in.unlock()
-	s.observe(at, stop, in.arrival)
-	return Accepted
+	name := from.Process
+	if !in.index.options.Repair {
+		name = boundary.Process{}
+	}
+	p, outcome := s.process(name)
+	if p == nil {
+		return Added{Outcome: outcome}
+	}
+	s.lastArrival = in.arrival
+	added := Added{Occupant: boundary.Occupant{Rank: s.key, Process: p.number}}
+	added.Occupant.Presence, added.Moved = p.present(from.Print, at)
+	add(s, p, &added)
+	if in.again {
+		p.repairs = 0
+	}
+	s.count(p)
+	added.Dropped, s.dropped = s.dropped, nil
+	return added
+}
+
+// Vacated returns the ranks that have made room for others since the last call. They are
+// forgotten.
+func (in *Ingest) Vacated() []boundary.RankKey {
+	vacated := in.vacated
+	in.vacated = nil
+	return vacated
 }
 
 // Flush replays the late boundaries that Add has kept. It must be called after the last
@@ -77,27 +107,11 @@ func (in *Ingest) Flush() (outdated int64) {
 		if !s.lock() {
 			continue // the index has removed it
 		}
-		outdated += s.flush()
-		if in.again {
-			s.discardRepairs()
-		}
-		s.unlock()
+		outdated += s.flush(in.again)
+		s.mu.Unlock()
 	}
 	clear(in.unflushed)
 	return outdated
-}
-
-// Registered reports whether the rank has been registered.
-func (in *Ingest) Registered(key boundary.RankKey) bool {
-	if in.stream == nil || in.stream.key != key {
-		in.stream, in.registered = in.index.stream(key), false
-	}
-	if in.stream != nil && !in.registered {
-		in.stream.mu.RLock()
-		defer in.stream.mu.RUnlock()
-		in.registered = in.stream.registered
-	}
-	return in.registered
 }
 
 // lock returns the stream of a rank with its mu held, or nil when there is no room for
@@ -105,7 +119,9 @@ func (in *Ingest) Registered(key boundary.RankKey) bool {
 func (in *Ingest) lock(key boundary.RankKey) *stream {
 	for {
 		if in.stream == nil || in.stream.key != key {
-			in.stream, in.registered = in.index.streamFor(key), false
+			var vacated []boundary.RankKey
+			in.stream, vacated = in.index.streamFor(key)
+			in.vacated = append(in.vacated, vacated...)
 		}
 		if in.stream == nil || in.stream.lock() {
 			return in.stream
@@ -116,14 +132,11 @@ func (in *Ingest) lock(key boundary.RankKey) *stream {
 
 // unlock releases the stream that lock returned.
 func (in *Ingest) unlock() {
-	if in.again {
-		in.stream.discardRepairs()
-	}
 	if in.stream.unflushed {
 		if in.unflushed == nil {
 			in.unflushed = map[*stream]struct{}{}
 		}
 		in.unflushed[in.stream] = struct{}{}
 	}
-	in.stream.unlock()
+	in.stream.mu.Unlock()
 }

@@ -28,12 +28,12 @@ func TestLateBoundariesOfABatchAreReplayedOnce(t *testing.T) {
 			mustAdd(t, x, rank0, run[late:]...)
 			in := x.Ingest()
 			for _, i := range []int{0, late - 1} { // the outermost enter, which is below all others, is one of them
-				require.Equal(t, Accepted, in.Add(rank0, run[i]).Outcome)
+				require.Equal(t, Accepted, in.Add(from(rank0), run[i]).Outcome)
 			}
 			for _, b := range run[1 : late-1] {
-				require.Equal(t, Accepted, in.Add(rank0, b).Outcome)
+				require.Equal(t, Accepted, in.Add(from(rank0), b).Outcome)
 			}
-			thread := &x.stream(rank0).threads[0]
+			thread := &x.stream(rank0).processes[0].threads[0]
 			require.Equal(t, late, thread.late.count, "they wait for the replay")
 			assert.LessOrEqual(t, thread.merge(), len(run))
 			in.Flush()
@@ -56,10 +56,10 @@ func TestReplayStopsBetweenLateBoundariesFarApart(t *testing.T) {
 	in := x.Ingest()
 	for _, b := range run {
 		if pair(b) {
-			require.Equal(t, Accepted, in.Add(rank0, b).Outcome)
+			require.Equal(t, Accepted, in.Add(from(rank0), b).Outcome)
 		}
 	}
-	thread := &x.stream(rank0).threads[0]
+	thread := &x.stream(rank0).processes[0].threads[0]
 	require.Equal(t, 4, thread.late.count)
 	assert.LessOrEqual(t, thread.merge(), 12)
 	in.Flush()
@@ -71,10 +71,12 @@ func TestLateBoundaryCountsFromTheFlushOn(t *testing.T) {
 	enter, exit := run[7], run[12] // of the second step
 	x := indexOf(Options{}, without(run, enter.Sequence, exit.Sequence))
 	in := x.Ingest()
-	require.Equal(t, AddResult{Accepted, 60}, in.Add(rank0, enter))
-	assert.Equal(t, Duplicate, in.Add(rank0, enter).Outcome)
-	assert.Equal(t, Duplicate, x.Ingest().Add(rank0, enter).Outcome, "in another batch")
-	require.Equal(t, Accepted, in.Add(rank0, exit).Outcome)
+	added := in.Add(from(rank0), enter)
+	require.Equal(t, Accepted, added.Outcome)
+	assert.Equal(t, time.Duration(60), added.Late)
+	assert.Equal(t, Duplicate, in.Add(from(rank0), enter).Outcome)
+	assert.Equal(t, Duplicate, x.Ingest().Add(from(rank0), enter).Outcome, "in another batch")
+	require.Equal(t, Accepted, in.Add(from(rank0), exit).Outcome)
 	assert.Len(t, active(x, rank0, 85, true), 1, "as if they had not arrived")
 	in.Flush()
 	assert.Len(t, active(x, rank0, 85, true), 2)
@@ -107,7 +109,7 @@ func TestBatchesOfOneRankAtOnce(t *testing.T) {
 		adding.Go(func() {
 			in := x.Ingest()
 			for i := first; i < len(run); i += writers {
-				in.Add(rank0, run[i])
+				in.Add(from(rank0), run[i])
 				if i%40 == first {
 					in.Flush()
 				}
@@ -159,7 +161,7 @@ func TestFlushesChangeNothingElse(t *testing.T) {
 		run := drawLoss(t, drawRun(t, rank0))
 		in := seldom.Ingest()
 		for _, b := range drawArrival(t, run) {
-			require.Equal(t, addOne(often, rank0, b), in.Add(rank0, b).Outcome)
+			require.Equal(t, addOne(often, rank0, b), in.Add(from(rank0), b).Outcome)
 			if rapid.IntRange(0, 19).Draw(t, "flush") == 0 {
 				in.Flush()
 			}

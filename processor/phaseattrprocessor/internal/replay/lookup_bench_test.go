@@ -140,7 +140,7 @@ func (c *crowd) step(may func() bool) {
 		in := c.index.Ingest()
 		for thread := range c.threads {
 			b.ThreadID = int64(thread)
-			in.Add(key, &b)
+			in.Add(from(key), &b)
 		}
 	}
 	c.newest.Store(b.Time)

@@ -16,10 +16,13 @@ const (
 	TooOld
 	// TooManyRanks: the rank is new and the index is full.
 	TooManyRanks
-	// TooManyThreads: the thread is new and its rank has as many as it may have.
+	// TooManyThreads: the thread or the process is new, its rank has as many as it may have,
+	// and all are in use.
 	TooManyThreads
 	// TooManyOpen: the thread has as many open scopes as it may have.
 	TooManyOpen
+	// AmbiguousProcess: the event names less than a process, and several fit.
+	AmbiguousProcess
 	// TooManyBoundaries: the index is full and the rank has no boundaries to evict.
 	TooManyBoundaries
 
@@ -34,6 +37,7 @@ var outcomeTexts = [outcomes]string{
 	TooManyThreads: "max_threads_per_rank",
 	TooManyOpen:    "max_open_scopes_per_thread",
 
+	AmbiguousProcess:  "process",
 	TooManyBoundaries: "max_boundaries",
 }
 
@@ -43,5 +47,5 @@ func (o Outcome) String() string { return outcomeTexts[o] }
 
 // Refusals returns the outcomes of boundaries that were not added, other than Duplicate.
 func Refusals() []Outcome {
-	return []Outcome{TooOld, TooManyRanks, TooManyThreads, TooManyOpen, TooManyBoundaries}
+	return []Outcome{TooOld, TooManyRanks, TooManyThreads, TooManyOpen, AmbiguousProcess, TooManyBoundaries}
 }

@@ -10,45 +10,89 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
-// Status is whether a lookup can be answered.
-type Status uint8
+// MainProcess stands for the process of a rank that answers for all telemetry that names
+// no process.
+const MainProcess int32 = -1
 
-const (
-	// Known: the scopes returned are those that were active, as far as the boundaries
-	// tell.
-	Known Status = iota
-	// Unknown: no event of the rank has come.
-	Unknown
-	// BeforeWindow: the time is older than what is kept. Whether a scope was active is not
-	// known.
-	BeforeWindow
-	// Ended: the time is after the end of the session. No scope is active.
-	Ended
-	// Behind: the rank is alive and its events have not come as far as the time. The
-	// scopes returned are those that were active last; boundaries may be on their way.
-	Behind
-)
-
-// hasScopes reports whether scopes can be active.
-func (s Status) hasScopes() bool { return s == Known || s == Behind }
-
-// Handle leads to a rank without another search for it. It is meant for lookups in
-// succession: a rank that is forgotten and comes back is another one. The zero Handle is
-// that of an unknown rank.
-type Handle struct{ s *stream }
+// Handle leads to a rank, or one of its processes, without another search for it. It is
+// meant for lookups in succession: a rank that is forgotten and comes back is another one.
+// The zero Handle is that of an unknown rank.
+type Handle struct {
+	s       *stream
+	process int32
+}
 
 // Handle returns the handle of a rank.
-func (x *Index) Handle(key boundary.RankKey) Handle { return Handle{x.stream(key)} }
+func (x *Index) Handle(key boundary.RankKey) Handle { return x.ProcessHandle(key, MainProcess) }
+
+// ProcessHandle returns the handle of a process of a rank.
+func (x *Index) ProcessHandle(key boundary.RankKey, process int32) Handle {
+	s := x.stream(key)
+	if s == nil {
+		return Handle{}
+	}
+	return Handle{s, process}
+}
+
+// answering appends the processes that answer at a time; there is at least one. A process
+// that has been named answers for itself, unless nobody can say which the rank's main
+// process is: a worker may have been forked by any. It is called with mu held.
+func (h Handle) answering(dst []*process, at int64) []*process {
+	s := h.s
+	if h.process != MainProcess && len(s.processes) > 1 {
+		if p := s.numbered(h.process); p != nil {
+			if main, _ := s.lastStarted(at); main != nil || len(s.candidates(dst, at)) == 1 {
+				return append(dst, p)
+			}
+		}
+	}
+	return s.candidates(dst, at)
+}
+
+// one returns the process that answers at a time, and the status. It is nil when there is
+// none, or more than one. It is called with mu held.
+func (h Handle) one(at int64) (*process, Status) {
+	s := h.s
+	switch len(s.processes) {
+	case 0:
+		return nil, Unknown
+	case 1:
+		return s.processes[0], s.status(s.processes[0], at)
+	}
+	var buffer [2]*process
+	processes := h.answering(buffer[:0], at)
+	if len(processes) > 1 {
+		return nil, Several
+	}
+	return processes[0], s.status(processes[0], at)
+}
+
+// Each returns the handles of the processes that may be meant at a time, in nanoseconds
+// since the Unix epoch.
+func (h Handle) Each(at int64) []Handle {
+	var handles []Handle
+	if h.s == nil {
+		return nil
+	}
+	h.s.mu.RLock()
+	defer h.s.mu.RUnlock()
+	if len(h.s.processes) > 0 {
+		for _, p := range h.answering(nil, at) {
+			handles = append(handles, Handle{h.s, p.number})
+		}
+	}
+	return handles
+}
 
 // State is what is known of a rank for the time between two moments.
 type State struct {
 	// Known is true when an event of the rank has come. Without one, the rest is false.
 	Known bool
 	// Live is true when the rank can have been alive between the two: its first event is
-	// not after the later one, and its session had not ended before the earlier one.
+	// not after the later one, and it was not over at the earlier one.
 	Live bool
-	// Behind is true when the rank is alive and its events have not come as far as the
-	// later moment: boundaries that precede it may be on their way.
+	// Behind is true when the rank is alive, its events have not come as far as the later
+	// moment, and they are waited for: boundaries that precede it may be on their way.
 	Behind bool
 }
 
@@ -61,12 +105,17 @@ func (h Handle) At(from, to int64) State {
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	status := s.status(to)
-	return State{
-		Known:  true,
-		Live:   s.clock.FirstEvent <= to && (status != Ended || s.status(from) != Ended),
-		Behind: status == Behind,
+	state := State{Known: len(s.processes) > 0}
+	if !state.Known {
+		return state
 	}
+	var buffer [2]*process
+	for _, p := range h.answering(buffer[:0], to) {
+		status := s.status(p, to)
+		state.Live = state.Live || p.clock.FirstEvent <= to && !s.over(p, from)
+		state.Behind = state.Behind || (status == Behind || status == Lagging) && !p.quiet
+	}
+	return state
 }
 
 // Reached reports whether a lookup at a time, in nanoseconds since the Unix epoch, has
@@ -74,6 +123,24 @@ func (h Handle) At(from, to int64) State {
 // rank is unknown.
 func (x *Index) Reached(key boundary.RankKey, at int64) bool {
 	return !x.Handle(key).At(at, at).Behind
+}
+
+// GiveUp stops waiting for processes that send samples and have not come as far as a
+// time, in nanoseconds since the Unix epoch, until their next events.
+func (h Handle) GiveUp(at int64) {
+	s := h.s
+	if s == nil || !s.lock() {
+		return
+	}
+	defer s.mu.Unlock()
+	if len(s.processes) == 0 {
+		return
+	}
+	for _, p := range h.answering(nil, at) {
+		if s.status(p, at) == Lagging {
+			p.quiet = true
+		}
+	}
 }
 
 // Active appends the scopes that decide the attribution at a time, in nanoseconds since
@@ -87,12 +154,12 @@ func (h Handle) Active(dst []ScopeInterval, at int64, whole bool) ([]ScopeInterv
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	status := s.status(at)
+	p, status := h.one(at)
 	if !status.hasScopes() {
 		return dst, status
 	}
-	for i := range s.threads {
-		t := &s.threads[i]
+	for i := range p.threads {
+		t := &p.threads[i]
 		stack, first, simultaneous := t.stackAt(at)
 		if !simultaneous {
 			dst = t.appendStack(dst, s.key, stack, math.MaxInt64, whole)
@@ -156,12 +223,12 @@ func (h Handle) Throughout(dst []ScopeInterval, from, to int64, whole bool) ([]S
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	status := s.status(to)
+	p, status := h.one(to)
 	if !status.hasScopes() {
 		return dst, status
 	}
-	for i := range s.threads {
-		t := &s.threads[i]
+	for i := range p.threads {
+		t := &p.threads[i]
 		stack, _, _ := t.stackAt(to)
 		dst = t.appendStack(dst, s.key, stack, from, whole)
 	}

@@ -14,7 +14,7 @@ func (t *thread) repaired(e *entry, at position, left *frame) *frame {
 	right := t.expected(e, at, left)
 	if right != left && !e.is(counted) {
 		e.set(counted, true)
-		t.repairs++
+		t.process.repairs++
 	}
 	return right
 }

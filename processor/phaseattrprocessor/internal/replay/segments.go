@@ -6,8 +6,6 @@ package replay
 import (
 	"math"
 	"slices"
-
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
 // Segment is a part of an interval in which no scope begins or ends, except at its ends.
@@ -24,34 +22,38 @@ type Segment struct {
 // and whether f was called for all of it. A scope that only touches a segment's ends is
 // not active in it.
 //
-//   - Unknown, BeforeWindow: f was not called; the segments are not known.
+//   - Unknown, BeforeWindow, Several: f was not called; the segments are not known.
 //   - any other, true: f was called for all of it.
 //   - any other, false: f returned false, or there are more than maxBoundaries boundaries
 //     in the interval, and f was not called.
 //
 // f is called with the rank locked, so that all segments are of one state. It must not
 // call the index.
-func (x *Index) Segments(key boundary.RankKey, from, to int64, whole bool, maxBoundaries int, f func(Segment) bool) (Status, bool) {
-	s := x.stream(key)
+func (h Handle) Segments(from, to int64, whole bool, maxBoundaries int, f func(Segment) bool) (Status, bool) {
+	s := h.s
 	if s == nil {
 		return Unknown, true
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	status := s.status(from)
-	if status == BeforeWindow {
+	p, status := h.one(to)
+	if status == Unknown || status == Several {
 		return status, true
 	}
-	changes, ok := s.changes(from, to, maxBoundaries)
+	if status = s.status(p, from); status == BeforeWindow {
+		return status, true
+	}
+	end := s.end(p, to)
+	changes, ok := p.changes(from, to, end, maxBoundaries)
 	if !ok {
 		return status, false
 	}
 	segment := Segment{To: from}
 	for _, change := range append(changes, to) {
 		segment.From, segment.To, segment.Active = segment.To, change, segment.Active[:0]
-		if !s.ended() || segment.From < s.clock.Now {
-			for i := range s.threads {
-				t := &s.threads[i]
+		if segment.From < end {
+			for i := range p.threads {
+				t := &p.threads[i]
 				segment.Active = t.appendStack(segment.Active, s.key, t.stackAfter(segment.From), math.MaxInt64, whole)
 			}
 		}
@@ -62,13 +64,22 @@ func (x *Index) Segments(key boundary.RankKey, from, to int64, whole bool, maxBo
 	return status, true
 }
 
+// end returns the time from which on no scope of a process is active, if it is before
+// another time, or else that time.
+func (s *stream) end(p *process, until int64) int64 {
+	if status := s.status(p, until); status.hasScopes() {
+		return until
+	}
+	return min(until, p.clock.Now)
+}
+
 // changes returns the times between two others at which the active scopes may change, in
 // order. It reports false when there are more than maxBoundaries boundaries between them.
-func (s *stream) changes(from, to int64, maxBoundaries int) ([]int64, bool) {
+func (p *process) changes(from, to, end int64, maxBoundaries int) ([]int64, bool) {
 	var times []int64
 	boundaries := 0
-	for i := range s.threads {
-		entries := &s.threads[i].entries
+	for i := range p.threads {
+		entries := &p.threads[i].entries
 		for _, e := range entries.from(entries.search(from + 1)) {
 			if e.time >= to {
 				break
@@ -82,8 +93,10 @@ func (s *stream) changes(from, to int64, maxBoundaries int) ([]int64, bool) {
 			}
 		}
 	}
-	if now := s.clock.Now; s.ended() && from < now && now < to {
-		times = append(times, now)
+	for _, at := range append(p.begins[:len(p.begins):len(p.begins)], end) {
+		if from < at && at < to {
+			times = append(times, at)
+		}
 	}
 	slices.Sort(times)
 	return slices.Compact(times), true

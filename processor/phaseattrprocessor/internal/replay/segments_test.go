@@ -17,7 +17,7 @@ import (
 // segmentsOf returns the segments of an interval, their scopes sorted.
 func segmentsOf(x *Index, key boundary.RankKey, from, to int64, whole bool) []Segment {
 	var all []Segment
-	x.Segments(key, from, to, whole, math.MaxInt, func(s Segment) bool {
+	x.Handle(key).Segments(from, to, whole, math.MaxInt, func(s Segment) bool {
 		s.Active = sorted(append([]ScopeInterval(nil), s.Active...))
 		all = append(all, s)
 		return true
@@ -64,13 +64,13 @@ func TestSegmentsTileTheIntervalAndAgreeWithTheMomentsInThem(t *testing.T) {
 func TestSegmentsAreUnknownBeforeTheWindowAndOfUnknownRanks(t *testing.T) {
 	x := New(Options{Window: 10})
 	never := func(Segment) bool { t.Fatal("called"); return false }
-	status, all := x.Segments(rank0, 1, 2, false, 1, never)
+	status, all := x.Handle(rank0).Segments(1, 2, false, 1, never)
 	assert.Equal(t, Unknown, status)
 	assert.True(t, all)
 	for at := range int64(5) {
-		x.Ingest().Observe(rank0, 100+at, false)
+		x.Ingest().Observe(from(rank0), &Event{Time: 100 + at})
 	}
-	status, all = x.Segments(rank0, 1, 103, false, 1, never)
+	status, all = x.Handle(rank0).Segments(1, 103, false, 1, never)
 	assert.Equal(t, BeforeWindow, status)
 	assert.True(t, all)
 }
@@ -87,12 +87,12 @@ func TestSegmentsAreBounded(t *testing.T) {
 	first, last := e.out[0].Time, e.out[len(e.out)-1].Time
 	for maxBoundaries, want := range map[int]int{17: 0, 18: 19, 100: 19} {
 		calls := 0
-		_, all := x.Segments(rank0, first, last, false, maxBoundaries, func(Segment) bool { calls++; return true })
+		_, all := x.Handle(rank0).Segments(first, last, false, maxBoundaries, func(Segment) bool { calls++; return true })
 		assert.Equal(t, want, calls)
 		assert.Equal(t, want > 0, all)
 	}
 	calls := 0
-	_, all := x.Segments(rank0, first, last, false, 100, func(Segment) bool { calls++; return calls < 3 })
+	_, all := x.Handle(rank0).Segments(first, last, false, 100, func(Segment) bool { calls++; return calls < 3 })
 	assert.Equal(t, 3, calls)
 	assert.False(t, all)
 }

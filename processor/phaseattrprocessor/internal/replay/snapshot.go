@@ -10,15 +10,33 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
-// Snapshot is all that the index knows of a rank, except its claims, which Register sets.
-// It can be restored into another index.
+// Snapshot is all that the index knows of a rank. It can be restored into another index.
 type Snapshot struct {
 	Rank boundary.RankKey
 	// LastArrival is when the last event arrived.
 	LastArrival time.Time
-	// Clock is the event time of the rank.
-	Clock   Clock
-	Threads []Thread
+	// WorldSize is the number of ranks of the session; 0 if it is not known.
+	WorldSize int64
+	// Next is the number of the next process.
+	Next      int32
+	Processes []Process
+}
+
+// Process is what the index knows of a process. Times are in nanoseconds since the Unix
+// epoch.
+type Process struct {
+	Number int32
+	Name   boundary.Process
+	Clock  Clock
+	// Starts, Firsts and Begins are the times of start events, of boundaries that are the
+	// first of their numbering, and of incarnations.
+	Starts, Firsts, Begins []int64
+	// Interval is how often the process says that it samples, Samples are the newest times
+	// at which it did.
+	Interval  time.Duration
+	Samples   []int64
+	Presences []Presence
+	Threads   []Thread
 }
 
 // Thread is what the index knows of a thread.
@@ -61,11 +79,27 @@ func (x *Index) Snapshot(key boundary.RankKey) (Snapshot, bool) {
 	if s.removed {
 		return Snapshot{}, false
 	}
-	snapshot := Snapshot{Rank: s.key, LastArrival: x.started.Add(s.lastArrival), Clock: s.clock}
-	for i := range s.threads {
-		snapshot.Threads = append(snapshot.Threads, s.threads[i].snapshot())
+	snapshot := Snapshot{
+		Rank: s.key, LastArrival: x.started.Add(s.lastArrival), WorldSize: s.worldSize, Next: s.next,
+		Processes: make([]Process, len(s.processes)),
+	}
+	for i, p := range s.processes {
+		snapshot.Processes[i] = p.snapshot()
 	}
 	return snapshot, true
+}
+
+func (p *process) snapshot() Process {
+	snapshot := Process{
+		Number: p.number, Name: p.name, Clock: p.clock,
+		Starts: slices.Clone(p.starts), Firsts: slices.Clone(p.firsts), Begins: slices.Clone(p.begins),
+		Interval: p.pulse.Interval, Samples: slices.Clone(p.pulse.Samples), Presences: slices.Clone(p.presences),
+		Threads: make([]Thread, len(p.threads)),
+	}
+	for i := range p.threads {
+		snapshot.Threads[i] = p.threads[i].snapshot()
+	}
+	return snapshot
 }
 
 func (t *thread) snapshot() Thread {
@@ -103,7 +137,7 @@ func (in *Ingest) restore(snapshot *Snapshot) bool {
 		return false
 	}
 	defer in.unlock()
-	if s.clock.Confirmations > 0 {
+	if len(s.processes) > 0 {
 		return false
 	}
 	s.restore(snapshot)
@@ -114,7 +148,7 @@ func (in *Ingest) restore(snapshot *Snapshot) bool {
 // as now.
 func (x *Index) SetLastArrival(key boundary.RankKey, at time.Time) {
 	if s := x.stream(key); s != nil && s.lock() {
-		defer s.unlock()
+		defer s.mu.Unlock()
 		// By the wall clock, which goes on while no program runs.
 		s.lastArrival = min(at.Round(0).Sub(x.started.Round(0)), time.Since(x.started))
 	}
@@ -122,31 +156,53 @@ func (x *Index) SetLastArrival(key boundary.RankKey, at time.Time) {
 
 // restore restores a stream that has had no event.
 func (s *stream) restore(snapshot *Snapshot) {
-	s.clock = snapshot.Clock
-	s.clock.Confirmations = min(s.clock.Confirmations, maxConfirmations)
-	s.clock.CandidateConfirmations = min(s.clock.CandidateConfirmations, maxConfirmations)
-	s.restoreOpen(snapshot.Threads)
-	s.count()
+	s.worldSize, s.next = snapshot.WorldSize, snapshot.Next
+	for i := range snapshot.Processes {
+		if full(len(s.processes), s.options.MaxThreads) {
+			return
+		}
+		s.restoreProcess(&snapshot.Processes[i])
+	}
+}
+
+func (s *stream) restoreProcess(snapshot *Process) {
+	p := &process{
+		number: snapshot.Number, name: snapshot.Name, options: s.options, clock: snapshot.Clock,
+		starts: newest(snapshot.Starts, maxBegins), firsts: newest(snapshot.Firsts, maxBegins),
+		begins: newest(snapshot.Begins, maxBegins), presences: newest(snapshot.Presences, maxPresences),
+		pulse: pulse{Interval: snapshot.Interval, Samples: newest(snapshot.Samples, pulseKept)},
+	}
+	p.clock.Confirmations = min(p.clock.Confirmations, maxConfirmations)
+	p.clock.CandidateConfirmations = min(p.clock.CandidateConfirmations, maxConfirmations)
+	s.processes = append(s.processes, p)
+	s.next = max(s.next, p.number+1)
+	s.restoreOpen(p, snapshot.Threads)
+	s.count(p)
 	for i := range snapshot.Threads {
 		for j := range snapshot.Threads[i].Boundaries {
-			s.place(&snapshot.Threads[i].Boundaries[j])
-			s.count() // the next one must not pass the bounds
+			s.place(p, &snapshot.Threads[i].Boundaries[j])
+			p.repairs = 0
+			s.count(p) // the next one must not pass the bounds
+			s.known = true
 		}
 	}
 }
 
+// newest returns a copy of the last n of a list.
+func newest[T any](list []T, n int) []T { return slices.Clone(list[max(0, len(list)-n):]) }
+
 // restoreOpen restores the scopes that were opened before the window.
-func (s *stream) restoreOpen(threads []Thread) {
+func (s *stream) restoreOpen(p *process, threads []Thread) {
 	frames := 0
 	for i := range threads {
-		if full(len(s.threads), s.options.MaxThreads) {
+		if full(s.threads(), s.options.MaxThreads) {
 			return
 		}
-		t := s.newThread(threads[i].ID)
+		t := p.newThread(threads[i].ID)
 		t.dropped = threads[i].Dropped
 		for j := range threads[i].Open {
 			open := &threads[i].Open[j]
-			if full(int(t.base.size()), s.options.MaxOpen) || full(frames, s.options.MaxBoundaries) ||
+			if full(int(t.base.size()), s.options.MaxOpen) || full(s.boundaries+frames, s.options.MaxBoundaries) ||
 				full(int(s.stats.boundaries.Load())+frames, s.options.MaxTotal) {
 				break
 			}
@@ -155,6 +211,7 @@ func (s *stream) restoreOpen(threads []Thread) {
 			f.set(inferred, open.Inferred)
 			f.push(t.base)
 			t.base = f
+			s.known = true
 		}
 	}
 }

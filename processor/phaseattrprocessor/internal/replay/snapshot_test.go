@@ -27,7 +27,7 @@ func TestARestoredRankGoesOnAsTheOriginal(t *testing.T) {
 		half := rapid.IntRange(0, len(arrival)).Draw(t, "half")
 		batch := original.Ingest()
 		for _, b := range arrival[:half] {
-			batch.Add(rank0, b)
+			batch.Add(from(rank0), b)
 		}
 		snapshot, known := original.Snapshot(rank0)
 		require.Equal(t, half > 0, known)
@@ -66,7 +66,7 @@ func TestRestoreKeepsTheBounds(t *testing.T) {
 	}
 	mustAdd(t, before, rank0, e.out...)
 	// 10 scopes in each of 4 threads, the older half of them before the window.
-	threads := before.stream(rank0).threads
+	threads := before.stream(rank0).processes[0].threads
 	for i := range threads {
 		threads[i].drop(threads[i].entries.search(21))
 	}
@@ -98,7 +98,7 @@ func TestRestoreKeepsTheBounds(t *testing.T) {
 func TestTimeBetweenSnapshotAndRestoreCounts(t *testing.T) {
 	options := Options{SessionTimeout: time.Hour, Window: time.Hour}
 	before := New(options)
-	before.Ingest().Observe(rank0, 1, false)
+	before.Ingest().Observe(from(rank0), &Event{Time: 1})
 	snapshot, _ := before.Snapshot(rank0)
 	for name, tc := range map[string]struct {
 		away  time.Duration

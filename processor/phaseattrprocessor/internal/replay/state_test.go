@@ -13,11 +13,10 @@ func TestStateOfAnInterval(t *testing.T) {
 	const begin, newest = 100, 200
 	alive, ended := New(Options{}), New(Options{})
 	for _, x := range []*Index{alive, ended} {
-		x.Register(rank0, nil, begin)
-		x.Ingest().Observe(rank0, begin, false)
+		x.Ingest().Observe(from(rank0), &Event{Time: begin})
 	}
-	alive.Ingest().Observe(rank0, newest, false)
-	ended.Ingest().Observe(rank0, newest, true)
+	alive.Ingest().Observe(from(rank0), &Event{Time: newest})
+	ended.Ingest().Observe(from(rank0), &Event{Time: newest, Kind: Stop})
 	for name, tc := range map[string]struct {
 		index    *Index
 		from, to int64

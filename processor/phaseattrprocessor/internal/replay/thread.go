@@ -5,6 +5,7 @@ package replay
 
 import (
 	"iter"
+	"math"
 
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
@@ -12,7 +13,8 @@ import (
 // thread is the replay of one thread: its boundaries, each with the stack that it found.
 // The mu of its stream guards it.
 type thread struct {
-	id int64
+	id      int64
+	process *process
 	// name is what the first of its boundaries calls it.
 	name string
 	// base is the stack before the first entry: what was opened before the window and is
@@ -21,14 +23,11 @@ type thread struct {
 	entries timeline
 	// dropped is the boundary before the first entry.
 	dropped Dropped
-	// repair is Options.Repair. repairs counts the boundaries that did not find the stack
-	// that they should have, since the stream was locked.
-	repair  bool
-	repairs int32
 	// late holds the boundaries that have been added behind the last entry and wait to be
-	// replayed at once, as their entries; nil when there are none. All are before the last
-	// entry, and none is in entries.
+	// replayed at once, as their entries; nil when there are none. None is in entries.
 	late *timeline
+	// setBack is the boundary by which the clock seems to have been set back.
+	setBack setBack
 }
 
 // add puts a boundary on the timeline, or, when it is behind the last one, keeps it for
@@ -36,11 +35,12 @@ type thread struct {
 // late.
 func (t *thread) add(b *boundary.Boundary) (added, late bool) {
 	last := t.entries.last()
-	if k := keyOf(b); last != nil && last.key().compare(k) >= 0 {
+	k := keyOf(b)
+	if last != nil && (last.key().compare(k) >= 0 || t.reversed(last, k)) {
 		return t.addLate(b, k), true
 	}
 	at := t.entries.end()
-	left := t.top()
+	left := t.leftBy(last, b.Time)
 	e := t.newEntry(b, left, at)
 	t.run(&e, at, left)
 	t.entries.insert(at, e)
@@ -49,6 +49,7 @@ func (t *thread) add(b *boundary.Boundary) (added, late bool) {
 
 // addLate keeps a late boundary for merge. It reports false for a duplicate.
 func (t *thread) addLate(b *boundary.Boundary, k entryKey) bool {
+	k.time = t.order(k).time
 	at, found := t.entries.find(k)
 	if found {
 		return false
@@ -61,6 +62,7 @@ func (t *thread) addLate(b *boundary.Boundary, k entryKey) bool {
 		return false
 	}
 	e := t.newEntry(b, t.before(at), at)
+	e.time = k.time
 	e.set(unplayed, true)
 	t.late.insert(lateAt, e)
 	return true
@@ -71,25 +73,46 @@ func (t *thread) addLate(b *boundary.Boundary, k entryKey) bool {
 func (t *thread) merge() (replayed int) {
 	late := t.late
 	t.late = nil
+	first := int64(math.MaxInt64)
 	for _, e := range late.from(position{}) {
-		at, _ := t.entries.find(e.key())
-		t.entries.insert(at, *e)
+		place := t.order(e.key())
+		e.time = place.time
+		for p, n := place.at, 0; n < place.raised; p, n = t.entries.next(p), n+1 {
+			t.entries.setTime(p, e.time)
+		}
+		t.entries.insert(place.at, *e)
+		first = min(first, e.time)
 	}
-	for _, e := range late.from(position{}) {
-		at, _ := t.entries.find(e.key())
+	for at, left := t.entries.search(first), late.count; left > 0 && at != t.entries.end(); at = t.entries.next(at) {
 		if t.entries.at(at).is(unplayed) { // the replay from an earlier one stopped before it
-			replayed += t.replay(at, t.before(at))
+			n, added := t.replay(at, t.before(at))
+			replayed += n
+			left -= added
 		}
 	}
 	return replayed
 }
 
+// leftBy is the stack at a time that the boundary before it has left, unless a new
+// incarnation of the process began in between; previous is nil before the first entry.
+func (t *thread) leftBy(previous *entry, until int64) *frame {
+	since, stack := t.dropped.Time, t.base
+	if previous != nil {
+		since, stack = previous.time, previous.after()
+	}
+	if len(t.process.begins) > 0 && t.process.beganIn(since, until) {
+		return nil
+	}
+	return stack
+}
+
 // before is the stack that the boundaries before a position leave.
 func (t *thread) before(at position) *frame {
-	if previous := t.entries.previous(at); previous != nil {
-		return previous.after()
+	until := int64(math.MaxInt64)
+	if e := t.entries.at(at); e != nil {
+		until = e.time
 	}
-	return t.base
+	return t.leftBy(t.entries.previous(at), until)
 }
 
 // top is the stack that all boundaries leave.
@@ -97,18 +120,24 @@ func (t *thread) top() *frame { return t.before(t.entries.end()) }
 
 // replay runs the entries from a position on, until an entry finds the stack that it
 // found before. was is the stack that the last replay left before that position. It
-// returns how many entries it has run.
-func (t *thread) replay(from position, was *frame) (replayed int) {
+// returns how many entries it has run, and how many of them for the first time.
+func (t *thread) replay(from position, was *frame) (replayed, added int) {
 	now := t.before(from)
 	var changed beneath
 	afterNew := false // what an entry repairs depends on its predecessor
+	previous := int64(math.MaxInt64)
 	for at, e := range t.entries.from(from) {
+		if t.process.beganIn(previous, e.time) {
+			now, was = nil, nil
+		}
+		previous = e.time
 		isNew := e.is(unplayed)
 		if !isNew && !afterNew && now == was && !changed.has(now) {
 			break
 		}
 		afterNew = isNew
 		if isNew {
+			added++
 			t.shareScope(e, now)
 		} else {
 			was = changed.after(e)
@@ -121,7 +150,7 @@ func (t *thread) replay(from position, was *frame) (replayed int) {
 		now = e.after()
 		replayed++
 	}
-	return replayed
+	return replayed, added
 }
 
 // beneath holds, for one replay, the frames on whose stack something has changed, with
@@ -153,7 +182,7 @@ func (b beneath) after(e *entry) *frame {
 // run lets an entry find the stack that its predecessors left.
 func (t *thread) run(e *entry, at position, left *frame) {
 	stack := left
-	if t.repair {
+	if t.process.options.Repair {
 		stack = t.repaired(e, at, left)
 	}
 	e.before = stack
@@ -174,20 +203,23 @@ func (t *thread) stackAt(time int64) (stack *frame, first position, simultaneous
 	if e := t.entries.at(at); e != nil && e.time == time {
 		return e.before, at, true
 	}
-	return t.stackBefore(at), at, false
+	return t.stackBefore(at, time), at, false
 }
 
-// stackBefore is the stack in the time between the boundary at a position and the one
+// stackBefore is the stack at a time between the boundary at a position and the one
 // before it.
-func (t *thread) stackBefore(at position) *frame {
-	if e := t.entries.at(at); e != nil && (!e.is(foundRepaired) || e.is(retroactive)) {
+func (t *thread) stackBefore(at position, time int64) *frame {
+	e := t.entries.at(at)
+	if e != nil && (!e.is(foundRepaired) || e.is(retroactive)) && !t.process.beganIn(time, e.time) {
 		return e.before
 	}
-	return t.before(at)
+	return t.leftBy(t.entries.previous(at), time)
 }
 
 // stackAfter is the stack right after a time, past all boundaries at that time.
-func (t *thread) stackAfter(time int64) *frame { return t.stackBefore(t.entries.search(time + 1)) }
+func (t *thread) stackAfter(time int64) *frame {
+	return t.stackBefore(t.entries.search(time+1), time)
+}
 
 // simultaneous yields the entries at a time, of which the first is at a position.
 func (t *thread) simultaneous(time int64, first position) iter.Seq[*entry] {
@@ -218,6 +250,14 @@ func (t *thread) oldest() int64 {
 	return oldest
 }
 
+// newest is the time of the newest boundary.
+func (t *thread) newest() int64 {
+	if last := t.entries.last(); last != nil {
+		return last.time
+	}
+	return t.dropped.Time
+}
+
 // drop drops the entries before a position. The scopes that they left open stay, as the
 // base of what follows.
 func (t *thread) drop(before position) {
@@ -234,7 +274,7 @@ func (t *thread) drop(before position) {
 // late to be placed. It reports false when no such scope is open.
 func (t *thread) close(scopeID string) bool {
 	scope := t.base.find(scopeID)
-	if scope == nil || !t.repair && scope != t.base {
+	if scope == nil || !t.process.options.Repair && scope != t.base {
 		return false
 	}
 	was := t.base

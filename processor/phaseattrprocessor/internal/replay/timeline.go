@@ -193,6 +193,22 @@ func (l *timeline) split(p position) position {
 	return p
 }
 
+// setTime changes the time of an entry, which keeps its place.
+func (l *timeline) setTime(p position, time int64) {
+	c := &l.chunks[p.chunk]
+	c.entries[p.index].time = time
+	c.first, c.last = c.entries[0].time, c.entries[len(c.entries)-1].time
+}
+
+// before returns the position before that of an entry or the end, which is not the
+// first.
+func (l *timeline) before(p position) position {
+	if p.index == 0 {
+		return position{p.chunk - 1, len(l.chunks[p.chunk-1].entries) - 1}
+	}
+	return position{p.chunk, p.index - 1}
+}
+
 // cut removes the entries before a position.
 func (l *timeline) cut(p position) {
 	for _, c := range l.chunks[:p.chunk] {
@@ -209,18 +225,27 @@ func (l *timeline) cut(p position) {
 	}
 }
 
-// removeLast removes the last entry.
-func (l *timeline) removeLast() {
-	l.count--
-	i := len(l.chunks) - 1
-	c := &l.chunks[i]
-	n := len(c.entries) - 1
-	c.entries[n] = entry{}
-	c.entries = c.entries[:n]
-	if n == 0 {
-		l.chunks[i] = chunk{}
-		l.chunks = l.chunks[:i]
-		return
+// truncate removes the entries from a position on.
+func (l *timeline) truncate(p position) {
+	for i := p.chunk; i < len(l.chunks); i++ {
+		c := &l.chunks[i]
+		keep := 0
+		if i == p.chunk {
+			keep = p.index
+		}
+		l.count -= len(c.entries) - keep
+		clear(c.entries[keep:])
+		c.entries = c.entries[:keep]
 	}
-	c.last = c.entries[n-1].time
+	end := p.chunk
+	if p.index > 0 {
+		c := &l.chunks[p.chunk]
+		c.last = c.entries[p.index-1].time
+		end++
+	}
+	clear(l.chunks[end:])
+	l.chunks = l.chunks[:end]
 }
+
+// removeLast removes the last entry.
+func (l *timeline) removeLast() { l.truncate(l.before(l.end())) }

@@ -76,7 +76,7 @@ func TestWildTimestampDoesNotPushTheWindow(t *testing.T) {
 				for i, b := range e.out {
 					if i == before {
 						for range 5 { // and again and again
-							x.Ingest().Observe(rank0, wild, false)
+							x.Ingest().Observe(from(rank0), &Event{Time: wild})
 						}
 						addOne(x, rank0, &boundary.Boundary{
 							Time: wild, ThreadID: 7, ScopeID: "wild", Path: boundary.NewPath("wild"), Action: boundary.Exit,
@@ -126,9 +126,9 @@ func TestLateEventsDoNotSetTheClockBack(t *testing.T) {
 	before, _ := x.Snapshot(rank0)
 	for _, b := range e.out[:100] { // an old batch arrives again
 		assert.Equal(t, TooOld, addOne(x, rank0, b))
-		x.Ingest().Observe(rank0, b.Time, false)
+		x.Ingest().Observe(from(rank0), &Event{Time: b.Time})
 	}
 	after, _ := x.Snapshot(rank0)
-	assert.Equal(t, before.Threads, after.Threads)
+	assert.Equal(t, before.Processes[0].Threads, after.Processes[0].Threads)
 	assert.Equal(t, "train / step / forward", deepest(x, e.now-int64(90*time.Second)))
 }

@@ -1,0 +1,173 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package replay
+
+// Status is whether a lookup can be answered.
+type Status uint8
+
+const (
+	// Known: the scopes returned are those that were active, as far as the boundaries
+	// tell.
+	Known Status = iota
+	// Unknown: no event of the rank has come.
+	Unknown
+	// BeforeWindow: the time is older than what is kept. Whether a scope was active is not
+	// known.
+	BeforeWindow
+	// Ended: the time is after the end of the process, by its own word, a restart or its
+	// silence. No scope is active.
+	Ended
+	// Gone: the process has missed many samples before the time. No scope is active.
+	Gone
+	// Behind: the process is alive and its events have not come as far as the time. The
+	// scopes returned are those that were active last; boundaries may be on their way.
+	Behind
+	// Lagging: as Behind, and the process is known to send more: no scopes are returned.
+	Lagging
+	// Several: several processes of the rank may be meant. Handle.Each returns them.
+	Several
+)
+
+// hasScopes reports whether scopes can be active.
+func (s Status) hasScopes() bool { return s == Known || s == Behind }
+
+// status returns whether lookups in a process at a time can be answered.
+func (s *stream) status(p *process, at int64) Status {
+	switch {
+	case at < p.floor():
+		return BeforeWindow
+	case at <= p.clock.Now:
+		return Known
+	case p.ended(), p.taken(at), p.outlived(at), s.superseded(p, at):
+		return Ended
+	case p.gone(at):
+		return Gone
+	}
+	if _, pulse := p.pulse.patience(); pulse {
+		return Lagging
+	}
+	return Behind
+}
+
+// over reports whether a process is over at a time.
+func (s *stream) over(p *process, at int64) bool {
+	status := s.status(p, at)
+	return status == Ended || status == Gone
+}
+
+// ended reports whether the process has sent a stop event, and has not entered a scope
+// or started since.
+func (p *process) ended() bool {
+	c := &p.clock
+	return c.Stopped != never && c.LastEnter <= c.Stopped && (len(p.starts) == 0 || p.starts[len(p.starts)-1] <= c.Stopped)
+}
+
+// outlived reports whether a time is so far beyond the newest event that the process
+// counts as ended by then. Arrival is no help: the events may have been read from a file
+// of yesterday.
+func (p *process) outlived(at int64) bool {
+	timeout := p.options.SessionTimeout
+	return timeout > 0 && at > p.clock.Now && !within(at, p.clock.Now, timeout)
+}
+
+// gone reports whether the process, at a time, has missed so many samples that it must
+// have died.
+func (p *process) gone(at int64) bool {
+	patience, pulse := p.pulse.patience()
+	return pulse && at > p.clock.Now && !within(at, p.clock.Now, patience)
+}
+
+// taken reports whether a restart of the process, in another session, has taken its
+// places by a time, and it has not been seen since.
+func (p *process) taken(at int64) bool {
+	for i := range p.presences {
+		if taken := p.presences[i].Taken; taken != never && p.clock.Now < taken && taken <= at {
+			return true
+		}
+	}
+	return false
+}
+
+// superseded reports whether, by a time, another process of the rank has come after the
+// newest event of one: a rank has one process, and forked workers. Without a start event
+// the newer one may be a worker of one that has sent such an event.
+func (s *stream) superseded(p *process, at int64) bool {
+	for _, q := range s.processes {
+		if q == p || q.clock.FirstEvent <= p.clock.Now || q.clock.FirstEvent > at {
+			continue
+		}
+		if len(p.starts) == 0 || len(q.starts) > 0 && q.starts[0] <= at {
+			return true
+		}
+	}
+	return false
+}
+
+// candidates appends the processes that answer for the rank at a time: its main process,
+// or all that may be. A rank that is known has at least one.
+func (s *stream) candidates(dst []*process, at int64) []*process {
+	if len(s.processes) == 1 {
+		return append(dst, s.processes[0])
+	}
+	if main, start := s.lastStarted(at); main != nil {
+		dst = append(dst, main)
+		if s.over(main, at) {
+			return dst
+		}
+		for _, p := range s.processes {
+			if p != main && s.rivals(p, main, start, at) && !s.over(p, at) {
+				dst = append(dst, p)
+			}
+		}
+		return dst
+	}
+	for _, p := range s.processes {
+		if p.clock.FirstEvent <= at && !s.over(p, at) {
+			dst = append(dst, p)
+		}
+	}
+	if len(dst) > 0 {
+		return dst
+	}
+	// None is alive: the one that has come furthest, or will come first.
+	best := s.processes[0]
+	for _, p := range s.processes[1:] {
+		if p.clock.Now <= at && p.clock.Now > best.clock.Now || best.clock.FirstEvent > at && p.clock.FirstEvent < best.clock.FirstEvent {
+			best = p
+		}
+	}
+	return append(dst, best)
+}
+
+// lastStarted returns the process with the newest start event until a time, and that
+// event's time, or nil.
+func (s *stream) lastStarted(at int64) (main *process, start int64) {
+	for _, p := range s.processes {
+		for i := len(p.starts) - 1; i >= 0; i-- {
+			if p.starts[i] <= at {
+				if main == nil || p.starts[i] > start {
+					main, start = p, p.starts[i]
+				}
+				break
+			}
+		}
+	}
+	return main, start
+}
+
+// rivals reports whether a process may be the rank's instead of the one that started
+// last: it is older and goes on writing boundaries, or it is newer and the other one has
+// been silent since.
+func (s *stream) rivals(p, main *process, start, at int64) bool {
+	if p.clock.FirstEvent > at {
+		return false
+	}
+	return p.clock.FirstEvent < start && p.clock.LastBoundary > start ||
+		p.clock.FirstEvent > main.clock.Now && !main.hasPulse()
+}
+
+func (p *process) hasPulse() bool {
+	_, pulse := p.pulse.patience()
+	return pulse
+}

@@ -1,0 +1,138 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package replay
+
+import (
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+)
+
+// maxPresences bounds the presences of a process. Past it, the one with the oldest newest
+// event makes room.
+const maxPresences = 16
+
+// Presence is when a process was where one of its events said. Times are in nanoseconds
+// since the Unix epoch.
+type Presence struct {
+	// Print is the Sender's.
+	Print uint64
+	// Since and Last are the times of the first and of the newest event.
+	Since, Last int64
+	// Taken is when a restart of the process took its places; the smallest int64 if none
+	// has. A later event of the presence takes them back.
+	Taken int64
+}
+
+// present notes an event of a presence and returns its number. It reports whether the
+// presence is new.
+func (p *process) present(print uint64, at int64) (number int32, isNew bool) {
+	oldest := 0
+	for i := range p.presences {
+		q := &p.presences[i]
+		if q.Print == print {
+			q.Since, q.Last = min(q.Since, at), max(q.Last, at)
+			if at >= q.Taken {
+				q.Taken = never
+			}
+			return int32(i), false //nolint:gosec // there are few
+		}
+		if q.Last < p.presences[oldest].Last {
+			oldest = i
+		}
+	}
+	q := Presence{Print: print, Since: at, Last: at, Taken: never}
+	if len(p.presences) == maxPresences {
+		p.presences[oldest] = q
+		return int32(oldest), true //nolint:gosec // as above
+	}
+	p.presences = append(p.presences, q)
+	return int32(len(p.presences) - 1), true //nolint:gosec // as above
+}
+
+// Contend settles who is at an exclusive place, such as a device, of which two processes
+// of different ranks say that they are there. One that came later, with the rank's number
+// and the session or the job of the former one, is its restart; so is one that sent a start
+// event from the same process. The former one is over then, unless it is seen there again.
+// Any other newcomer shares the place. It returns the ranks that may have ended.
+func (x *Index) Contend(a, b boundary.Occupant, sameJob bool) (ended []boundary.RankKey) {
+	one, two := x.contender(&a), x.contender(&b)
+	if one == nil || two == nil || a.Rank == b.Rank {
+		return nil
+	}
+	related := a.Rank.Rank == b.Rank.Rank && (sameJob || a.Rank.Session == b.Rank.Session)
+	if x.succeed(one, two, &a, related) {
+		ended = append(ended, a.Rank)
+	}
+	if x.succeed(two, one, &b, related) {
+		ended = append(ended, b.Rank)
+	}
+	return ended
+}
+
+// contender is what Contend compares of a process.
+type contender struct {
+	name     boundary.Process
+	presence Presence
+	starts   []int64
+}
+
+func (x *Index) contender(o *boundary.Occupant) *contender {
+	s := x.stream(o.Rank)
+	if s == nil {
+		return nil
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	p := s.numbered(o.Process)
+	if p == nil || int(o.Presence) >= len(p.presences) {
+		return nil
+	}
+	return &contender{p.name, p.presences[o.Presence], append([]int64(nil), p.starts...)}
+}
+
+// succeed ends the former process, an occupant, when the other one is its successor.
+func (x *Index) succeed(former, successor *contender, o *boundary.Occupant, related bool) bool {
+	from, taken := successor.presence.Since, related && successor.presence.Since > former.presence.Since
+	if former.name.Named() && former.name.Fits(successor.name) && successor.name.Named() {
+		for _, start := range successor.starts {
+			if start > former.presence.Last && (!taken || start < from) {
+				from, taken = start, true
+			}
+		}
+	}
+	if !taken || former.presence.Last >= from {
+		return false
+	}
+	s := x.stream(o.Rank)
+	if s == nil || !s.lock() {
+		return false
+	}
+	defer s.mu.Unlock()
+	p := s.numbered(o.Process)
+	if p == nil || int(o.Presence) >= len(p.presences) {
+		return false
+	}
+	q := &p.presences[o.Presence]
+	if q.Last >= from || q.Taken != never && q.Taken <= from {
+		return false
+	}
+	q.Taken = from
+	return true
+}
+
+// Present reports whether an occupant was at its places, and can have been alive, between
+// two moments.
+func (x *Index) Present(o *boundary.Occupant, from, to int64) bool {
+	s := x.stream(o.Rank)
+	if s == nil {
+		return false
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	p := s.numbered(o.Process)
+	if p == nil || int(o.Presence) >= len(p.presences) {
+		return false
+	}
+	q := &p.presences[o.Presence]
+	return q.Since <= to && (q.Taken == never || from < q.Taken) && !s.over(p, from)
+}

@@ -1,0 +1,414 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package replay
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+)
+
+var (
+	trainer = boundary.Process{Host: "node-a", PID: 4100}
+	worker  = boundary.Process{Host: "node-a", PID: 4200}
+)
+
+// second is the unit of time of these tests.
+const second = int64(time.Second)
+
+func of(rank boundary.RankKey, process boundary.Process) *Sender {
+	return &Sender{Rank: rank, Process: process, Print: uint64(process.PID)} //nolint:gosec // any number will do
+}
+
+// send adds what an emitter has written as that of a process, and forgets it.
+func (e *emitter) send(x *Index, process boundary.Process) {
+	in := x.Ingest()
+	defer in.Flush()
+	for _, b := range e.out {
+		in.Add(of(e.rank, process), b)
+	}
+	e.out = nil
+}
+
+func observe(x *Index, rank boundary.RankKey, process boundary.Process, at int64, kind Kind) Added {
+	return x.Ingest().Observe(of(rank, process), &Event{Time: at, Kind: kind})
+}
+
+func (e *emitter) enterAt(at int64, name string) { e.now = at; e.enter(1, name) }
+func (e *emitter) exitAt(at int64)               { e.now = at; e.exit(1) }
+
+// forked is a trainer that forks a worker in train, which inherits its stack and its
+// counter.
+func forked(x *Index, started bool) (parent, child *emitter) {
+	parent = newEmitter(rank0)
+	if started {
+		observe(x, rank0, trainer, 0, Start)
+	}
+	parent.enterAt(1*second, "train")
+	child = newEmitter(rank0)
+	child.sequence = parent.sequence
+	child.stacks[1] = slices.Clone(parent.stacks[1])
+	child.enterAt(3*second, "decode")
+	parent.enterAt(2*second, "forward")
+	parent.exitAt(4 * second)
+	child.exitAt(5 * second)
+	parent.enterAt(6*second, "backward")
+	child.enterAt(7*second, "decode")
+	parent.exitAt(8 * second)
+	return parent, child
+}
+
+func TestForkedWorkerDoesNotAnswerForTheTrainer(t *testing.T) {
+	for name, childFirst := range map[string]bool{"trainer first": false, "worker first": true} {
+		t.Run(name, func(t *testing.T) {
+			x := New(sessions)
+			parent, child := forked(x, true)
+			if childFirst {
+				child.send(x, worker)
+			}
+			parent.send(x, trainer)
+			if !childFirst {
+				child.send(x, worker)
+			}
+			assert.Equal(t, "train / forward", deepest(x, 3*second+1))
+			assert.Equal(t, "train", deepest(x, 5*second))
+			assert.Equal(t, "train / backward", deepest(x, 7*second+1))
+			number := observe(x, rank0, worker, 7*second, Other).Occupant.Process
+			scopes, status := x.ProcessHandle(rank0, number).Active(nil, 4*second, false)
+			assert.Equal(t, Known, status)
+			require.NotEmpty(t, scopes)
+			assert.Equal(t, "train / decode", scopes[0].Path.Label())
+		})
+	}
+}
+
+func TestWithoutAStartEventTwoProcessesAreAmbiguous(t *testing.T) {
+	x := New(sessions)
+	parent, child := forked(x, false)
+	parent.send(x, trainer)
+	assert.Equal(t, "train / forward", deepest(x, 3*second+1))
+	child.send(x, worker)
+	_, status := x.Handle(rank0).Active(nil, 3*second+1, false)
+	assert.Equal(t, Several, status)
+	assert.Len(t, x.Handle(rank0).Each(3*second+1), 2)
+	assert.Equal(t, "train / forward", deepest(x, 3*second-1), "before the worker's first event")
+	number := observe(x, rank0, worker, 7*second, Other).Occupant.Process
+	_, status = x.ProcessHandle(rank0, number).Active(nil, 4*second, false)
+	assert.Equal(t, Several, status, "a worker answers for itself only beside a main process")
+}
+
+func TestWorkerOfASilentTrainerIsNotTakenForItsRestart(t *testing.T) {
+	x := New(sessions)
+	parent, child := forked(x, true)
+	parent.out = parent.out[:2]
+	parent.send(x, trainer)
+	child.out = child.out[:1]
+	child.send(x, worker)
+	_, status := x.Handle(rank0).Active(nil, 3*second+1, false)
+	assert.Equal(t, Several, status)
+}
+
+func TestRestartUnderTheSameSession(t *testing.T) {
+	for name, newerFirst := range map[string]bool{"in order": false, "the newer one first": true} {
+		t.Run(name, func(t *testing.T) {
+			x := New(sessions)
+			killed := func() {
+				observe(x, rank0, trainer, 0, Start)
+				e := newEmitter(rank0)
+				e.enterAt(1*second, "train")
+				e.enterAt(2*second, "forward")
+				e.send(x, trainer)
+			}
+			restarted := func() {
+				observe(x, rank0, worker, 20*second, Start)
+				e := newEmitter(rank0)
+				e.enterAt(21*second, "evaluate")
+				e.exitAt(24 * second)
+				e.send(x, worker)
+			}
+			if newerFirst {
+				restarted()
+				killed()
+			} else {
+				killed()
+				restarted()
+			}
+			assert.Equal(t, "train / forward", deepest(x, 3*second))
+			assert.Empty(t, deepest(x, 20*second+1))
+			assert.Equal(t, "evaluate", deepest(x, 22*second))
+			assert.Empty(t, deepest(x, 25*second))
+
+			late := newEmitter(rank0)
+			late.sequence = 2
+			late.enterAt(22*second, "save")
+			late.send(x, trainer)
+			_, status := x.Handle(rank0).Active(nil, 22*second+1, false)
+			assert.Equal(t, Several, status, "the former process goes on")
+		})
+	}
+}
+
+func TestStartEventEndsWhatItsProcessHadOpen(t *testing.T) {
+	x := New(sessions)
+	e := newEmitter(rank0)
+	observe(x, rank0, trainer, 0, Start)
+	e.enterAt(1*second, "train")
+	e.send(x, trainer)
+	again := newEmitter(rank0) // its scope IDs are used again
+	again.enterAt(12*second, "evaluate")
+	again.exitAt(14 * second)
+	again.enterAt(16*second, "train")
+	again.send(x, trainer)
+	observe(x, rank0, trainer, 10*second, Start)
+	assert.Equal(t, "train", deepest(x, 9*second))
+	assert.Empty(t, deepest(x, 11*second))
+	assert.Equal(t, "evaluate", deepest(x, 13*second))
+	assert.Empty(t, deepest(x, 15*second))
+	assert.Equal(t, "train", deepest(x, 17*second))
+}
+
+func TestSequenceThatBeginsAnewIsAnotherIncarnation(t *testing.T) {
+	for name, reversed := range map[string]bool{"in order": false, "the newer one first": true} {
+		t.Run(name, func(t *testing.T) {
+			x := New(sessions)
+			first, again := newEmitter(rank0), newEmitter(rank0)
+			first.enterAt(1*second, "train")
+			first.enterAt(2*second, "forward")
+			again.enterAt(12*second, "evaluate")
+			again.exitAt(14 * second)
+			if reversed {
+				again.send(x, trainer)
+				first.send(x, trainer)
+			} else {
+				first.send(x, trainer)
+				again.send(x, trainer)
+			}
+			assert.Equal(t, "train / forward", deepest(x, 11*second))
+			assert.Equal(t, "evaluate", deepest(x, 13*second))
+			assert.Empty(t, deepest(x, 15*second))
+		})
+	}
+}
+
+func TestBoundariesFollowTheirSequenceWhenTheClockJitters(t *testing.T) {
+	run := func() []*boundary.Boundary {
+		e := newEmitter(rank0)
+		e.enterAt(1*second, "train")
+		e.enterAt(8*second, "log")
+		e.exitAt(8*second - 2_000_000)
+		e.enterAt(18*second, "forward")
+		return e.out
+	}()
+	for _, order := range [][]int{{0, 1, 2, 3}, {0, 2, 1, 3}, {3, 2, 1, 0}, {2, 3, 0, 1}, {1, 2, 0, 2, 1, 3}} {
+		x := New(sessions)
+		in := x.Ingest()
+		for i, n := range order {
+			in.Add(of(rank0, trainer), run[n])
+			if i%2 == 1 {
+				in.Flush()
+			}
+		}
+		in.Flush()
+		assert.Equal(t, "train", deepest(x, 10*second), "%v", order)
+		assert.Equal(t, "train", deepest(x, 7*second), "%v", order)
+		assert.Equal(t, "train / forward", deepest(x, 18*second), "%v", order)
+		assert.Equal(t, int64(4), x.Stats().Boundaries, "%v", order)
+		assert.Zero(t, x.Stats().Missing)
+	}
+}
+
+func TestLaterBoundariesWinFromWhereTheClockWasSetBack(t *testing.T) {
+	x := New(sessions)
+	e := newEmitter(rank0)
+	e.enterAt(100*second, "train")
+	for at := int64(101); at < 110; at++ {
+		e.enterAt(at*second, "forward")
+		e.exitAt(at*second + second/2)
+	}
+	e.enterAt(105*second+1, "evaluate") // the clock has been set back by 5 s
+	e.exitAt(107 * second)
+	e.enterAt(107*second+second/4, "save")
+	e.send(x, trainer)
+	assert.Equal(t, "train / forward", deepest(x, 105*second))
+	assert.Equal(t, "train / evaluate", deepest(x, 106*second+second/4))
+	assert.Equal(t, "train / save", deepest(x, 108*second+second/4))
+	assert.Equal(t, Behind, statusAt(x, 108*second))
+}
+
+func TestOneBoundaryFromThePastDoesNotSetTheClockBack(t *testing.T) {
+	x := New(sessions)
+	e := newEmitter(rank0)
+	e.enterAt(100*second, "train")
+	e.enterAt(110*second, "forward")
+	e.exitAt(20 * second)
+	e.enterAt(112*second, "backward")
+	e.send(x, trainer)
+	assert.Equal(t, "train / backward", deepest(x, 113*second))
+	assert.Equal(t, "train", deepest(x, 105*second))
+}
+
+func TestProcessWithAPulseIsGoneWhenItMissesTenBeats(t *testing.T) {
+	for name, say := range map[string]func(x *Index){
+		"it says how often it samples": func(x *Index) {
+			x.Ingest().Observe(of(rank0, trainer), &Event{Time: 10 * second, Interval: 2 * time.Second})
+		},
+		"it samples regularly": func(x *Index) {
+			for i := range int64(8) {
+				observe(x, rank0, trainer, (10-2*i)*second, Sample)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			x := New(sessions)
+			e := newEmitter(rank0)
+			e.enterAt(-10*second, "train")
+			e.send(x, trainer)
+			assert.Equal(t, Behind, statusAt(x, 0), "without a pulse silence is normal")
+			say(x)
+			assert.Equal(t, "train", deepest(x, 10*second))
+			assert.Equal(t, Lagging, statusAt(x, 30*second))
+			assert.Empty(t, deepest(x, 30*second), "what is not known is not guessed")
+			assert.Equal(t, Gone, statusAt(x, 30*second+1))
+			assert.True(t, x.Reached(rank0, 30*second+1))
+			assert.False(t, x.Reached(rank0, 30*second))
+			x.Handle(rank0).GiveUp(30 * second)
+			assert.True(t, x.Reached(rank0, 30*second), "it is not waited for again")
+			observe(x, rank0, trainer, 11*second, Other)
+			assert.False(t, x.Reached(rank0, 30*second), "until its next event")
+		})
+	}
+}
+
+func TestContendersForOnePlace(t *testing.T) {
+	other := boundary.RankKey{Session: "other"}
+	for name, tc := range map[string]struct {
+		newcomer boundary.RankKey
+		process  boundary.Process
+		start    bool
+		sameJob  bool
+		again    int64 // when the former one writes again
+		over     bool
+	}{
+		"a restart under another session":          {other, worker, true, true, 0, true},
+		"without a start event":                    {other, worker, false, true, 0, true},
+		"another job's process":                    {other, worker, true, false, 0, false},
+		"another rank of the session":              {rank1, worker, true, true, 0, false},
+		"another job's, from the same process":     {other, trainer, true, false, 0, true},
+		"the same, without a start event":          {other, trainer, false, false, 0, false},
+		"a restart, but the former one goes on":    {other, worker, true, true, 30, false},
+		"a restart, and a late record of the past": {other, worker, true, true, 15, true},
+	} {
+		for order, formerFirst := range map[string]bool{"in order": true, "the newer one first": false} {
+			t.Run(name+", "+order, func(t *testing.T) {
+				x := New(sessions)
+				e := newEmitter(rank0)
+				e.enterAt(10*second, "train")
+				var former, newer boundary.Occupant
+				steps := []func(){
+					func() {
+						e.send(x, trainer)
+						former = observe(x, rank0, trainer, 11*second, Other).Occupant
+					},
+					func() {
+						kind := Other
+						if tc.start {
+							kind = Start
+						}
+						newer = observe(x, tc.newcomer, tc.process, 20*second, kind).Occupant
+					},
+				}
+				if !formerFirst {
+					slices.Reverse(steps)
+				}
+				for _, step := range steps {
+					step()
+				}
+				x.Contend(former, newer, tc.sameJob)
+				if tc.again > 0 {
+					observe(x, rank0, trainer, tc.again*second, Other)
+				}
+				assert.True(t, x.Present(&former, 19*second, 19*second))
+				assert.False(t, x.Present(&newer, 19*second, 19*second))
+				assert.True(t, x.Present(&newer, 20*second, 20*second))
+				assert.Equal(t, !tc.over, x.Present(&former, 40*second, 40*second))
+				assert.Equal(t, tc.over, statusAt(x, 40*second) == Ended)
+			})
+		}
+	}
+}
+
+func TestProcessesAreToldApartByWhatRecordsName(t *testing.T) {
+	x := New(sessions)
+	number := func(p boundary.Process) int32 {
+		added := observe(x, rank0, p, 1, Other)
+		if added.Outcome != Accepted {
+			return -int32(added.Outcome)
+		}
+		return added.Occupant.Process
+	}
+	assert.Equal(t, int32(0), number(trainer))
+	assert.Equal(t, int32(0), number(boundary.Process{Host: "node-a"}), "the only process there")
+	assert.Equal(t, int32(0), number(boundary.Process{Host: "node-a.cluster", PID: 4100}))
+	assert.Equal(t, int32(1), number(worker))
+	assert.Equal(t, -int32(AmbiguousProcess), number(boundary.Process{Host: "node-a"}))
+	assert.Equal(t, int32(2), number(boundary.Process{}))
+	assert.Equal(t, int32(2), number(boundary.Process{Host: "node-b"}), "a host is no process")
+	assert.Equal(t, int32(3), number(boundary.Process{Host: "node-b", PID: 4100}))
+	strict := New(Options{})
+	for _, p := range []boundary.Process{trainer, worker, {}} {
+		assert.Equal(t, int32(0), strict.Ingest().Observe(of(rank0, p), &Event{Time: 1}).Occupant.Process)
+	}
+}
+
+func TestRanksWithoutBoundariesMakeRoom(t *testing.T) {
+	x := New(Options{MaxRanks: 8})
+	e := newEmitter(rank0)
+	e.enterAt(1, "train")
+	e.send(x, trainer)
+	for i := range int64(100) {
+		in := x.Ingest()
+		added := in.Observe(from(boundary.RankKey{Session: "visitor", Rank: i}), &Event{Time: i})
+		assert.Equal(t, Accepted, added.Outcome)
+		if i >= 7 && i%2 == 1 {
+			assert.NotEmpty(t, in.Vacated())
+		}
+	}
+	assert.Equal(t, "train", deepest(x, 2))
+	assert.LessOrEqual(t, x.Stats().Ranks, 8)
+}
+
+func TestEndedThreadsMakeRoom(t *testing.T) {
+	x := New(Options{Repair: true, MaxThreads: 4, Window: time.Hour})
+	e := newEmitter(rank0)
+	e.enter(0, "serve")
+	for thread := int64(1); thread < 300; thread++ {
+		e.now += second
+		e.enter(thread, "request")
+		e.now += second
+		e.exit(thread)
+	}
+	mustAdd(t, x, rank0, e.out...)
+	scopes, status := x.Handle(rank0).Active(nil, e.now-second/2, false)
+	assert.Equal(t, Known, status)
+	assert.Len(t, scopes, 2)
+	_, status = x.Handle(rank0).Active(nil, 2*second, false)
+	assert.Equal(t, BeforeWindow, status, "what an ended thread did is no longer known")
+}
+
+func TestMissingBoundariesAreCounted(t *testing.T) {
+	x := New(sessions)
+	e := newEmitter(rank0)
+	e.enterAt(1*second, "train")
+	steps(e, 10)
+	lost, rest := e.out[4:7], slices.Concat(e.out[:4], e.out[7:])
+	mustAdd(t, x, rank0, rest...)
+	assert.Equal(t, int64(3), x.Stats().Missing)
+	mustAdd(t, x, rank0, lost...)
+	assert.Zero(t, x.Stats().Missing)
+}
