@@ -254,8 +254,8 @@ func (c *Coverage) add(stack *frame, duration uint64) {
 		}
 	}
 	for f := stack; f != nil; f = f.below {
-		if p := &c.paths[c.index(f.path)]; p.depth == depth {
-			p.deepest = true
+		if f.path.Depth() == depth {
+			c.paths[c.index(f.path)].deepest = true
 		}
 		if f.is(decisive) {
 			break
