@@ -4,7 +4,7 @@
 package policy
 
 import (
-	"fmt"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -74,7 +74,7 @@ func TestSeveralRanksAreNeverUnique(t *testing.T) {
 	forward := unique(SourceHeuristic, scope(1, 3, "forward"))
 	var many []string
 	for i := range MaxListed + 1 {
-		many = append(many, fmt.Sprint(i))
+		many = append(many, strconv.Itoa(i))
 	}
 	for name, tc := range map[string]struct {
 		merged, want *Attribution

@@ -63,22 +63,28 @@ func (h Handle) Over(dst []ScopeInterval, c *Coverage, from, to int64) ([]ScopeI
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	in, status := s.stretch(from, to)
+	status := s.status(to)
 	if status == BeforeWindow {
 		return dst, status
 	}
-	known := len(dst)
-	spanned := false
+	known, spanned := len(dst), false
+	var in stretch
 	for i := range s.threads {
-		t := &s.threads[i]
-		before := len(dst)
-		if dst = t.appendThroughout(dst, s.key, &in); len(dst) > before {
+		t, before := &s.threads[i], len(dst)
+		if status.hasScopes() {
+			stack, _, _ := t.stackAt(to)
+			dst = t.appendStack(dst, s.key, stack, from, false)
+		}
+		if len(dst) > before { // the usual case
 			spanned = true
 			continue
 		}
+		if in == (stretch{}) {
+			in = s.stretch(from, to)
+		}
 		dst = t.appendCovering(dst, s.key, &in, c)
 	}
-	if from < in.since && !spanned {
+	if !spanned && from < s.floor() {
 		return dst[:known], BeforeWindow
 	}
 	return dst, status
@@ -93,10 +99,11 @@ func (h Handle) ScopeOver(dst []ScopeInterval, scopeID string, from, to int64) (
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	in, status := s.stretch(from, to)
+	status := s.status(to)
 	if status == BeforeWindow {
 		return dst, status
 	}
+	in := s.stretch(from, to)
 	for i := range s.threads {
 		t := &s.threads[i]
 		if f := t.scopeOver(scopeID, &in); f != nil {
@@ -106,9 +113,9 @@ func (h Handle) ScopeOver(dst []ScopeInterval, scopeID string, from, to int64) (
 	return dst, status
 }
 
-// stretch returns what is known of an interval, and the status of its end.
-func (s *stream) stretch(from, to int64) (stretch, Status) {
-	return stretch{from: from, to: to, since: s.floor(), until: s.activeUntil()}, s.status(to)
+// stretch returns an interval with what the rank bounds it by.
+func (s *stream) stretch(from, to int64) stretch {
+	return stretch{from: from, to: to, since: s.floor(), until: s.activeUntil()}
 }
 
 // activeUntil is the time after which no scope is active.
@@ -121,15 +128,6 @@ func (s *stream) activeUntil() int64 {
 		return now + timeout
 	}
 	return math.MaxInt64
-}
-
-// appendThroughout appends the scopes that were active throughout an interval.
-func (t *thread) appendThroughout(dst []ScopeInterval, rank boundary.RankKey, in *stretch) []ScopeInterval {
-	if in.until < in.to {
-		return dst
-	}
-	stack, _, _ := t.stackAt(in.to)
-	return t.appendStack(dst, rank, stack, in.from, false)
 }
 
 // appendCovering appends the scopes of an interval that none spans.
@@ -190,7 +188,8 @@ func (t *thread) sweep(in *stretch, f func(stack *frame, duration uint64)) bool 
 			if e := t.entries.at(at); e == nil || e.time > from {
 				break
 			}
-			if swept++; swept > maxSwept {
+			swept++
+			if swept > maxSwept {
 				return false
 			}
 		}
