@@ -226,11 +226,18 @@ func (a *annotator) lookup(d *decision, rank int32) resolve.Lookup {
 func (a *annotator) annotateSeveral(d *decision) {
 	var merged *policy.Attribution
 	var last *resolve.Result
-	for _, rank := range a.several[d.rank : d.rank+d.ranks] {
+	ranks := a.several[d.rank : d.rank+d.ranks]
+	number, oneNumber := a.resolver.Key(ranks[0]).Rank, true
+	for _, rank := range ranks {
 		last = a.resolver.Resolve(a.lookup(d, rank))
 		if last.Found {
 			merged = policy.Merge(merged, last.Attribution.Clone())
 		}
+		oneNumber = oneNumber && a.resolver.Key(rank).Rank == number
+	}
+	merged = merged.NotUnique()
+	if merged != nil && !oneNumber { // also when only one of them was in a phase
+		merged.Rank = policy.Rank{}
 	}
 	a.count(last, merged != nil, merged)
 	if merged != nil {

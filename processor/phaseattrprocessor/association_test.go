@@ -81,6 +81,22 @@ func TestTwoProcessesOnOneDeviceAreAmbiguous(t *testing.T) {
 	}, metricdatatest.IgnoreTimestamp())
 }
 
+// Whether the device was at work for the one that was in a phase is not known.
+func TestOneOfTwoProcessesOnADeviceInAPhaseIsAmbiguous(t *testing.T) {
+	p := startPipelines(t, func(cfg *Config) { cfg.Attributes = append(cfg.Attributes, "phase_paths", "phase_rank") })
+	p.runsOn(t, on("node", 10, 0), 1, "a", 4, "forward")
+	idle := &program{session: "b", rank: 1}
+	p.passLogs(t, records(t, with(idle.event("sample", 1.5), on("node", 11, 0))))
+	for _, run := range []*program{{session: "a", rank: 4}, idle} {
+		p.passLogs(t, records(t, run.event("sample", 3))) // both are still alive
+	}
+	got := attributesOfMetrics(p.passMetrics(t, gpu("node", "0", 2)))[0]
+	assert.Equal(t, "ambiguous", got["phase_resolution"])
+	assert.Equal(t, []any{"forward"}, got["phase_paths"])
+	assert.NotContains(t, got, "phase_path")
+	assert.NotContains(t, got, "phase_rank")
+}
+
 func tried(rule int, outcome string, n int64) metricdata.DataPoint[int64] {
 	return metricdata.DataPoint[int64]{
 		Attributes: attribute.NewSet(

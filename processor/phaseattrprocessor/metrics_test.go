@@ -138,10 +138,13 @@ var intervalCases = []struct {
 	{"a scope's own interval", 4, 5, object{"phase_resolution": "unique", "phase_path": "train / forward"}},
 	{"in two scopes of one parent", 2.5, 4.5, object{"phase_resolution": "unique", "phase_path": "train"}},
 	{"over a whole scope", 3.5, 5.5, object{"phase_resolution": "unique", "phase_path": "train"}},
-	{"from one root scope into another", 4.5, 21, object{"phase_resolution": "ambiguous"}},
-	{"from before all scopes into one", 0.5, 2.5, object{"phase_resolution": "unique", "phase_path": "train / load"}},
-	{"from a scope to after it", 8, 12, object{"phase_resolution": "unique", "phase_path": "train"}},
-	{"over all of a scope from outside", 0.5, 12, object{}},
+	{"in a scope for half of it", 4, 6, object{"phase_resolution": "unique", "phase_path": "train"}},
+	{"in two scopes, in neither for half of it", 1, 29, object{"phase_resolution": "ambiguous"}},
+	{"in two scopes, mostly in the later one", 8, 40, object{"phase_resolution": "unique", "phase_path": "eval"}},
+	{"in two scopes, mostly between them", 4.5, 21, object{}},
+	{"from before all scopes into one", 0.5, 2.5, object{"phase_resolution": "unique", "phase_path": "train"}},
+	{"from a scope to after it", 8, 12, object{}},
+	{"over all of a scope from outside", 0.5, 12, object{"phase_resolution": "unique", "phase_path": "train"}},
 	{"between scopes", 10, 12, object{}},
 	{"an instant", 4.5, 4.5, object{"phase_resolution": "unique", "phase_path": "train / forward"}},
 	{"an instant at which one scope ends", 5, 5, object{"phase_resolution": "unique", "phase_path": "train / forward"}},
@@ -189,12 +192,12 @@ func TestDeltaPointsAreAnsweredOverTheirInterval(t *testing.T) {
 	}
 }
 
-func TestDeltaPointsThatNoScopeSpansCarryBothEnds(t *testing.T) {
+func TestDeltaPointsOfNoPhaseInParticularCarryAllInTheirInterval(t *testing.T) {
 	p := startPipelines(t, everyAttributeButLabel)
 	p.feed(t)
-	out := p.passMetrics(t, metricTypes(pmetric.AggregationTemporalityDelta)[0].point(timestamp(4.5), timestamp(21)))
+	out := p.passMetrics(t, metricTypes(pmetric.AggregationTemporalityDelta)[0].point(timestamp(1), timestamp(29)))
 	assert.Equal(t, []object{{
-		"phase_resolution": "ambiguous", "phase_paths": []any{"eval", "train / forward"}, "phase_rank": int64(0),
+		"phase_resolution": "ambiguous", "phase_paths": []any{"eval", "train", "train / forward", "train / load"}, "phase_rank": int64(0),
 	}}, attributesOfMetrics(out))
 }
 

@@ -49,7 +49,7 @@ func TestScopeAttributesOfAnIntervalThatEndsOutside(t *testing.T) {
 	run := &program{session: "run"}
 	w := run.worker(1)
 	p.passLogs(t, records(t, w.enterWith(1, "train", object{"epoch": int64(1)}), w.exit(5), w.enter(9, "x"), w.exit(9.5)))
-	out := attributesOfTraces(p.passTraces(t, run.spans(4, 8)))[0]
+	out := attributesOfTraces(p.passTraces(t, run.spans(4, 6)))[0]
 	assert.Equal(t, "train", out["phase_path"])
 	assert.Equal(t, int64(1), out["epoch"])
 	out = attributesOfTraces(p.passTraces(t, run.spans(0.5, 2)))[0]

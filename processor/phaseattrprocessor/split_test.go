@@ -100,7 +100,7 @@ func TestDeltaSumBecomesAPointPerPhase(t *testing.T) {
 		"from one root scope to another":  {8, 21, 13.0, []string{"8-9: 1 train", "9-20: 11 <nil>", "20-21: 1 eval"}},
 		"an instant":                      {4.5, 4.5, int64(7), []string{"4.5-4.5: 7 train / forward"}},
 		"end before start":                {4.5, 2.5, int64(7), []string{"4.5-2.5: 7 train / load"}},
-		"no value":                        {0, 10, nil, []string{"0-10: 0 <nil>"}},
+		"no value":                        {0, 10, nil, []string{"0-10: 0 train"}},
 		"a double that is not finite":     {3.5, 5.5, math.Inf(1), []string{"3.5-5.5: +Inf train"}},
 		"ahead of all events: open scope": {19, 25, int64(6), []string{"19-20: 1 <nil>", "20-25: 5 eval"}},
 	} {
@@ -262,7 +262,7 @@ func TestPointOfManyPhasesStaysWhole(t *testing.T) {
 	})
 	p.passLogs(t, records(t, append(events, run.event("sample", 30))...))
 	assert.Len(t, sumsOf(p.passMetrics(t, counter(2, 7, int64(4)))), 5)
-	assert.Equal(t, []string{"2-8: 4 ambiguous"}, lines(sumsOf(p.passMetrics(t, counter(2, 8, int64(4))))))
+	assert.Equal(t, []string{"2-8: 4 step"}, lines(sumsOf(p.passMetrics(t, counter(2, 8, int64(4))))))
 	assert.Len(t, sumsOf(p.passMetrics(t, counter(0, 2, int64(4)))), 1, "what makes no part is bounded too")
 	metadatatest.AssertEqualProcessorPhaseAttrUnsplitPoints(t, p.telemetry,
 		[]metricdata.DataPoint[int64]{count(2)}, metricdatatest.IgnoreTimestamp())

@@ -86,7 +86,7 @@ func TestAnswersAreCountedBySignalAndResolution(t *testing.T) {
 	p.passMetrics(t, run.gauge(0.5, 2, 2, 2, 4, 4))
 	p.passMetrics(t, other.gauge(2))
 	p.passMetrics(t, metricTypes(pmetric.AggregationTemporalityCumulative)[0].point(timestamp(1), timestamp(2))) // not asked
-	p.passTraces(t, run.spans(2, 4))
+	p.passTraces(t, run.spans(2, 3.5))
 	p.passTraces(t, run.spans(4, 5))
 	p.passTraces(t, run.spansBetween(0, timestamp(2))) // not asked
 

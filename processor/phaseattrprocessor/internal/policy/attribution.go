@@ -30,6 +30,9 @@ const (
 	SourceHeuristic = "heuristic"
 )
 
+// MaxListed is how many paths are listed of an interval, or of several ranks.
+const MaxListed = 64
+
 // Attribution is the phase that a record belongs to. Fields that do not apply are empty.
 type Attribution struct {
 	// Resolution is Unique or Ambiguous.
@@ -53,6 +56,27 @@ type Attribution struct {
 	Attributes []boundary.Attribute
 	// Summary is the likely phase of an ambiguous attribution.
 	Summary Summary
+	// OneThread is true when the attribution is ambiguous although one thread decided.
+	OneThread bool
+	// Unlisted is true when the possible phases are too many to list, or not all known.
+	Unlisted bool
+}
+
+// Unlisted returns an ambiguous attribution that lists no phase.
+func Unlisted() *Attribution { return &Attribution{Resolution: Ambiguous, Unlisted: true} }
+
+// NotUnique returns an attribution that stands for several ranks or processes, of which
+// perhaps only one was in a phase: a unique phase becomes the only candidate.
+func (a *Attribution) NotUnique() *Attribution {
+	switch {
+	case a == nil || a.Unlisted:
+		return a
+	case len(a.Paths) > MaxListed:
+		return &Attribution{Resolution: Ambiguous, Rank: a.Rank, Unlisted: true}
+	case a.Resolution != Unique:
+		return a
+	}
+	return &Attribution{Resolution: Ambiguous, Paths: a.labels(), Rank: a.Rank}
 }
 
 // Clone returns a copy that the next call to Policy.Attribute with a does not change.
@@ -76,7 +100,8 @@ type Summary struct {
 }
 
 // Merge merges two attributions; nil is no attribution. Two different phases become an
-// ambiguous attribution, two different ranks an unknown one.
+// ambiguous attribution, two different ranks an unknown one. Anything with an unlisted
+// attribution is unlisted.
 func Merge(first, second *Attribution) *Attribution {
 	if first == nil {
 		return second
@@ -86,6 +111,12 @@ func Merge(first, second *Attribution) *Attribution {
 	}
 	firstLabels, secondLabels := first.labels(), second.labels()
 	switch {
+	case first.Unlisted || second.Unlisted:
+		merged := Unlisted()
+		if first.Rank == second.Rank {
+			merged.Rank = first.Rank
+		}
+		return merged
 	case len(firstLabels) == 0:
 		return second
 	case len(secondLabels) == 0:

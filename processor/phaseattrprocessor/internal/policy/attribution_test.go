@@ -4,6 +4,7 @@
 package policy
 
 import (
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -53,6 +54,43 @@ func TestMerge(t *testing.T) {
 			assert.Equal(t, tc.want, Merge(tc.first, tc.second))
 		})
 	}
+}
+
+func TestAnythingMergedWithUnlistedIsUnlisted(t *testing.T) {
+	forward := unique(SourceHeuristic, scope(1, 3, "forward"))
+	of3 := func() *Attribution {
+		a := Unlisted()
+		a.Rank = Rank{3, true}
+		return a
+	}
+	assert.Equal(t, Unlisted(), Merge(nil, Unlisted()))
+	assert.Equal(t, Unlisted(), Merge(Unlisted(), &forward), "of another rank, or an unknown one")
+	assert.Equal(t, of3(), Merge(&forward, of3()))
+	assert.Equal(t, of3(), Merge(of3(), ambiguousOf3("a")))
+	assert.Equal(t, Unlisted(), Merge(of3(), &Attribution{Resolution: Ambiguous}))
+}
+
+func TestSeveralRanksAreNeverUnique(t *testing.T) {
+	forward := unique(SourceHeuristic, scope(1, 3, "forward"))
+	var many []string
+	for i := range MaxListed + 1 {
+		many = append(many, strconv.Itoa(i))
+	}
+	for name, tc := range map[string]struct {
+		merged, want *Attribution
+	}{
+		"nothing":                      {nil, nil},
+		"one that was in a phase":      {Merge(nil, &forward), ambiguousOf3("forward")},
+		"twice the same scope":         {Merge(&forward, &forward), ambiguousOf3("forward")},
+		"several candidates":           {ambiguousOf3("a", "b"), ambiguousOf3("a", "b")},
+		"as many as are listed":        {ambiguous(many[1:]...), ambiguous(many[1:]...)},
+		"more candidates":              {ambiguousOf3(many...), &Attribution{Resolution: Ambiguous, Unlisted: true, Rank: Rank{3, true}}},
+		"unlisted":                     {Unlisted(), Unlisted()},
+		"a path without a list of one": {&Attribution{Resolution: Unique, Path: "a", HasPath: true}, ambiguous("a")},
+	} {
+		t.Run(name, func(t *testing.T) { assert.Equal(t, tc.want, tc.merged.NotUnique()) })
+	}
+	assert.Equal(t, unique(SourceHeuristic, scope(1, 3, "forward")), forward, "what is merged does not change")
 }
 
 func TestMergeKeepsACommonRank(t *testing.T) {

@@ -24,9 +24,9 @@ type Policy struct {
 
 // thread is the result for the active scopes of one thread.
 type thread struct {
-	// best is the latest of the deepest scopes.
+	// best is the latest of the scopes that count: the deepest ones, or all partial ones.
 	best *replay.ScopeInterval
-	// ambiguous is true when the deepest scopes have different labels.
+	// ambiguous is true when the scopes that count have different labels, or are too many.
 	ambiguous bool
 }
 
@@ -54,7 +54,11 @@ func (p *Policy) Attribute(a *Attribution, scopes []replay.ScopeInterval, origin
 		return true
 	}
 	if scope := latestOf(scopes, origin); scope != nil {
-		p.setUnique(a, scope, SourceThreadLocal)
+		if scope.Extent == replay.Decides {
+			p.setUnique(a, scope, SourceThreadLocal)
+		} else {
+			p.set(a, p.ofThread(scopes, origin.ThreadID), SourceThreadLocal)
+		}
 		return true
 	}
 	source := SourceHeuristic
@@ -65,12 +69,18 @@ func (p *Policy) Attribute(a *Attribution, scopes []replay.ScopeInterval, origin
 		}
 		scopes = p.chosen
 	}
-	switch len(scopes) {
-	case 0:
+	if len(scopes) == 0 {
 		return false
-	case 1: // one thread, mostly
+	}
+	p.set(a, scopes, source)
+	return true
+}
+
+// set sets a to the attribution of scopes, of which there is at least one.
+func (p *Policy) set(a *Attribution, scopes []replay.ScopeInterval, source string) {
+	if len(scopes) == 1 && scopes[0].Extent == replay.Decides { // one thread, mostly
 		p.setUnique(a, &scopes[0], source)
-		return true
+		return
 	}
 	p.match(scopes)
 	if len(p.threads) == 1 && !p.threads[0].ambiguous {
@@ -78,7 +88,17 @@ func (p *Policy) Attribute(a *Attribution, scopes []replay.ScopeInterval, origin
 	} else {
 		p.setAmbiguous(a, scopes)
 	}
-	return true
+}
+
+// ofThread returns the scopes of a thread.
+func (p *Policy) ofThread(scopes []replay.ScopeInterval, id int64) []replay.ScopeInterval {
+	p.chosen = p.chosen[:0]
+	for i := range scopes {
+		if scopes[i].ThreadID == id {
+			p.chosen = append(p.chosen, scopes[i])
+		}
+	}
+	return p.chosen
 }
 
 // byID returns the only scope with an ID, or nil.
@@ -112,7 +132,7 @@ func latestOf(scopes []replay.ScopeInterval, origin boundary.Origin) *replay.Sco
 	return latest
 }
 
-// match finds each thread's deepest scopes.
+// match finds each thread's scopes that count.
 func (p *Policy) match(scopes []replay.ScopeInterval) {
 	p.threads, p.ofScope = p.threads[:0], p.ofScope[:0]
 	clear(p.indexOf)
@@ -121,14 +141,14 @@ func (p *Policy) match(scopes []replay.ScopeInterval) {
 		index, known := p.find(scopes, i)
 		p.ofScope = append(p.ofScope, index)
 		if !known {
-			p.threads = append(p.threads, thread{best: scope})
+			p.threads = append(p.threads, thread{best: scope, ambiguous: scope.Extent == replay.Unlisted})
 			continue
 		}
 		t := &p.threads[index]
 		switch depth, deepest := scope.Path.Depth(), t.best.Path.Depth(); {
-		case depth > deepest:
+		case depth > deepest && scope.Extent == replay.Decides:
 			t.best, t.ambiguous = scope, false
-		case depth == deepest:
+		case depth == deepest || scope.Extent != replay.Decides:
 			t.ambiguous = t.ambiguous || scope.Path != t.best.Path && p.label(scope) != p.label(t.best)
 			if scope.Later(t.best) {
 				t.best = scope
@@ -170,19 +190,25 @@ func rankOf(scope *replay.ScopeInterval) Rank { return Rank{Number: scope.Rank.R
 func (p *Policy) setAmbiguous(a *Attribution, scopes []replay.ScopeInterval) {
 	paths := a.Paths[:0]
 	latest := &scopes[0]
+	decided, unlisted := true, false
 	for i := range scopes {
 		scope := &scopes[i]
 		if scope.Later(latest) {
 			latest = scope
 		}
-		if scope.Path.Depth() == p.threads[p.ofScope[i]].best.Path.Depth() {
+		decided = decided && scope.Extent == replay.Decides
+		unlisted = unlisted || scope.Extent == replay.Unlisted
+		if scope.Extent == replay.Partial || scope.Path.Depth() == p.threads[p.ofScope[i]].best.Path.Depth() {
 			paths = append(paths, p.label(scope))
 		}
 	}
 	slices.Sort(paths)
 	paths = slices.Compact(paths)
-	*a = Attribution{Resolution: Ambiguous, Paths: paths, Rank: rankOf(latest)}
-	if len(paths) > 1 {
+	*a = Attribution{Resolution: Ambiguous, Paths: paths, Rank: rankOf(latest), OneThread: len(p.threads) == 1}
+	switch {
+	case unlisted, !decided && len(paths) > MaxListed:
+		a.Paths, a.Unlisted = paths[:0], true
+	case decided && len(paths) > 1: // of an interval, the latest is no likelier than others
 		a.Summary = Summary{Path: p.label(latest), Source: SourceHeuristic}
 	}
 }

@@ -54,6 +54,7 @@ func TestAttribute(t *testing.T) {
 				Paths:      []string{"train / step / backward", "train / step / forward"},
 				Summary:    Summary{"train / step / backward", SourceHeuristic},
 				Rank:       Rank{3, true},
+				OneThread:  true,
 			},
 		},
 		{

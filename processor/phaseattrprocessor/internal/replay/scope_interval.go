@@ -20,6 +20,8 @@ type ScopeInterval struct {
 	// Attributes are the scope's own and, for keys that it lacks, those of its nearest
 	// ancestor that has them.
 	Attributes []boundary.Attribute
+	// Extent is how much of an interval the scope stands for.
+	Extent Extent
 }
 
 // Later reports whether the scope was opened after another one: it has the larger

@@ -21,6 +21,8 @@ type Part struct {
 	From, To    int64
 	Attribution policy.Attribution
 	Found       bool
+	// Reason is why the answer is not unique.
+	Reason Reason
 	// Limited is true when a path was replaced by OtherPath.
 	Limited bool
 }
@@ -56,10 +58,11 @@ func (r *Resolver) divide(result *Result, most int, equal Equal) bool {
 	lookup, origin := result.lookup, r.origins[result.lookup.Origin]
 	boundaries := boundariesPerPart * min(most, math.MaxInt/boundariesPerPart)
 	var complete bool
-	result.Status, complete = r.index.Segments(r.ranks[lookup.Rank].key, lookup.From, lookup.To, r.allScopes(result), boundaries,
+	result.Status, complete = r.index.Segments(r.ranks[lookup.Rank].key, lookup.From, lookup.To, allScopes(origin), boundaries,
 		func(s replay.Segment) bool {
 			part := Part{From: s.From, To: s.To}
 			part.Found = r.policy.Attribute(&part.Attribution, s.Active, origin)
+			part.Reason = reasonOf(replay.Known, part.Found, &part.Attribution)
 			part.Limited = part.Found && r.limit(&part.Attribution)
 			if n := len(r.parts); n > 0 {
 				last := &r.parts[n-1]

@@ -27,6 +27,8 @@ type Result struct {
 	Found bool
 	// Status says how far the index could answer.
 	Status replay.Status
+	// Reason is why the answer is not unique.
+	Reason Reason
 	// Limited is true when a path was replaced by OtherPath.
 	Limited bool
 	// Annotated is the number of items that the caller has annotated from the result.
@@ -65,6 +67,7 @@ type Resolver struct {
 	results   [cacheSize]Result
 	used      []*Result
 	intervals []replay.ScopeInterval
+	coverage  replay.Coverage
 
 	parts  []Part
 	parted *Result
@@ -204,46 +207,28 @@ func (r *Resolver) limit(answer *policy.Attribution) bool {
 }
 
 func (r *Resolver) resolve(result *Result) {
-	from, to := result.lookup.From, result.lookup.To
-	if from == to {
-		r.at(result, to)
+	lookup, origin := &result.lookup, r.origins[result.lookup.Origin]
+	if lookup.From == lookup.To {
+		r.intervals, result.Status = result.handle.Active(r.intervals[:0], lookup.To, allScopes(origin))
+		r.attribute(result, origin)
 		return
 	}
-	r.intervals, result.Status = result.handle.Throughout(r.intervals[:0], from, to, r.allScopes(result))
-	r.attribute(result)
-	if result.Found {
-		return
+	if origin.ScopeID != "" {
+		r.intervals, result.Status = result.handle.ScopeOver(r.intervals[:0], origin.ScopeID, lookup.From, lookup.To)
+		if len(r.intervals) == 1 {
+			r.attribute(result, origin)
+			return
+		}
+		origin.ScopeID = ""
 	}
-	// No scope spans the interval: what was active at its two ends.
-	r.at(result, from)
-	if result.Status == replay.BeforeWindow {
-		return
-	}
-	var first *policy.Attribution
-	if result.Found {
-		first = result.Attribution.Clone()
-	}
-	r.at(result, to)
-	var last *policy.Attribution
-	if result.Found {
-		last = &result.Attribution
-	}
-	if merged := policy.Merge(first, last); merged != nil {
-		result.Attribution, result.Found = *merged, true
-	}
-}
-
-// at resolves a lookup as of one moment.
-func (r *Resolver) at(result *Result, moment int64) {
-	r.intervals, result.Status = result.handle.Active(r.intervals[:0], moment, r.allScopes(result))
-	r.attribute(result)
+	r.intervals, result.Status = result.handle.Over(r.intervals[:0], &r.coverage, lookup.From, lookup.To)
+	r.attribute(result, origin)
 }
 
 // allScopes reports whether a lookup needs all scopes of the stacks: its origin may name any.
-func (r *Resolver) allScopes(result *Result) bool {
-	return r.origins[result.lookup.Origin].ScopeID != ""
-}
+func allScopes(origin boundary.Origin) bool { return origin.ScopeID != "" }
 
-func (r *Resolver) attribute(result *Result) {
-	result.Found = r.policy.Attribute(&result.Attribution, r.intervals, r.origins[result.lookup.Origin])
+func (r *Resolver) attribute(result *Result, origin boundary.Origin) {
+	result.Found = r.policy.Attribute(&result.Attribution, r.intervals, origin)
+	result.Reason = reasonOf(result.Status, result.Found, &result.Attribution)
 }
