@@ -153,9 +153,19 @@ func active(x *Index, rank boundary.RankKey, at int64, whole bool) []ScopeInterv
 	return sorted(scopes)
 }
 
-// throughout returns the scopes active between two moments, sorted.
+// throughout returns the scopes that were active from one moment to another, sorted: per
+// thread the whole stack, or only what decides.
 func throughout(x *Index, rank boundary.RankKey, from, to int64, whole bool) []ScopeInterval {
-	scopes, _ := x.Handle(rank).Throughout(nil, from, to, whole)
+	var scopes []ScopeInterval
+	s := x.stream(rank)
+	for _, p := range s.processes {
+		if s.status(p, to).hasScopes() {
+			for i := range p.threads {
+				stack, _, _ := p.threads[i].stackAt(to)
+				scopes = p.threads[i].appendStack(scopes, rank, stack, from, whole)
+			}
+		}
+	}
 	return sorted(scopes)
 }
 

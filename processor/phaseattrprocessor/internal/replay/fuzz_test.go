@@ -72,7 +72,7 @@ func FuzzIndex(f *testing.F) {
 			}
 			h := x.Handle(rank)
 			h.Active(nil, at, op[1]%2 == 0)
-			h.Throughout(nil, at-int64(op[3]), at, op[1]%2 == 0)
+			h.Over(nil, &Coverage{}, at-int64(op[3]), at)
 			h.NoteLookup(at, 1)
 		}
 		require.Equal(t, in, out)

@@ -73,6 +73,17 @@ func (p *process) beganIn(after, until int64) bool {
 	return false
 }
 
+// nextBegin is when the next incarnation after a time began, or another time if that is
+// earlier.
+func (p *process) nextBegin(after, until int64) int64 {
+	for _, begin := range p.begins {
+		if begin > after {
+			return min(begin, until)
+		}
+	}
+	return until
+}
+
 // trimBegins forgets the incarnations that began before a time. What one of them ended
 // stays ended.
 func (p *process) trimBegins(floor int64) {

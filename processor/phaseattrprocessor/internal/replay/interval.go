@@ -4,8 +4,6 @@
 package replay
 
 import (
-	"math"
-
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
@@ -63,14 +61,15 @@ func (h Handle) Over(dst []ScopeInterval, c *Coverage, from, to int64) ([]ScopeI
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	status := s.status(to)
-	if status == BeforeWindow {
+	p, status := h.one(to)
+	switch status {
+	case Unknown, BeforeWindow, Lagging, Several:
 		return dst, status
 	}
 	known, spanned := len(dst), false
 	var in stretch
-	for i := range s.threads {
-		t, before := &s.threads[i], len(dst)
+	for i := range p.threads {
+		t, before := &p.threads[i], len(dst)
 		if status.hasScopes() {
 			stack, _, _ := t.stackAt(to)
 			dst = t.appendStack(dst, s.key, stack, from, false)
@@ -80,11 +79,11 @@ func (h Handle) Over(dst []ScopeInterval, c *Coverage, from, to int64) ([]ScopeI
 			continue
 		}
 		if in == (stretch{}) {
-			in = s.stretch(from, to)
+			in = s.stretch(p, from, to)
 		}
 		dst = t.appendCovering(dst, s.key, &in, c)
 	}
-	if !spanned && from < s.floor() {
+	if !spanned && from < p.floor() {
 		return dst[:known], BeforeWindow
 	}
 	return dst, status
@@ -99,13 +98,14 @@ func (h Handle) ScopeOver(dst []ScopeInterval, scopeID string, from, to int64) (
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	status := s.status(to)
-	if status == BeforeWindow {
+	p, status := h.one(to)
+	switch status {
+	case Unknown, BeforeWindow, Lagging, Several:
 		return dst, status
 	}
-	in := s.stretch(from, to)
-	for i := range s.threads {
-		t := &s.threads[i]
+	in := s.stretch(p, from, to)
+	for i := range p.threads {
+		t := &p.threads[i]
 		if f := t.scopeOver(scopeID, &in); f != nil {
 			dst = append(dst, t.interval(s.key, f))
 		}
@@ -113,21 +113,18 @@ func (h Handle) ScopeOver(dst []ScopeInterval, scopeID string, from, to int64) (
 	return dst, status
 }
 
-// stretch returns an interval with what the rank bounds it by.
-func (s *stream) stretch(from, to int64) stretch {
-	return stretch{from: from, to: to, since: s.floor(), until: s.activeUntil()}
+// stretch returns an interval with what a process bounds it by.
+func (s *stream) stretch(p *process, from, to int64) stretch {
+	return stretch{from: from, to: to, since: p.floor(), until: s.activeUntil(p, to)}
 }
 
-// activeUntil is the time after which no scope is active.
-func (s *stream) activeUntil() int64 {
-	timeout := int64(s.options.SessionTimeout)
-	switch now := s.clock.Now; {
-	case s.ended():
-		return now
-	case timeout > 0 && now <= math.MaxInt64-timeout:
-		return now + timeout
+// activeUntil is the time from which on no scope of a process is active, or another time
+// if that is earlier.
+func (s *stream) activeUntil(p *process, until int64) int64 {
+	if s.status(p, until).hasScopes() {
+		return until
 	}
-	return math.MaxInt64
+	return min(until, p.clock.Now)
 }
 
 // appendCovering appends the scopes of an interval that none spans.
@@ -179,9 +176,9 @@ func (t *thread) sweep(in *stretch, f func(stack *frame, duration uint64)) bool 
 	until := max(from, min(in.to, in.until))
 	at, swept := t.entries.search(from+1), 0
 	for from < until {
-		stack, end := t.stackBefore(at), until
+		stack, end := t.stackBefore(at, from), t.process.nextBegin(from, until)
 		if e := t.entries.at(at); e != nil {
-			end = min(e.time, until)
+			end = min(e.time, end)
 		}
 		f(stack, distance(from, end))
 		for from = end; from < until; at = t.entries.next(at) {

@@ -211,26 +211,3 @@ func (t *thread) union(stack *frame, time int64, first position) []*frame {
 	}
 	return frames
 }
-
-// Throughout appends the scopes that decide the attribution of the time between two
-// moments, in nanoseconds since the Unix epoch, and returns them and the status of the
-// later moment: those that were active all the time. With whole these are all of them,
-// without it, of each thread, only the top one when it is the deepest and the latest.
-func (h Handle) Throughout(dst []ScopeInterval, from, to int64, whole bool) ([]ScopeInterval, Status) {
-	s := h.s
-	if s == nil {
-		return dst, Unknown
-	}
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	p, status := h.one(to)
-	if !status.hasScopes() {
-		return dst, status
-	}
-	for i := range p.threads {
-		t := &p.threads[i]
-		stack, _, _ := t.stackAt(to)
-		dst = t.appendStack(dst, s.key, stack, from, whole)
-	}
-	return dst, status
-}

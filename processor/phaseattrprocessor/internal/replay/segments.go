@@ -43,7 +43,7 @@ func (h Handle) Segments(from, to int64, whole bool, maxBoundaries int, f func(S
 	if status = s.status(p, from); status == BeforeWindow {
 		return status, true
 	}
-	end := s.end(p, to)
+	end := s.activeUntil(p, to)
 	changes, ok := p.changes(from, to, end, maxBoundaries)
 	if !ok {
 		return status, false
@@ -62,15 +62,6 @@ func (h Handle) Segments(from, to int64, whole bool, maxBoundaries int, f func(S
 		}
 	}
 	return status, true
-}
-
-// end returns the time from which on no scope of a process is active, if it is before
-// another time, or else that time.
-func (s *stream) end(p *process, until int64) int64 {
-	if status := s.status(p, until); status.hasScopes() {
-		return until
-	}
-	return min(until, p.clock.Now)
 }
 
 // changes returns the times between two others at which the active scopes may change, in

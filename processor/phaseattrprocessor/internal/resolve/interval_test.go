@@ -46,7 +46,7 @@ func newRun(options replay.Options) *run {
 func (r *run) add(s *scope, parent string, action boundary.Action) {
 	r.sequence++
 	in := r.index.Ingest()
-	result := in.Add(rankOf(0), &boundary.Boundary{
+	result := in.Add(&replay.Sender{Rank: rankOf(0)}, &boundary.Boundary{
 		Action: action, Time: r.now, Sequence: r.sequence, ScopeID: s.id, ParentScopeID: parent,
 		ThreadID: s.thread, ThreadName: fmt.Sprint("thread-", s.thread), Path: s.path,
 	})
@@ -81,7 +81,7 @@ func (r *run) exit(thread int64) {
 
 // stop ends the session.
 func (r *run) stop() {
-	r.index.Ingest().Observe(rankOf(0), r.now, true)
+	r.index.Ingest().Observe(&replay.Sender{Rank: rankOf(0)}, &replay.Event{Time: r.now, Kind: replay.Stop})
 	for _, s := range r.scopes {
 		s.end = min(s.end, r.now)
 	}
@@ -270,7 +270,7 @@ func TestIntervalsAreAnsweredAsNanosecondByNanosecond(t *testing.T) {
 		if r.now += 5; rapid.Bool().Draw(t, "stopped") {
 			r.stop()
 		} else {
-			r.index.Ingest().Observe(rankOf(0), 200+last, false)
+			r.index.Ingest().Observe(&replay.Sender{Rank: rankOf(0)}, &replay.Event{Time: 200+last})
 		}
 		truncate := rapid.IntRange(0, 2).Draw(t, "truncate")
 		resolver := newResolver(r.index, truncate, 10_000)

@@ -58,7 +58,7 @@ func (r *Resolver) divide(result *Result, most int, equal Equal) bool {
 	lookup, origin := result.lookup, r.origins[result.lookup.Origin]
 	boundaries := boundariesPerPart * min(most, math.MaxInt/boundariesPerPart)
 	var complete bool
-	result.Status, complete = r.index.Segments(r.ranks[lookup.Rank].key, lookup.From, lookup.To, allScopes(origin), boundaries,
+	result.Status, complete = result.handle.Segments(lookup.From, lookup.To, allScopes(origin), boundaries,
 		func(s replay.Segment) bool {
 			part := Part{From: s.From, To: s.To}
 			part.Found = r.policy.Attribute(&part.Attribution, s.Active, origin)

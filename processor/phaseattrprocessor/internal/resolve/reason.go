@@ -92,8 +92,12 @@ func reasonOf(status replay.Status, found bool, answer *policy.Attribution) Reas
 		return BeforeWindow
 	case replay.Ended:
 		return Ended
-	case replay.Behind:
+	case replay.Gone:
+		return Gone
+	case replay.Behind, replay.Lagging:
 		return Behind
+	case replay.Several:
+		return Processes
 	case replay.Known:
 	}
 	return BetweenPhases

@@ -43,7 +43,7 @@ func TestReasons(t *testing.T) {
 	r.now = 2100
 	for range 3 { // to confirm the time
 		r.now++
-		r.index.Ingest().Observe(rankOf(0), r.now, false)
+		r.index.Ingest().Observe(&replay.Sender{Rank: rankOf(0)}, &replay.Event{Time: r.now})
 	}
 	resolver := newResolver(r.index, 0, 10)
 	for name, tc := range map[string]struct {

@@ -207,21 +207,41 @@ func (r *Resolver) limit(answer *policy.Attribution) bool {
 }
 
 func (r *Resolver) resolve(result *Result) {
+	handle := result.handle
+	r.ask(result, handle)
+	if result.Status != replay.Several {
+		return
+	}
+	// Whichever process of the rank is meant, the answer is never unique.
+	var merged *policy.Attribution
+	for _, process := range handle.Each(result.lookup.To) {
+		if r.ask(result, process); result.Found {
+			merged = policy.Merge(merged, result.Attribution.Clone())
+		}
+	}
+	result.Status, result.Found, result.Reason = replay.Several, merged != nil, Processes
+	if result.Found {
+		result.Attribution = *merged.NotUnique()
+	}
+}
+
+// ask sets a result to the answer of a handle.
+func (r *Resolver) ask(result *Result, handle replay.Handle) {
 	lookup, origin := &result.lookup, r.origins[result.lookup.Origin]
 	if lookup.From == lookup.To {
-		r.intervals, result.Status = result.handle.Active(r.intervals[:0], lookup.To, allScopes(origin))
+		r.intervals, result.Status = handle.Active(r.intervals[:0], lookup.To, allScopes(origin))
 		r.attribute(result, origin)
 		return
 	}
 	if origin.ScopeID != "" {
-		r.intervals, result.Status = result.handle.ScopeOver(r.intervals[:0], origin.ScopeID, lookup.From, lookup.To)
+		r.intervals, result.Status = handle.ScopeOver(r.intervals[:0], origin.ScopeID, lookup.From, lookup.To)
 		if len(r.intervals) == 1 {
 			r.attribute(result, origin)
 			return
 		}
 		origin.ScopeID = ""
 	}
-	r.intervals, result.Status = result.handle.Over(r.intervals[:0], &r.coverage, lookup.From, lookup.To)
+	r.intervals, result.Status = handle.Over(r.intervals[:0], &r.coverage, lookup.From, lookup.To)
 	r.attribute(result, origin)
 }
 

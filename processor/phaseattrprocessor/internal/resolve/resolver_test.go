@@ -26,7 +26,7 @@ func filled(ranks, phases int) *replay.Index {
 	x := replay.New(replay.Options{})
 	in := x.Ingest()
 	add := func(key boundary.RankKey, b *boundary.Boundary) {
-		if result := in.Add(key, b); result.Outcome != replay.Accepted {
+		if result := in.Add(&replay.Sender{Rank: key}, b); result.Outcome != replay.Accepted {
 			panic(result.Outcome.String())
 		}
 	}
@@ -143,7 +143,7 @@ func TestAnnotatedItemsAreToldToTheIndex(t *testing.T) {
 	r.Resolve(Lookup{Rank: r.Rank(&key), From: 8, To: 8}).Annotated += 7
 	r.End()
 	in := x.Ingest()
-	in.Add(key, &boundary.Boundary{
+	in.Add(&replay.Sender{Rank: key}, &boundary.Boundary{
 		Action: boundary.Enter, Time: 7, Sequence: 99, ScopeID: "late", ThreadID: 1, ThreadName: "main", Path: boundary.NewPath("late"),
 	})
 	assert.Equal(t, int64(7), in.Flush(), "a late boundary would have changed them")
