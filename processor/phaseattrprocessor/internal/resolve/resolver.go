@@ -59,7 +59,7 @@ type Resolver struct {
 	ranks []rank
 	// byKey has the positions in ranks, recent those of the ranks that were seen last, plus
 	// one, by number.
-	byKey   map[boundary.RankKey]int32
+	byKey   map[rankKey]int32
 	recent  [cacheSize]int32
 	origins []boundary.Origin
 	// results has a place for each lookup, which another one may take. The results of a
@@ -73,9 +73,15 @@ type Resolver struct {
 	parted *Result
 }
 
-// rank is a rank that the batch names.
+// rankKey identifies a rank, or a process of it.
+type rankKey struct {
+	boundary.RankKey
+	process int32
+}
+
+// rank is a rank that the batch names, or one of its processes.
 type rank struct {
-	key    boundary.RankKey
+	rankKey
 	handle replay.Handle
 	// state is that of the interval from one moment to another, once asked.
 	state    replay.State
@@ -91,7 +97,7 @@ func New(index *replay.Index, threads policy.Threads, truncatePaths int, paths *
 		whole:     policy.New(policy.Options{Threads: threads}),
 		truncated: policy.New(policy.Options{Threads: threads, MaxPathDepth: truncatePaths}),
 		paths:     paths,
-		byKey:     map[boundary.RankKey]int32{},
+		byKey:     map[rankKey]int32{},
 		origins:   make([]boundary.Origin, 1),
 	}
 }
@@ -131,24 +137,25 @@ func (res *Result) settle() {
 	}
 }
 
-// Rank returns the batch's number of a rank.
-func (r *Resolver) Rank(key *boundary.RankKey) int32 {
-	recent := &r.recent[uint64(key.Rank)%cacheSize] //nolint:gosec // any bits will do
-	if *recent > 0 && r.ranks[*recent-1].key == *key {
+// Rank returns the batch's number of a rank, or of one of its processes.
+func (r *Resolver) Rank(key *boundary.RankKey, process int32) int32 {
+	recent := &r.recent[(uint64(key.Rank)+uint64(process))%cacheSize] //nolint:gosec // any bits will do
+	if *recent > 0 && r.ranks[*recent-1].process == process && r.ranks[*recent-1].RankKey == *key {
 		return *recent - 1
 	}
-	number, ok := r.byKey[*key]
+	k := rankKey{*key, process}
+	number, ok := r.byKey[k]
 	if !ok {
 		number = int32(len(r.ranks)) //nolint:gosec // a batch has fewer ranks
-		r.ranks = append(r.ranks, rank{key: *key, handle: r.index.Handle(*key)})
-		r.byKey[*key] = number
+		r.ranks = append(r.ranks, rank{rankKey: k, handle: r.index.ProcessHandle(*key, process)})
+		r.byKey[k] = number
 	}
 	*recent = number + 1
 	return number
 }
 
 // Key returns the rank of a number.
-func (r *Resolver) Key(number int32) boundary.RankKey { return r.ranks[number].key }
+func (r *Resolver) Key(number int32) boundary.RankKey { return r.ranks[number].RankKey }
 
 // Ranks returns how many ranks the batch has named.
 func (r *Resolver) Ranks() int { return len(r.ranks) }
@@ -161,6 +168,9 @@ func (r *Resolver) State(number int32, from, to int64) replay.State {
 	}
 	return k.state
 }
+
+// GiveUp stops waiting for the samples of a rank that has not come as far as a time.
+func (r *Resolver) GiveUp(number int32, at int64) { r.ranks[number].handle.GiveUp(at) }
 
 // Origin returns the batch's number of an item's hints; 0 is that of none.
 func (r *Resolver) Origin(origin boundary.Origin) int32 {
