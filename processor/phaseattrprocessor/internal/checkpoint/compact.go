@@ -5,10 +5,12 @@ package checkpoint
 
 import (
 	"context"
+	"slices"
 
 	"go.opentelemetry.io/collector/extension/xextension/storage"
 
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/replay"
 )
 
 const (
@@ -55,18 +57,19 @@ func (s *Store) write(ctx context.Context, ops []*storage.Operation) error {
 	return err
 }
 
-// snapshotJob is a snapshot to be written.
+// snapshotJob is a snapshot that is being written.
 type snapshotJob struct {
-	rank         boundary.RankKey
-	registration Registration
+	rank boundary.RankKey
 	// number is the snapshot's own, through that of the last record that it covers.
 	number, through uint64
 	bytes           int64
+	// known are the rank's presences, kept those of them that the index still has.
+	known, kept []storedPresence
 }
 
 // writeSnapshots writes the snapshots of the first ranks, as many as fit into a batch,
 // and returns how many ranks that were.
-func (s *Store) writeSnapshots(ctx context.Context, w *writer, ranks []boundary.RankKey) (n int, err error) {
+func (s *Store) writeSnapshots(ctx context.Context, w *codec, ranks []boundary.RankKey) (n int, err error) {
 	var ops []*storage.Operation
 	var jobs []snapshotJob
 	for size := int64(0); n < len(ranks) && size < batchBytes && len(ops) < batchOperations; n++ {
@@ -74,15 +77,16 @@ func (s *Store) writeSnapshots(ctx context.Context, w *writer, ranks []boundary.
 		if !ok {
 			continue
 		}
-		snapshot, known := s.options.Index.Snapshot(job.rank)
-		if !known {
+		state, ok := s.options.Index.Snapshot(job.rank)
+		if !ok {
 			s.mu.Lock()
 			s.drop(job.rank)
 			s.mu.Unlock()
 			continue
 		}
+		job.kept = present(job.known, &state)
 		w.reset()
-		w.snapshot(job.through, &job.registration, &snapshot)
+		w.snapshot(&snapshot{job.through, state, job.kept})
 		name := key(snapshotPrefix, job.number)
 		record := seal(name, append(unsealed(), w.data...))
 		ops = append(ops, storage.SetOperation(name, record))
@@ -101,6 +105,17 @@ func (s *Store) writeSnapshots(ctx context.Context, w *writer, ranks []boundary.
 	return n, err
 }
 
+// present returns the presences that a rank still has.
+func present(known []storedPresence, state *replay.Snapshot) (kept []storedPresence) {
+	for i := range known {
+		has := func(p replay.Presence) bool { return p.Print == known[i].presence.Print }
+		if slices.ContainsFunc(state.Processes, func(p replay.Process) bool { return slices.ContainsFunc(p.Presences, has) }) {
+			kept = append(kept, known[i])
+		}
+	}
+	return kept
+}
+
 // newJob returns the job of writing a snapshot of a rank. It covers the journal so far,
 // since an entry is in the index before it is written.
 func (s *Store) newJob(rank boundary.RankKey) (snapshotJob, bool) {
@@ -117,7 +132,7 @@ func (s *Store) newJob(rank boundary.RankKey) (snapshotJob, bool) {
 		stored.snapshot = s.snapshots
 	}
 	stored.dirty = false
-	return snapshotJob{rank: stored.rank, registration: stored.registration, number: stored.snapshot, through: s.last}, true
+	return snapshotJob{rank: stored.rank, number: stored.snapshot, through: s.last, known: stored.presences}, true
 }
 
 // finish updates the contents after a job. It is called with mu held.
@@ -131,6 +146,7 @@ func (s *Store) finish(job *snapshotJob, err error) {
 	default:
 		s.snapshotBytes += job.bytes - stored.bytes
 		stored.bytes = job.bytes
+		stored.presences = append(job.kept, stored.presences[len(job.known):]...)
 		if stored.lastRecord <= job.through {
 			stored.lastRecord = 0
 		}
@@ -140,10 +156,7 @@ func (s *Store) finish(job *snapshotJob, err error) {
 // truncateJournal deletes the records of the journal up to number until, which are bytes
 // long in all.
 func (s *Store) truncateJournal(ctx context.Context, until uint64, bytes int64) error {
-	s.mu.Lock()
-	first := s.first
-	s.mu.Unlock()
-	for first <= until {
+	for first := s.first; first <= until; {
 		var ops []*storage.Operation
 		for ; first <= until && len(ops) < batchOperations; first++ {
 			ops = append(ops, storage.DeleteOperation(key(journalPrefix, first)))
@@ -151,9 +164,7 @@ func (s *Store) truncateJournal(ctx context.Context, until uint64, bytes int64) 
 		if err := s.write(ctx, ops); err != nil {
 			return err
 		}
-		s.mu.Lock()
 		s.first = first
-		s.mu.Unlock()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -10,15 +10,38 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
-// Snapshot is all that the index knows of a rank, except its claims, which Register sets.
-// It can be restored into another index.
+// Snapshot is all that the index knows of a rank. It can be restored into another index.
 type Snapshot struct {
 	Rank boundary.RankKey
 	// LastArrival is when the last event arrived.
 	LastArrival time.Time
-	// Clock is the event time of the rank.
-	Clock   Clock
-	Threads []Thread
+	// WorldSize is how many ranks the session has; 0 if no record says so.
+	WorldSize int64
+	Processes []Process
+}
+
+// Process is what the index knows of a process of a rank. Times are event times, in
+// nanoseconds since the Unix epoch.
+type Process struct {
+	Name boundary.Process
+	// Tenant is empty without tenants.
+	Tenant string
+	Clock  Clock
+	// Starts are the times of the newest start events and resets, Pulse those of the newest
+	// events.
+	Starts, Pulse []int64
+	// Interval is the sampling interval that its events state; 0 if they do not.
+	Interval  time.Duration
+	Presences []Presence
+	Threads   []Thread
+}
+
+// Presence is an identity that events of a process had.
+type Presence struct {
+	// Print identifies it among those of the process.
+	Print uint64
+	// Since and Last are the times of its first and its newest event.
+	Since, Last int64
 }
 
 // Thread is what the index knows of a thread.
@@ -32,6 +55,15 @@ type Thread struct {
 	// Boundaries are those of the window, in order; late ones that have not been replayed
 	// follow them, in order as well.
 	Boundaries []boundary.Boundary
+	// Intervals are the completed ones.
+	Intervals []Interval
+}
+
+// Interval is a scope that has been left, as its enter.
+type Interval struct {
+	boundary.Boundary
+	// End is the time at which it was left.
+	End int64
 }
 
 // Dropped is what is still known of a boundary that has left the window.
@@ -61,11 +93,14 @@ func (x *Index) Snapshot(key boundary.RankKey) (Snapshot, bool) {
 	if s.removed {
 		return Snapshot{}, false
 	}
-	snapshot := Snapshot{Rank: s.key, LastArrival: x.started.Add(s.lastArrival), Clock: s.clock}
-	for i := range s.threads {
-		snapshot.Threads = append(snapshot.Threads, s.threads[i].snapshot())
+	process := Process{Clock: s.clock}
+	if s.registered {
+		process.Presences = []Presence{{Since: s.clock.FirstEvent}}
 	}
-	return snapshot, true
+	for i := range s.threads {
+		process.Threads = append(process.Threads, s.threads[i].snapshot())
+	}
+	return Snapshot{Rank: s.key, LastArrival: x.started.Add(s.lastArrival), Processes: []Process{process}}, true
 }
 
 func (t *thread) snapshot() Thread {
@@ -106,7 +141,9 @@ func (in *Ingest) restore(snapshot *Snapshot) bool {
 	if s.clock.Confirmations > 0 {
 		return false
 	}
-	s.restore(snapshot)
+	for i := range snapshot.Processes {
+		s.restore(&snapshot.Processes[i])
+	}
 	return true
 }
 
@@ -121,15 +158,15 @@ func (x *Index) SetLastArrival(key boundary.RankKey, at time.Time) {
 }
 
 // restore restores a stream that has had no event.
-func (s *stream) restore(snapshot *Snapshot) {
-	s.clock = snapshot.Clock
+func (s *stream) restore(process *Process) {
+	s.clock = process.Clock
 	s.clock.Confirmations = min(s.clock.Confirmations, maxConfirmations)
 	s.clock.CandidateConfirmations = min(s.clock.CandidateConfirmations, maxConfirmations)
-	s.restoreOpen(snapshot.Threads)
+	s.restoreOpen(process.Threads)
 	s.count()
-	for i := range snapshot.Threads {
-		for j := range snapshot.Threads[i].Boundaries {
-			s.place(&snapshot.Threads[i].Boundaries[j])
+	for i := range process.Threads {
+		for j := range process.Threads[i].Boundaries {
+			s.place(&process.Threads[i].Boundaries[j])
 			s.count() // the next one must not pass the bounds
 		}
 	}

@@ -129,6 +129,6 @@ func TestLateEventsDoNotSetTheClockBack(t *testing.T) {
 		x.Ingest().Observe(rank0, b.Time, false)
 	}
 	after, _ := x.Snapshot(rank0)
-	assert.Equal(t, before.Threads, after.Threads)
+	assert.Equal(t, before.Processes[0].Threads, after.Processes[0].Threads)
 	assert.Equal(t, "train / step / forward", deepest(x, e.now-int64(90*time.Second)))
 }
