@@ -266,10 +266,10 @@ func (e *engine) sweep(ctx context.Context) {
 
 // register registers a rank by its first event. It returns where the rank is, and the
 // ranks that it ended, or false when there is no room for it, or it has been registered.
-func (e *engine) register(sender *checkpoint.Sender, p *checkpoint.Presence) (locations []association.Location, ended []boundary.RankKey, ok bool) {
-	rank := sender.Rank
+func (e *engine) register(p *checkpoint.Presence) (locations []association.Location, ended []boundary.RankKey, ok bool) {
+	rank := p.Sender.Rank
 	var claims []string
-	seat := boundary.Seat{Host: sender.Process.Host, PID: sender.Process.PID, Rank: rank.Rank}
+	seat := boundary.Seat{Host: p.Sender.Process.Host, PID: p.Sender.Process.PID, Rank: rank.Rank}
 	if claim := seat.Claim(); claim != "" {
 		claims = append(claims, claim)
 	}

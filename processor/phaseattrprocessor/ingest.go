@@ -116,12 +116,12 @@ func (in *ingestion) introduce(sender *checkpoint.Sender, event *boundary.Event,
 	if in.events.Registered(sender.Rank) {
 		return
 	}
-	presence := checkpoint.Presence{Since: event.Time, Identity: in.association.Identity(fields)}
-	locations, ended, ok := in.register(sender, &presence)
+	presence := checkpoint.Presence{Sender: *sender, Since: event.Time, Identity: in.association.Identity(fields)}
+	locations, ended, ok := in.register(&presence)
 	if !ok {
 		return
 	}
-	in.entry.Presence(sender, &presence)
+	in.entry.Presence(&presence)
 	in.advanced = append(in.advanced, ended...)
 	for _, location := range locations {
 		in.located = append(in.located, location.String())

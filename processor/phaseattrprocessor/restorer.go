@@ -18,7 +18,7 @@ type restorer struct {
 var _ checkpoint.Restorer = restorer{}
 
 // Presence implements checkpoint.Restorer.
-func (r restorer) Presence(sender *checkpoint.Sender, p *checkpoint.Presence) { r.register(sender, p) }
+func (r restorer) Presence(p *checkpoint.Presence) { r.register(p) }
 
 // Event implements checkpoint.Restorer.
 func (r restorer) Event(sender *checkpoint.Sender, e *checkpoint.Event) {

@@ -34,14 +34,6 @@ type codec struct {
 	id             string
 }
 
-func newWriter() *codec {
-	return &codec{
-		texts:      table[string]{numbers: map[string]uint64{}},
-		paths:      table[boundary.Path]{numbers: map[boundary.Path]uint64{}},
-		threadKeys: table[threadKey]{numbers: map[threadKey]uint64{}},
-	}
-}
-
 func newReader(data []byte) *codec { return &codec{data: data, reading: true} }
 
 // reset empties a writer, for reuse. It keeps no text alive.
@@ -198,6 +190,9 @@ func (t *table[V]) add(c *codec, value V) {
 		t.values = append(t.values, value)
 		return
 	}
+	if t.numbers == nil {
+		t.numbers = map[V]uint64{}
+	}
 	t.numbers[value] = uint64(len(t.numbers)) + 1
 }
 
@@ -231,12 +226,11 @@ func (c *codec) scopeID(id *string) {
 		c.fail()
 		return
 	}
-	var rest string
+	rest := ""
 	if !c.reading {
 		rest = (*id)[shared:]
 	}
-	c.raw(&rest)
-	if c.reading {
+	if c.raw(&rest); c.reading {
 		*id = c.id[:shared] + rest
 	}
 	c.id = *id

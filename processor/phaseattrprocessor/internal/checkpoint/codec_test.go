@@ -63,7 +63,7 @@ func drawBoundaries(t *rapid.T) []boundary.Boundary {
 }
 
 func TestBoundariesAreReadAsWritten(t *testing.T) {
-	w := newWriter() // reused, like the writers of entries
+	w := &codec{} // reused, like the writers of entries
 	rapid.Check(t, func(t *rapid.T) {
 		w.reset()
 		want := drawBoundaries(t)
@@ -96,8 +96,9 @@ func drawSender(t *rapid.T) Sender {
 
 func drawPresence(t *rapid.T) Presence {
 	return Presence{
-		Since: rapid.Int64().Draw(t, "since"),
-		Print: rapid.Uint64().Draw(t, "print"),
+		Sender: drawSender(t),
+		Since:  rapid.Int64().Draw(t, "since"),
+		Print:  rapid.Uint64().Draw(t, "print"),
 		Identity: rapid.SampledFrom([]association.Identity{
 			nil, {{Field: "host", Text: "node-1"}, {Field: "pid", Text: "100"}}, {{Field: "job_id", Text: ""}},
 		}).Draw(t, "identity"),
@@ -151,17 +152,16 @@ func drawProcess(t *rapid.T) replay.Process {
 }
 
 func TestSnapshotsAreReadAsWritten(t *testing.T) {
-	w := newWriter()
+	w := &codec{}
 	rapid.Check(t, func(t *rapid.T) {
 		w.reset()
 		want := snapshot{through: rapid.Uint64().Draw(t, "through"), rank: replay.Snapshot{
 			Rank: drawSender(t).Rank, LastArrival: time.Unix(0, drawTime(t)), WorldSize: drawTime(t), Processes: drawMany(t, drawProcess),
 		}}
-		want.presences = drawMany(t, func(t *rapid.T) storedPresence {
-			p := storedPresence{drawSender(t), drawPresence(t)}
-			p.sender.Rank = want.rank.Rank
-			return p
-		})
+		want.presences = drawMany(t, drawPresence)
+		for i := range want.presences {
+			want.presences[i].Sender.Rank = want.rank.Rank
+		}
 		w.snapshot(&want)
 		var got snapshot
 		r := newReader(w.data)
@@ -187,8 +187,8 @@ type items struct {
 	all []item
 }
 
-func (i *items) Presence(sender *Sender, p *Presence) {
-	i.all = append(i.all, item{sender: *sender, presence: p})
+func (i *items) Presence(p *Presence) {
+	i.all = append(i.all, item{sender: p.Sender, presence: p})
 }
 
 func (i *items) Event(sender *Sender, e *Event) {
@@ -216,8 +216,8 @@ func TestARestorerRepeatsWhatAnEntryHasRecorded(t *testing.T) {
 			switch rapid.IntRange(0, 3).Draw(t, "kind") {
 			case 0:
 				p := drawPresence(t)
-				next.presence = &p
-				e.Presence(&next.sender, &p)
+				next.sender, next.presence = p.Sender, &p
+				e.Presence(&p)
 			case 1:
 				next.event = &Event{
 					Time: drawTime(t), Kind: EventKind(rapid.IntRange(int(Other), int(Stop)).Draw(t, "event")),

@@ -8,9 +8,6 @@ import (
 	"slices"
 
 	"go.opentelemetry.io/collector/extension/xextension/storage"
-
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/replay"
 )
 
 const (
@@ -25,14 +22,14 @@ const (
 func (s *Store) compact(ctx context.Context) error {
 	s.mu.Lock()
 	until, bytes := s.last, s.journalBytes
-	var ranks []boundary.RankKey
-	for rank, stored := range s.ranks {
+	var ranks []*storedRank
+	for _, stored := range s.ranks {
 		if stored.dirty || stored.lastRecord != 0 {
-			ranks = append(ranks, rank)
+			ranks = append(ranks, stored)
 		}
 	}
 	s.mu.Unlock()
-	w := newWriter()
+	w := &codec{}
 	for len(ranks) > 0 {
 		n, err := s.writeSnapshots(ctx, w, ranks)
 		if err != nil {
@@ -59,35 +56,32 @@ func (s *Store) write(ctx context.Context, ops []*storage.Operation) error {
 
 // snapshotJob is a snapshot that is being written.
 type snapshotJob struct {
-	rank boundary.RankKey
-	// number is the snapshot's own, through that of the last record that it covers.
-	number, through uint64
-	bytes           int64
+	stored *storedRank
+	// through is the last record of the journal that it covers.
+	through uint64
+	bytes   int64
 	// known are the rank's presences, kept those of them that the index still has.
-	known, kept []storedPresence
+	known, kept []Presence
 }
 
 // writeSnapshots writes the snapshots of the first ranks, as many as fit into a batch,
 // and returns how many ranks that were.
-func (s *Store) writeSnapshots(ctx context.Context, w *codec, ranks []boundary.RankKey) (n int, err error) {
+func (s *Store) writeSnapshots(ctx context.Context, w *codec, ranks []*storedRank) (n int, err error) {
 	var ops []*storage.Operation
 	var jobs []snapshotJob
 	for size := int64(0); n < len(ranks) && size < batchBytes && len(ops) < batchOperations; n++ {
-		job, ok := s.newJob(ranks[n])
-		if !ok {
-			continue
-		}
-		state, ok := s.options.Index.Snapshot(job.rank)
+		job := s.newJob(ranks[n])
+		state, ok := s.options.Index.Snapshot(job.stored.rank)
 		if !ok {
 			s.mu.Lock()
-			s.drop(job.rank)
+			s.drop(job.stored.rank)
 			s.mu.Unlock()
 			continue
 		}
-		job.kept = present(job.known, &state)
+		job.kept = slices.DeleteFunc(slices.Clone(job.known), func(p Presence) bool { return !has(&state, p.Print) })
 		w.reset()
 		w.snapshot(&snapshot{job.through, state, job.kept})
-		name := key(snapshotPrefix, job.number)
+		name := key(snapshotPrefix, job.stored.snapshot)
 		record := seal(name, append(unsealed(), w.data...))
 		ops = append(ops, storage.SetOperation(name, record))
 		job.bytes = int64(len(record))
@@ -105,26 +99,11 @@ func (s *Store) writeSnapshots(ctx context.Context, w *codec, ranks []boundary.R
 	return n, err
 }
 
-// present returns the presences that a rank still has.
-func present(known []storedPresence, state *replay.Snapshot) (kept []storedPresence) {
-	for i := range known {
-		has := func(p replay.Presence) bool { return p.Print == known[i].presence.Print }
-		if slices.ContainsFunc(state.Processes, func(p replay.Process) bool { return slices.ContainsFunc(p.Presences, has) }) {
-			kept = append(kept, known[i])
-		}
-	}
-	return kept
-}
-
 // newJob returns the job of writing a snapshot of a rank. It covers the journal so far,
 // since an entry is in the index before it is written.
-func (s *Store) newJob(rank boundary.RankKey) (snapshotJob, bool) {
+func (s *Store) newJob(stored *storedRank) snapshotJob {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	stored, ok := s.ranks[rank]
-	if !ok {
-		return snapshotJob{}, false
-	}
 	if stored.snapshot == 0 {
 		// It stays the rank's if the job fails, so that there is never a second snapshot: one
 		// that has failed may have been written.
@@ -132,15 +111,15 @@ func (s *Store) newJob(rank boundary.RankKey) (snapshotJob, bool) {
 		stored.snapshot = s.snapshots
 	}
 	stored.dirty = false
-	return snapshotJob{rank: stored.rank, number: stored.snapshot, through: s.last, known: stored.presences}, true
+	return snapshotJob{stored: stored, through: s.last, known: stored.presences}
 }
 
 // finish updates the contents after a job. It is called with mu held.
 func (s *Store) finish(job *snapshotJob, err error) {
-	stored, ok := s.ranks[job.rank]
+	stored := job.stored
 	switch {
-	case !ok || stored.snapshot != job.number: // it has been forgotten meanwhile
-		s.cleanup = append(s.cleanup, storage.DeleteOperation(key(snapshotPrefix, job.number)))
+	case s.ranks[stored.rank] != stored: // it has been forgotten meanwhile
+		s.cleanup = append(s.cleanup, storage.DeleteOperation(key(snapshotPrefix, stored.snapshot)))
 	case err != nil:
 		stored.dirty = true
 	default:

@@ -27,7 +27,7 @@ type contents struct {
 // storedRank describes what a storage holds of a rank.
 type storedRank struct {
 	rank      boundary.RankKey
-	presences []storedPresence
+	presences []Presence
 	// snapshot is the number of the rank's snapshot, 0 without one, bytes its size, through
 	// the last record of the journal that it covers when it is restored. The snapshot may
 	// not have been written yet.
@@ -65,11 +65,11 @@ func (c *contents) remove(stored *storedRank) {
 }
 
 // add adds a presence and returns it; nil when it is there already.
-func (r *storedRank) add(p *storedPresence) *storedPresence {
-	if slices.ContainsFunc(r.presences, func(q storedPresence) bool { return q.presence.order == p.presence.order }) {
+func (r *storedRank) add(p *Presence) *Presence {
+	if slices.ContainsFunc(r.presences, func(q Presence) bool { return q.order == p.order }) {
 		return nil
 	}
-	p.sender.Rank = r.rank
+	p.Sender.Rank = r.rank
 	r.presences = append(r.presences, *p)
 	return &r.presences[len(r.presences)-1]
 }
@@ -77,7 +77,7 @@ func (r *storedRank) add(p *storedPresence) *storedPresence {
 // order is the largest order of the rank's presences.
 func (r *storedRank) order() (order uint64) {
 	for i := range r.presences {
-		order = max(order, r.presences[i].presence.order)
+		order = max(order, r.presences[i].order)
 	}
 	return order
 }

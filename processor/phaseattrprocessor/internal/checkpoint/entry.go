@@ -32,7 +32,7 @@ type Entry struct {
 	// are among the items.
 	sender    Sender
 	ranks     []boundary.RankKey
-	presences []storedPresence
+	presences []Presence
 }
 
 // reset empties the entry. It keeps no text alive.
@@ -43,70 +43,56 @@ func (e *Entry) reset() {
 	e.sender, e.ranks, e.presences = Sender{}, e.ranks[:0], e.presences[:0]
 }
 
-func (e *Entry) kind(kind byte) { e.codec.byte(&kind) }
-
-// by writes whose item is next.
-func (e *Entry) by(sender *Sender) {
+// begin begins an item. It reports false for a nil Entry.
+func (e *Entry) begin(sender *Sender, kind byte) bool {
+	if e == nil {
+		return false
+	}
 	if len(e.ranks) == 0 || sender.Rank != e.sender.Rank {
 		e.sender = Sender{Rank: sender.Rank}
 		e.ranks = append(e.ranks, sender.Rank)
-		e.kind(kindRank)
+		e.codec.data = append(e.codec.data, kindRank)
 		e.codec.rank(&e.sender.Rank)
 	}
 	if *sender != e.sender {
 		e.sender = *sender
-		e.kind(kindProcess)
+		e.codec.data = append(e.codec.data, kindProcess)
 		e.codec.name(&e.sender.Process, &e.sender.Tenant)
 	}
+	if kind != isBoundary { // which has flags instead
+		e.codec.data = append(e.codec.data, kind)
+	}
+	return true
 }
 
-// Presence records a presence that the index did not know. The Store keeps the texts of
-// both.
-func (e *Entry) Presence(sender *Sender, p *Presence) {
-	if e == nil {
-		return
+// Presence records a presence that the index did not know. The Store keeps its texts.
+func (e *Entry) Presence(p *Presence) {
+	if e.begin(&p.Sender, kindPresence) {
+		p.order = e.order.Add(1)
+		e.presences = append(e.presences, *p)
+		e.codec.identity(p)
 	}
-	e.by(sender)
-	p.order = e.order.Add(1)
-	e.presences = append(e.presences, storedPresence{*sender, *p})
-	e.kind(kindPresence)
-	e.codec.presence(p)
 }
 
 // Event records an event that is not a boundary.
 func (e *Entry) Event(sender *Sender, event *Event) {
-	if e == nil {
-		return
+	if e.begin(sender, kindEvent) {
+		e.codec.event(event)
 	}
-	e.by(sender)
-	e.kind(kindEvent)
-	e.codec.event(event)
 }
 
 // Boundary records a boundary.
 func (e *Entry) Boundary(sender *Sender, b *boundary.Boundary) {
-	if e == nil {
-		return
+	if e.begin(sender, isBoundary) {
+		e.codec.boundary(b)
 	}
-	e.by(sender)
-	e.codec.boundary(b)
 }
 
 // Interval records a completed interval.
 func (e *Entry) Interval(sender *Sender, i *replay.Interval) {
-	if e == nil {
-		return
+	if e.begin(sender, kindInterval) {
+		e.codec.interval(i)
 	}
-	e.by(sender)
-	e.kind(kindInterval)
-	e.codec.interval(i)
-}
-
-// forgotten records that a rank was forgotten after its presence of an order.
-func (e *Entry) forgotten(rank boundary.RankKey, order uint64) {
-	e.by(&Sender{Rank: rank})
-	e.kind(kindForgotten)
-	e.codec.uint(&order)
 }
 
 // appendTo appends the entry to the payload of a record.

@@ -17,7 +17,7 @@ import (
 // one before it was being written.
 type pendingWrite struct {
 	record []byte // not sealed yet
-	ranks  []boundary.RankKey
+	ranks  []*storedRank
 
 	// flushed is true once one of the callers has written it, with err as the result. The
 	// holder of the turn uses them.
@@ -66,10 +66,7 @@ func (s *Store) Forget(ctx context.Context, ranks []boundary.RankKey) {
 	}
 	s.mu.Lock()
 	for _, rank := range ranks {
-		// A rank that is back may have been written already: it stays.
-		if !s.options.Index.Has(rank) {
-			s.drop(rank)
-		}
+		s.drop(rank)
 	}
 	pending, degraded := s.pending, s.degraded
 	s.mu.Unlock()
@@ -78,18 +75,20 @@ func (s *Store) Forget(ctx context.Context, ranks []boundary.RankKey) {
 	}
 }
 
-// drop removes a rank, and has the next write delete its records. It is called with mu
-// held.
+// drop removes a rank, and has the next write delete its records. A rank that is back in
+// the index may have been written already: it stays. It is called with mu held.
 func (s *Store) drop(rank boundary.RankKey) {
 	stored, ok := s.ranks[rank]
-	if !ok {
+	if !ok || s.options.Index.Has(rank) {
 		return
 	}
 	s.remove(stored)
 	if stored.snapshot != 0 || stored.lastRecord != 0 {
 		e := s.Entry()
 		defer s.putBack(e)
-		e.forgotten(stored.rank, stored.order())
+		e.begin(&Sender{Rank: rank}, kindForgotten)
+		order := stored.order()
+		e.codec.uint(&order)
 		s.tombstones = e.appendTo(s.tombstones)
 	}
 }
@@ -100,7 +99,7 @@ func (s *Store) enqueue(e *Entry) *pendingWrite {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := range e.presences {
-		s.describe(e.presences[i].sender.Rank).add(&e.presences[i])
+		s.describe(e.presences[i].Sender.Rank).add(&e.presences[i])
 	}
 	if s.degraded {
 		for _, rank := range e.ranks {
@@ -110,7 +109,7 @@ func (s *Store) enqueue(e *Entry) *pendingWrite {
 	}
 	s.pending.record = e.appendTo(s.pending.record)
 	for _, rank := range e.ranks {
-		s.pending.ranks = append(s.pending.ranks, s.describe(rank).rank)
+		s.pending.ranks = append(s.pending.ranks, s.describe(rank))
 	}
 	return s.pending
 }
@@ -161,12 +160,10 @@ func (s *Store) writeRecord(ctx context.Context, pending *pendingWrite) error {
 		s.last = number
 		s.journalBytes += int64(len(record))
 	}
-	for _, rank := range pending.ranks {
-		switch stored, ok := s.ranks[rank]; {
-		case !ok: // it has been forgotten
-		case err != nil:
+	for _, stored := range pending.ranks {
+		if err != nil {
 			stored.dirty = true
-		default:
+		} else {
 			stored.lastRecord = number
 		}
 	}

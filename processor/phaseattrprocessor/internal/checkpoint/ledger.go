@@ -64,14 +64,14 @@ func (l *ledger) write(ctx context.Context, generation, attempts uint64) error {
 // open opens the generation in use and returns all that it holds. It counts as a failed
 // attempt until the caller writes otherwise, unless it takes too long: a process that can
 // say so has survived.
-func (l *ledger) open(ctx context.Context, open openFunc) (*client, []keyValue, error) {
+func (l *ledger) open(ctx context.Context, open openFunc) (*client, map[string][]byte, error) {
 	if l.attempts >= maxAttempts {
 		return nil, nil, l.abandon(ctx, fmt.Errorf("failed to open generation %d %d times", l.generation, l.attempts))
 	}
 	before := l.attempts
 	_ = l.write(ctx, l.generation, before+1) // without a ledger, nothing is counted
 	client, err := l.client.calls.open(ctx, open, fmt.Sprintf("generation_%d", l.generation))
-	var stored []keyValue
+	var stored map[string][]byte
 	if err == nil {
 		stored, err = client.readAll(ctx)
 	}

@@ -5,6 +5,7 @@ package checkpoint
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"go.opentelemetry.io/collector/extension/xextension/storage"
@@ -115,9 +116,7 @@ func (s *Store) probe(ctx context.Context) error {
 	err := s.withTurn(func() error {
 		err := s.client.batch(ctx, storage.SetOperation(probeKey, nil))
 		if s.ledger.attempts > 0 {
-			if ledgerErr := s.ledger.write(ctx, s.ledger.generation, 0); err == nil {
-				err = ledgerErr
-			}
+			err = errors.Join(err, s.ledger.write(ctx, s.ledger.generation, 0))
 		}
 		return err
 	})

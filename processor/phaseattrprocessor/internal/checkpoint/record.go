@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -42,10 +41,8 @@ var (
 func key(prefix string, number uint64) string { return fmt.Sprintf("%s%016x", prefix, number) }
 
 // number returns the number in the key of a record.
-func number(prefix, key string) (uint64, bool) {
-	digits, ok := strings.CutPrefix(key, prefix)
-	n, err := strconv.ParseUint(digits, 16, 64)
-	return n, ok && err == nil
+func number(prefix, key string) (uint64, error) {
+	return strconv.ParseUint(strings.TrimPrefix(key, prefix), 16, 64)
 }
 
 // unsealed returns a record to append the payload to.
@@ -70,11 +67,14 @@ func unseal(key string, record []byte) (byte, []byte, error) {
 }
 
 // isNewer reports whether there is an undamaged record of a newer version.
-func isNewer(stored []keyValue) bool {
-	return slices.ContainsFunc(stored, func(kv keyValue) bool {
-		found, _, _ := unseal(kv.key, kv.value)
-		return found > version && (strings.HasPrefix(kv.key, journalPrefix) || strings.HasPrefix(kv.key, snapshotPrefix))
-	})
+func isNewer(stored map[string][]byte) bool {
+	for key, record := range stored {
+		found, _, _ := unseal(key, record)
+		if found > version && (strings.HasPrefix(key, journalPrefix) || strings.HasPrefix(key, snapshotPrefix)) {
+			return true
+		}
+	}
+	return false
 }
 
 func checksum(key string, payload []byte) uint32 {

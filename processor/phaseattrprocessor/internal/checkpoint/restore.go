@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -28,7 +29,7 @@ type Restorer interface {
 	// Presence restores a presence. The index may have it already, from a snapshot. Its
 	// Print is 0 if an earlier version stored it: the index does not have it then, and
 	// Presence sets the Print. Presences come in the order in which they were recorded.
-	Presence(sender *Sender, p *Presence)
+	Presence(p *Presence)
 	Event(sender *Sender, e *Event)
 	Boundary(sender *Sender, b *boundary.Boundary)
 	Interval(sender *Sender, i *replay.Interval)
@@ -58,7 +59,7 @@ func (s *Store) restore(ctx context.Context) (r *restoration, err error) {
 	defer s.mu.Unlock()
 	for rank, stored := range s.ranks { // the storage lacks what came before it was open
 		if _, ok := r.ranks[rank]; !ok {
-			r.ranks[rank] = &storedRank{rank: rank, presences: stored.presences, dirty: true}
+			r.ranks[rank] = stored
 		}
 	}
 	s.contents = r.contents
@@ -85,10 +86,9 @@ type restoration struct {
 
 func newRestoration(s *Store) *restoration { return &restoration{store: s, contents: newContents()} }
 
-func (r *restoration) restore(all []keyValue) {
-	slices.SortFunc(all, func(a, b keyValue) int { return cmp.Compare(a.key, b.key) })
-	for i := range all {
-		if strings.HasPrefix(all[i].key, quarantinePrefix) {
+func (r *restoration) restore(all map[string][]byte) {
+	for key := range all {
+		if strings.HasPrefix(key, quarantinePrefix) {
 			r.quarantined++
 		}
 	}
@@ -107,42 +107,40 @@ func (r *restoration) restore(all []keyValue) {
 
 // each reads the records under a prefix and sets the largest number. What cannot be read
 // is quarantined.
-func (r *restoration) each(all []keyValue, prefix string, largest *uint64, read func(*codec)) {
-	for i := range all {
-		kv := &all[i]
-		if !strings.HasPrefix(kv.key, prefix) {
+func (r *restoration) each(all map[string][]byte, prefix string, largest *uint64, read func(*codec)) {
+	for _, key := range slices.Sorted(maps.Keys(all)) {
+		if !strings.HasPrefix(key, prefix) {
 			continue
 		}
-		n, ok := number(prefix, kv.key)
-		if !ok {
-			r.quarantine(kv, errMalformed)
-			continue
-		}
+		n, err := number(prefix, key)
 		*largest = max(*largest, n) // a damaged record has its number too
-		found, payload, err := unseal(kv.key, kv.value)
-		if err == nil && found != version && found != version2 {
+		found, payload, damage := unseal(key, all[key])
+		switch {
+		case err != nil:
+		case damage != nil:
+			err = damage
+		case found != version && found != version2:
 			err = fmt.Errorf("%w (%d)", errVersion, found)
-		}
-		if err == nil {
+		default:
 			r.number, r.version = n, found
 			c := newReader(payload)
 			read(c)
 			err = c.err
 		}
 		if err != nil {
-			r.quarantine(kv, err)
+			r.quarantine(key, all[key], err)
 		}
 	}
 }
 
 // quarantine moves a record that cannot be read to where it can be examined.
-func (r *restoration) quarantine(kv *keyValue, cause error) {
+func (r *restoration) quarantine(key string, record []byte, cause error) {
 	r.unreadable++
 	r.cause = cause
-	r.cleanup = append(r.cleanup, storage.DeleteOperation(kv.key))
-	if r.quarantined < maxQuarantined && len(kv.value) > 0 {
+	r.cleanup = append(r.cleanup, storage.DeleteOperation(key))
+	if r.quarantined < maxQuarantined && len(record) > 0 {
 		r.quarantined++
-		r.cleanup = append(r.cleanup, storage.SetOperation(quarantinePrefix+kv.key, kv.value))
+		r.cleanup = append(r.cleanup, storage.SetOperation(quarantinePrefix+key, record))
 	}
 }
 
@@ -174,21 +172,21 @@ func (r *restoration) snapshot(c *codec) {
 // restorePresences restores those of the snapshots, in their original order: a later one
 // may end an earlier one.
 func (r *restoration) restorePresences() {
-	var all []*storedPresence
+	var all []*Presence
 	for _, stored := range r.ranks {
 		for i := range stored.presences {
 			all = append(all, &stored.presences[i])
 		}
 	}
-	slices.SortFunc(all, func(a, b *storedPresence) int { return cmp.Compare(a.presence.order, b.presence.order) })
+	slices.SortFunc(all, func(a, b *Presence) int { return cmp.Compare(a.order, b.order) })
 	for _, p := range all {
 		r.restorePresence(p)
 	}
 }
 
-func (r *restoration) restorePresence(p *storedPresence) {
-	r.store.order.Store(max(r.store.order.Load(), p.presence.order))
-	r.store.options.Restorer.Presence(&p.sender, &p.presence)
+func (r *restoration) restorePresence(p *Presence) {
+	r.store.order.Store(max(r.store.order.Load(), p.order))
+	r.store.options.Restorer.Presence(p)
 }
 
 // record repeats a record of the journal.
@@ -240,8 +238,8 @@ func (r *restoration) item(c *codec, kind byte) {
 	case kindProcess:
 		c.name(&r.sender.Process, &r.sender.Tenant)
 	case kindPresence:
-		p := storedPresence{sender: r.sender}
-		c.presence(&p.presence)
+		p := Presence{Sender: r.sender}
+		c.identity(&p)
 		r.presence(c, &p)
 	case kindEvent:
 		var e Event
@@ -265,7 +263,7 @@ func (r *restoration) item(c *codec, kind byte) {
 // applies reports whether the item that has been read adds to what has been restored.
 func (r *restoration) applies(c *codec) bool { return c.err == nil && r.stored != nil }
 
-func (r *restoration) presence(c *codec, p *storedPresence) {
+func (r *restoration) presence(c *codec, p *Presence) {
 	if r.applies(c) {
 		if added := r.stored.add(p); added != nil {
 			r.restorePresence(added)
@@ -295,7 +293,7 @@ func (r *restoration) find(arrival int64) {
 	r.sender.Rank = r.stored.rank
 	r.stored.lastRecord, r.stored.arrival = r.number, arrival
 	if n := len(r.stored.presences); r.version == version2 && n > 0 {
-		r.sender.Process = r.stored.presences[n-1].sender.Process
+		r.sender.Process = r.stored.presences[n-1].Sender.Process
 	}
 }
 

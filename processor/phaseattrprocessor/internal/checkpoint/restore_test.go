@@ -245,7 +245,7 @@ func TestAFullStorageIsReadAndCaughtUpLater(t *testing.T) {
 }
 
 func FuzzRecord(f *testing.F) {
-	w := newWriter()
+	w := &codec{}
 	c := newCollector(newDisk(), options())
 	rank := boundary.RankKey{Session: "a", Rank: 3}
 	for _, e := range []event{enter(rank, 1, "train"), enter(rank, 2, "step"), enter(rank, 300, "late")} {
@@ -253,15 +253,16 @@ func FuzzRecord(f *testing.F) {
 	}
 	state, _ := c.index.Snapshot(rank)
 	sender := Sender{Rank: rank, Process: boundary.Process{Host: "node", PID: 7}}
-	presence := Presence{Since: 1, Print: 2, Identity: association.Identity{{Field: "host", Text: "node"}}}
-	w.snapshot(&snapshot{7, state, []storedPresence{{sender, presence}}})
+	presence := Presence{Sender: sender, Since: 1, Print: 2, Identity: association.Identity{{Field: "host", Text: "node"}}}
+	w.snapshot(&snapshot{7, state, []Presence{presence}})
 	f.Add(slices.Clone(w.data), byte(version), true)
 	e := c.store.Entry()
-	e.Presence(&sender, &presence)
+	e.Presence(&presence)
 	e.Boundary(&sender, enter(rank, 1, "train").boundary)
 	e.Event(&sender, &Event{Time: 5, Kind: Stop})
 	e.Interval(&sender, &replay.Interval{Boundary: *enter(rank, 1, "train").boundary, End: 6})
-	e.forgotten(rank, 1)
+	e.begin(&sender, kindForgotten)
+	e.codec.uint(&presence.order)
 	f.Add(e.appendTo(nil), byte(version), false)
 	for key, record := range version2Records(f).records("") {
 		if found, payload, err := unseal(key, record); err == nil {
@@ -326,21 +327,21 @@ func TestRecordsOfVersion2AreRestored(t *testing.T) {
 		{Key: "epoch", Value: int64(3)}, {Key: "split", Value: "eval"}, {Key: "lr", Value: 0.5}, {Key: "warm", Value: true},
 	}, intervals[0].Attributes)
 	process := func(pid int64) boundary.Process { return boundary.Process{Host: "node", PID: pid} }
-	assert.Equal(t, map[boundary.RankKey]storedPresence{
-		first:  {Sender{Rank: first, Process: process(100)}, Presence{Since: 1, Identity: association.Identity{{Field: "host", Text: "run-1"}}, order: 1}},
-		second: {Sender{Rank: second, Process: process(101)}, Presence{Since: 3, Identity: association.Identity{{Field: "host", Text: "run-1"}}, order: 2}},
-		next:   {Sender{Rank: next, Process: process(100)}, Presence{Since: 15, Identity: association.Identity{{Field: "host", Text: "run-2"}}, order: 4}},
+	assert.Equal(t, map[boundary.RankKey]Presence{
+		first:  {Sender: Sender{Rank: first, Process: process(100)}, Since: 1, Identity: association.Identity{{Field: "host", Text: "run-1"}}, order: 1},
+		second: {Sender: Sender{Rank: second, Process: process(101)}, Since: 3, Identity: association.Identity{{Field: "host", Text: "run-1"}}, order: 2},
+		next:   {Sender: Sender{Rank: next, Process: process(100)}, Since: 15, Identity: association.Identity{{Field: "host", Text: "run-2"}}, order: 4},
 	}, c.presences)
 }
 
 func TestClaimsOfVersion2NameAProcess(t *testing.T) {
 	for claim, want := range map[string]boundary.Process{
-		"process\x00Node-1\x0042\x003":               {Host: "node-1", PID: 42},
-		"process\x00node-1\x001\x003":                {}, // that of every container
-		"process\x00node-1\x00x\x003":                {},
-		"process\x00node-1\x0042":                    {},
-		"device\x00node-1\x0042\x003":                {},
-		"":                                           {},
+		"process\x00Node-1\x0042\x003": {Host: "node-1", PID: 42},
+		"process\x00node-1\x001\x003":  {}, // that of every container
+		"process\x00node-1\x00x\x003":  {},
+		"process\x00node-1\x0042":      {},
+		"device\x00node-1\x0042\x003":  {},
+		"":                             {},
 		"process\x00node-1\x0099999999999999999999\x003": {},
 	} {
 		assert.Equal(t, want, processOf(claim), "%q", claim)

@@ -120,7 +120,7 @@ func New(options Options) *Store {
 		contents:   newContents(),
 	}
 	s.calls.returned = s.wakeUp
-	s.entries.New = func() any { return &Entry{codec: newWriter(), order: &s.order} }
+	s.entries.New = func() any { return &Entry{codec: &codec{}, order: &s.order} }
 	return s
 }
 

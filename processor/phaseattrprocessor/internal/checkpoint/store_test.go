@@ -27,7 +27,7 @@ type collector struct {
 
 	events *replay.Ingest
 	// presences are the first ones of the ranks.
-	presences map[boundary.RankKey]storedPresence
+	presences map[boundary.RankKey]Presence
 
 	mu     sync.Mutex
 	failed map[Operation]int
@@ -42,7 +42,7 @@ func options() replay.Options {
 func newCollector(d *disk, options replay.Options) *collector {
 	c := &collector{
 		index:     replay.New(options),
-		presences: map[boundary.RankKey]storedPresence{},
+		presences: map[boundary.RankKey]Presence{},
 		failed:    map[Operation]int{},
 	}
 	c.events = c.index.Reingest()
@@ -65,16 +65,17 @@ func newCollector(d *disk, options replay.Options) *collector {
 }
 
 // register registers a rank, of which there is one for each process.
-func (c *collector) register(sender *Sender, p *Presence) bool {
-	claim := fmt.Sprint(sender.Process, sender.Rank.Rank)
-	if registered, _ := c.index.Register(sender.Rank, []string{claim}, p.Since); !registered {
+func (c *collector) register(p *Presence) bool {
+	rank := p.Sender.Rank
+	claim := fmt.Sprint(p.Sender.Process, rank.Rank)
+	if registered, _ := c.index.Register(rank, []string{claim}, p.Since); !registered {
 		return false
 	}
-	c.presences[sender.Rank] = storedPresence{*sender, *p}
+	c.presences[rank] = *p
 	return true
 }
 
-func (c *collector) Presence(sender *Sender, p *Presence) { c.register(sender, p) }
+func (c *collector) Presence(p *Presence) { c.register(p) }
 
 func (c *collector) Event(sender *Sender, e *Event) {
 	c.events.Observe(sender.Rank, e.Time, e.Kind == Stop)
@@ -117,9 +118,9 @@ func (c *collector) add(ctx context.Context, events ...event) {
 	for _, e := range events {
 		sender := Sender{Rank: e.rank, Process: boundary.Process{Host: "node", PID: 100 + e.rank.Rank}}
 		if !ingest.Registered(e.rank) {
-			presence := Presence{Since: e.at, Identity: association.Identity{{Field: "host", Text: e.rank.Session}}}
-			if c.register(&sender, &presence) {
-				entry.Presence(&sender, &presence)
+			presence := Presence{Sender: sender, Since: e.at, Identity: association.Identity{{Field: "host", Text: e.rank.Session}}}
+			if c.register(&presence) {
+				entry.Presence(&presence)
 			}
 		}
 		if e.boundary == nil {
@@ -144,7 +145,7 @@ func (c *collector) answers(ranks []boundary.RankKey, until int64) map[string]an
 	for _, rank := range ranks {
 		name := fmt.Sprintf("%s/%d", rank.Session, rank.Rank)
 		p := c.presences[rank]
-		p.presence.order = 0
+		p.order = 0
 		answers[name+" was seen"] = p
 		for at := int64(-1); at <= until; at++ {
 			active, status := c.index.Handle(rank).Active(nil, at, true)

@@ -4,6 +4,7 @@
 package checkpoint
 
 import (
+	"slices"
 	"time"
 
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/association"
@@ -21,6 +22,7 @@ type Sender struct {
 
 // Presence is an identity of a process: the fields of its events by which rules can find it.
 type Presence struct {
+	Sender Sender
 	// Since is the time of its first event to arrive, in nanoseconds since the Unix epoch.
 	Since int64
 	// Print identifies it among those of the process, as in replay.Presence.
@@ -53,12 +55,6 @@ const (
 	Stop
 )
 
-// storedPresence is a presence and whose it is.
-type storedPresence struct {
-	sender   Sender
-	presence Presence
-}
-
 func (c *codec) rank(r *boundary.RankKey) {
 	c.text(&r.Session)
 	c.int(&r.Rank)
@@ -72,12 +68,13 @@ func (c *codec) name(p *boundary.Process, tenant *string) {
 	c.text(tenant)
 }
 
-func (c *codec) storedPresence(p *storedPresence) {
-	c.name(&p.sender.Process, &p.sender.Tenant)
-	c.presence(&p.presence)
+// presence codes a presence without its rank, which is known.
+func (c *codec) presence(p *Presence) {
+	c.name(&p.Sender.Process, &p.Sender.Tenant)
+	c.identity(p)
 }
 
-func (c *codec) presence(p *Presence) {
+func (c *codec) identity(p *Presence) {
 	c.uint(&p.order)
 	c.at(&p.Since)
 	c.uint(&p.Print)
@@ -109,7 +106,17 @@ func (c *codec) interval(i *replay.Interval) {
 type snapshot struct {
 	through   uint64
 	rank      replay.Snapshot
-	presences []storedPresence
+	presences []Presence
+}
+
+// has reports whether a presence with the print is in the snapshot of a rank.
+func has(rank *replay.Snapshot, print uint64) bool {
+	for i := range rank.Processes {
+		if slices.ContainsFunc(rank.Processes[i].Presences, func(p replay.Presence) bool { return p.Print == print }) {
+			return true
+		}
+	}
+	return false
 }
 
 // snapshot codes a snapshot, which is all of a payload.
@@ -118,10 +125,10 @@ func (c *codec) snapshot(s *snapshot) {
 	c.rank(&s.rank.Rank)
 	c.moment(&s.rank.LastArrival)
 	c.int(&s.rank.WorldSize)
-	list(c, &s.presences, (*codec).storedPresence)
+	list(c, &s.presences, (*codec).presence)
 	list(c, &s.rank.Processes, (*codec).process)
 	for i := range s.presences {
-		s.presences[i].sender.Rank = s.rank.Rank
+		s.presences[i].Sender.Rank = s.rank.Rank
 	}
 }
 

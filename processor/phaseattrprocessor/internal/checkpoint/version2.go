@@ -22,13 +22,13 @@ const (
 )
 
 // registration2 reads a registration.
-func (c *codec) registration2(p *storedPresence) {
-	c.uint(&p.presence.order)
-	c.at(&p.presence.Since)
+func (c *codec) registration2(p *Presence) {
+	c.uint(&p.order)
+	c.at(&p.Since)
 	var claim string
 	c.text(&claim)
-	p.sender.Process = processOf(claim)
-	list(c, &p.presence.Identity, (*codec).fieldText)
+	p.Sender.Process = processOf(claim)
+	list(c, &p.Identity, (*codec).fieldText)
 }
 
 // processOf returns the process of a claim: "process", host, process ID and rank,
@@ -48,18 +48,18 @@ func processOf(claim string) boundary.Process {
 
 // snapshot2 reads a snapshot.
 func (c *codec) snapshot2(s *snapshot) {
-	s.presences = make([]storedPresence, 1)
-	s.rank.Processes = make([]replay.Process, 1)
-	presence, process := &s.presences[0], &s.rank.Processes[0]
+	var registration Presence
+	var process replay.Process
 	c.uint(&s.through)
 	c.rank(&s.rank.Rank)
-	c.registration2(presence)
+	c.registration2(&registration)
 	c.moment(&s.rank.LastArrival)
 	c.clock(&process.Clock)
 	list(c, &process.Threads, (*codec).threadStart)
-	presence.sender.Rank, process.Name = s.rank.Rank, presence.sender.Process
-	if presence.presence.order == 0 { // its next event registers the rank
-		s.presences = nil
+	registration.Sender.Rank, process.Name = s.rank.Rank, registration.Sender.Process
+	s.rank.Processes = []replay.Process{process}
+	if registration.order != 0 { // otherwise its next event registers the rank
+		s.presences = []Presence{registration}
 	}
 }
 
@@ -67,9 +67,9 @@ func (c *codec) snapshot2(s *snapshot) {
 func (r *restoration) item2(c *codec, kind byte) {
 	switch kind {
 	case kindRegistration:
-		p := storedPresence{sender: r.sender}
+		p := Presence{Sender: r.sender}
 		c.registration2(&p)
-		r.sender.Process = p.sender.Process
+		r.sender.Process = p.Sender.Process
 		r.presence(c, &p)
 	case kindEvent2, kindStop2:
 		var e Event
