@@ -260,9 +260,9 @@ func (f *recordedFile) add(t *testing.T, ingest *replay.Ingest, raw object) (isB
 func (f *recordedFile) list() {
 	for rank := range f.intervals {
 		snapshot, _ := f.index.Snapshot(rank)
-		end := snapshot.Clock.Now
+		end := snapshot.Processes[0].Clock.Now
 		times := []int64{end}
-		for _, thread := range snapshot.Threads {
+		for _, thread := range snapshot.Processes[0].Threads {
 			for _, b := range thread.Boundaries {
 				times = append(times, b.Time)
 			}

@@ -194,11 +194,7 @@ func (e *engine) openStore(ctx context.Context, id component.ID, host component.
 			return opener.GetClient(ctx, component.KindProcessor, id, name)
 		},
 		Index:    e.index,
-		Register: func(rank boundary.RankKey, registration *checkpoint.Registration) { e.register(rank, registration) },
-		Forget: func(rank boundary.RankKey) {
-			e.index.Forget(rank)
-			e.association.Remove(rank, e.index.Has)
-		},
+		Restorer: restorer{e, e.index.Reingest()},
 		Failed: func(ctx context.Context, operation checkpoint.Operation, times int, err error) {
 			e.recorder.storageFailed(ctx, operation, times, err)
 			if operation != checkpoint.Read { // a record that cannot be read says nothing of the storage
@@ -270,18 +266,20 @@ func (e *engine) sweep(ctx context.Context) {
 
 // register registers a rank by its first event. It returns where the rank is, and the
 // ranks that it ended, or false when there is no room for it, or it has been registered.
-func (e *engine) register(rank boundary.RankKey, r *checkpoint.Registration) (locations []association.Location, ended []boundary.RankKey, ok bool) {
+func (e *engine) register(p *checkpoint.Presence) (locations []association.Location, ended []boundary.RankKey, ok bool) {
+	rank := p.Sender.Rank
 	var claims []string
-	if r.Claim != "" {
-		claims = append(claims, r.Claim)
+	seat := boundary.Seat{Host: p.Sender.Process.Host, PID: p.Sender.Process.PID, Rank: rank.Rank}
+	if claim := seat.Claim(); claim != "" {
+		claims = append(claims, claim)
 	}
-	locations = e.association.Locations(r.Identity)
+	locations = e.association.Locations(p.Identity)
 	for _, location := range locations {
 		if location.Exclusive {
 			claims = append(claims, location.String())
 		}
 	}
-	ok, ended = e.index.Register(rank, claims, r.At)
+	ok, ended = e.index.Register(rank, claims, p.Since)
 	if ok {
 		e.association.Add(rank, locations)
 	}

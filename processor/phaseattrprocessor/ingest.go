@@ -5,6 +5,7 @@ package phaseattrprocessor
 
 import (
 	"context"
+	"strings"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog"
@@ -71,17 +72,18 @@ func (in *ingestion) add(ctx context.Context, event *boundary.Event, fields *bou
 		}
 		return false
 	}
-	in.introduce(rank, event, fields)
+	sender := in.sender(rank, fields)
+	in.introduce(&sender, event, fields)
 	if n := len(in.advanced); n == 0 || in.advanced[n-1] != rank {
 		in.advanced = append(in.advanced, rank)
 	}
 	if !event.IsBoundary() {
-		in.observe(rank, event)
+		in.observe(&sender, event)
 		return false
 	}
 	b, reason := in.reader.Boundary(event, fields, &in.paths)
 	if reason != boundary.OK {
-		in.observe(rank, event)
+		in.observe(&sender, event)
 		in.recorder.rejected(ctx, reason.String())
 		return false
 	}
@@ -90,38 +92,49 @@ func (in *ingestion) add(ctx context.Context, event *boundary.Event, fields *bou
 	switch result.Outcome {
 	case replay.Accepted:
 		in.accepted++
-		in.entry.Added(rank, &b)
+		in.entry.Boundary(&sender, &b)
 		return true
 	case replay.TooManyRanks:
 		return false
 	}
-	in.entry.Observed(rank, event.Time, false)
+	in.entry.Event(&sender, &checkpoint.Event{Time: event.Time})
 	return result.Outcome == replay.Duplicate
 }
 
+// sender returns the process of an event, which is read with the first event of a rank.
+func (in *ingestion) sender(rank boundary.RankKey, fields *boundary.Fields) checkpoint.Sender {
+	sender := checkpoint.Sender{Rank: rank}
+	if !in.events.Registered(rank) {
+		seat := in.reader.Process(fields, rank)
+		sender.Process = boundary.Process{Host: strings.ToLower(seat.Host), PID: seat.PID}
+	}
+	return sender
+}
+
 // introduce registers the rank of an event, if that is its first one.
-func (in *ingestion) introduce(rank boundary.RankKey, event *boundary.Event, fields *boundary.Fields) {
-	if in.events.Registered(rank) {
+func (in *ingestion) introduce(sender *checkpoint.Sender, event *boundary.Event, fields *boundary.Fields) {
+	if in.events.Registered(sender.Rank) {
 		return
 	}
-	registration := checkpoint.Registration{
-		At:       event.Time,
-		Claim:    in.reader.Process(fields, rank).Claim(),
-		Identity: in.association.Identity(fields),
-	}
-	locations, ended, ok := in.register(rank, &registration)
+	presence := checkpoint.Presence{Sender: *sender, Since: event.Time, Identity: in.association.Identity(fields)}
+	locations, ended, ok := in.register(&presence)
 	if !ok {
 		return
 	}
-	in.entry.Registered(rank, &registration)
+	in.entry.Presence(&presence)
 	in.advanced = append(in.advanced, ended...)
 	for _, location := range locations {
 		in.located = append(in.located, location.String())
 	}
 }
 
-func (in *ingestion) observe(rank boundary.RankKey, event *boundary.Event) {
-	if in.events.Observe(rank, event.Time, event.Stop()) == replay.Accepted {
-		in.entry.Observed(rank, event.Time, event.Stop())
+func (in *ingestion) observe(sender *checkpoint.Sender, event *boundary.Event) {
+	if in.events.Observe(sender.Rank, event.Time, event.Stop()) != replay.Accepted {
+		return
 	}
+	stored := checkpoint.Event{Time: event.Time}
+	if event.Stop() {
+		stored.Kind = checkpoint.Stop
+	}
+	in.entry.Event(sender, &stored)
 }

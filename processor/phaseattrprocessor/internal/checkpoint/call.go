@@ -4,6 +4,7 @@
 package checkpoint
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -122,22 +123,16 @@ func (c *client) batch(ctx context.Context, ops ...*storage.Operation) error {
 	}, nil)
 }
 
-// keyValue is a key of the storage and its value.
-type keyValue struct {
-	key   string
-	value []byte
-}
-
-// readAll returns all that is stored, in no particular order.
-func (c *client) readAll(ctx context.Context) ([]keyValue, error) {
+// readAll returns all that is stored.
+func (c *client) readAll(ctx context.Context) (map[string][]byte, error) {
 	walker, ok := c.client.(storage.Walker)
 	if !ok {
 		return nil, errNoWalk
 	}
-	var all []keyValue
+	all := map[string][]byte{}
 	err := c.calls.call(ctx, openTimeout, func(ctx context.Context) error {
 		return walker.Walk(ctx, func(key string, value []byte) ([]*storage.Operation, error) {
-			all = append(all, keyValue{strings.Clone(key), append([]byte{}, value...)})
+			all[strings.Clone(key)] = bytes.Clone(value)
 			return nil, nil
 		})
 	}, nil)

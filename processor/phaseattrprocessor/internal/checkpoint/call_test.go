@@ -44,7 +44,7 @@ func TestCallersWaitOnceForAStorageThatHangs(t *testing.T) {
 			entry := c.store.Entry()
 			e := enter(rank(i), 2, "step")
 			add(c.index, e.rank, e.boundary)
-			entry.Added(e.rank, e.boundary)
+			entry.Boundary(&Sender{Rank: e.rank}, e.boundary)
 			callers.Go(func() {
 				assert.Equal(t, callTimeout, elapsed(func() { c.store.Write(t.Context(), entry) }))
 			})

@@ -5,10 +5,9 @@ package checkpoint
 
 import (
 	"context"
+	"slices"
 
 	"go.opentelemetry.io/collector/extension/xextension/storage"
-
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
 const (
@@ -23,14 +22,14 @@ const (
 func (s *Store) compact(ctx context.Context) error {
 	s.mu.Lock()
 	until, bytes := s.last, s.journalBytes
-	var ranks []boundary.RankKey
-	for rank, stored := range s.ranks {
+	var ranks []*storedRank
+	for _, stored := range s.ranks {
 		if stored.dirty || stored.lastRecord != 0 {
-			ranks = append(ranks, rank)
+			ranks = append(ranks, stored)
 		}
 	}
 	s.mu.Unlock()
-	w := newWriter()
+	w := &codec{}
 	for len(ranks) > 0 {
 		n, err := s.writeSnapshots(ctx, w, ranks)
 		if err != nil {
@@ -55,35 +54,34 @@ func (s *Store) write(ctx context.Context, ops []*storage.Operation) error {
 	return err
 }
 
-// snapshotJob is a snapshot to be written.
+// snapshotJob is a snapshot that is being written.
 type snapshotJob struct {
-	rank         boundary.RankKey
-	registration Registration
-	// number is the snapshot's own, through that of the last record that it covers.
-	number, through uint64
-	bytes           int64
+	stored *storedRank
+	// through is the last record of the journal that it covers.
+	through uint64
+	bytes   int64
+	// known are the rank's presences, kept those of them that the index still has.
+	known, kept []Presence
 }
 
 // writeSnapshots writes the snapshots of the first ranks, as many as fit into a batch,
 // and returns how many ranks that were.
-func (s *Store) writeSnapshots(ctx context.Context, w *writer, ranks []boundary.RankKey) (n int, err error) {
+func (s *Store) writeSnapshots(ctx context.Context, w *codec, ranks []*storedRank) (n int, err error) {
 	var ops []*storage.Operation
 	var jobs []snapshotJob
 	for size := int64(0); n < len(ranks) && size < batchBytes && len(ops) < batchOperations; n++ {
-		job, ok := s.newJob(ranks[n])
+		job := s.newJob(ranks[n])
+		state, ok := s.options.Index.Snapshot(job.stored.rank)
 		if !ok {
-			continue
-		}
-		snapshot, known := s.options.Index.Snapshot(job.rank)
-		if !known {
 			s.mu.Lock()
-			s.drop(job.rank)
+			s.drop(job.stored.rank)
 			s.mu.Unlock()
 			continue
 		}
+		job.kept = slices.DeleteFunc(slices.Clone(job.known), func(p Presence) bool { return !has(&state, p.Print) })
 		w.reset()
-		w.snapshot(job.through, &job.registration, &snapshot)
-		name := key(snapshotPrefix, job.number)
+		w.snapshot(&snapshot{job.through, state, job.kept})
+		name := key(snapshotPrefix, job.stored.snapshot)
 		record := seal(name, append(unsealed(), w.data...))
 		ops = append(ops, storage.SetOperation(name, record))
 		job.bytes = int64(len(record))
@@ -103,13 +101,9 @@ func (s *Store) writeSnapshots(ctx context.Context, w *writer, ranks []boundary.
 
 // newJob returns the job of writing a snapshot of a rank. It covers the journal so far,
 // since an entry is in the index before it is written.
-func (s *Store) newJob(rank boundary.RankKey) (snapshotJob, bool) {
+func (s *Store) newJob(stored *storedRank) snapshotJob {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	stored, ok := s.ranks[rank]
-	if !ok {
-		return snapshotJob{}, false
-	}
 	if stored.snapshot == 0 {
 		// It stays the rank's if the job fails, so that there is never a second snapshot: one
 		// that has failed may have been written.
@@ -117,20 +111,21 @@ func (s *Store) newJob(rank boundary.RankKey) (snapshotJob, bool) {
 		stored.snapshot = s.snapshots
 	}
 	stored.dirty = false
-	return snapshotJob{rank: stored.rank, registration: stored.registration, number: stored.snapshot, through: s.last}, true
+	return snapshotJob{stored: stored, through: s.last, known: stored.presences}
 }
 
 // finish updates the contents after a job. It is called with mu held.
 func (s *Store) finish(job *snapshotJob, err error) {
-	stored, ok := s.ranks[job.rank]
+	stored := job.stored
 	switch {
-	case !ok || stored.snapshot != job.number: // it has been forgotten meanwhile
-		s.cleanup = append(s.cleanup, storage.DeleteOperation(key(snapshotPrefix, job.number)))
+	case s.ranks[stored.rank] != stored: // it has been forgotten meanwhile
+		s.cleanup = append(s.cleanup, storage.DeleteOperation(key(snapshotPrefix, stored.snapshot)))
 	case err != nil:
 		stored.dirty = true
 	default:
 		s.snapshotBytes += job.bytes - stored.bytes
 		stored.bytes = job.bytes
+		stored.presences = append(job.kept, stored.presences[len(job.known):]...)
 		if stored.lastRecord <= job.through {
 			stored.lastRecord = 0
 		}
@@ -140,10 +135,7 @@ func (s *Store) finish(job *snapshotJob, err error) {
 // truncateJournal deletes the records of the journal up to number until, which are bytes
 // long in all.
 func (s *Store) truncateJournal(ctx context.Context, until uint64, bytes int64) error {
-	s.mu.Lock()
-	first := s.first
-	s.mu.Unlock()
-	for first <= until {
+	for first := s.first; first <= until; {
 		var ops []*storage.Operation
 		for ; first <= until && len(ops) < batchOperations; first++ {
 			ops = append(ops, storage.DeleteOperation(key(journalPrefix, first)))
@@ -151,9 +143,7 @@ func (s *Store) truncateJournal(ctx context.Context, until uint64, bytes int64) 
 		if err := s.write(ctx, ops); err != nil {
 			return err
 		}
-		s.mu.Lock()
 		s.first = first
-		s.mu.Unlock()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -4,6 +4,7 @@
 package checkpoint
 
 import (
+	"slices"
 	"strings"
 
 	"go.opentelemetry.io/collector/extension/xextension/storage"
@@ -15,7 +16,7 @@ import (
 type contents struct {
 	ranks map[boundary.RankKey]*storedRank
 	// first and last are the numbers of the first and the last record of the journal;
-	// snapshots is the largest number of a snapshot.
+	// snapshots is the largest number of a snapshot. Only the background loop uses first.
 	first, last, snapshots uint64
 	// journalBytes and snapshotBytes are the sizes of the records.
 	journalBytes, snapshotBytes int64
@@ -25,23 +26,26 @@ type contents struct {
 
 // storedRank describes what a storage holds of a rank.
 type storedRank struct {
-	rank         boundary.RankKey
-	registration Registration
-	// snapshot is the number of the rank's snapshot, 0 without one, bytes its size. The
-	// snapshot may not have been written yet.
-	snapshot uint64
-	bytes    int64
+	rank      boundary.RankKey
+	presences []Presence
+	// snapshot is the number of the rank's snapshot, 0 without one, bytes its size, through
+	// the last record of the journal that it covers when it is restored. The snapshot may
+	// not have been written yet.
+	snapshot, through uint64
+	bytes             int64
 	// lastRecord is the number of the last record of the journal about the rank that its
-	// snapshot does not cover; 0 when there is none.
+	// snapshot does not cover, arrival the time of its last one when it is restored; 0 when
+	// there is none.
 	lastRecord uint64
+	arrival    int64
 	// dirty is true while the storage lacks something of the rank.
 	dirty bool
 }
 
 func newContents() contents { return contents{ranks: map[boundary.RankKey]*storedRank{}} }
 
-// stored returns the description of a rank, which it adds if necessary.
-func (c *contents) stored(rank boundary.RankKey) *storedRank {
+// describe returns the description of a rank, which it adds if necessary.
+func (c *contents) describe(rank boundary.RankKey) *storedRank {
 	stored, ok := c.ranks[rank]
 	if !ok {
 		rank.Session = strings.Clone(rank.Session) // it may be part of a larger text
@@ -51,18 +55,29 @@ func (c *contents) stored(rank boundary.RankKey) *storedRank {
 	return stored
 }
 
-// markDirty marks a rank, unless it has been removed.
-func (c *contents) markDirty(rank boundary.RankKey) {
-	if stored, ok := c.ranks[rank]; ok {
-		stored.dirty = true
-	}
-}
-
 // remove removes a rank and its snapshot.
-func (c *contents) remove(rank boundary.RankKey) {
-	if stored, ok := c.ranks[rank]; ok && stored.snapshot != 0 {
+func (c *contents) remove(stored *storedRank) {
+	if stored.snapshot != 0 {
 		c.cleanup = append(c.cleanup, storage.DeleteOperation(key(snapshotPrefix, stored.snapshot)))
 		c.snapshotBytes -= stored.bytes
 	}
-	delete(c.ranks, rank)
+	delete(c.ranks, stored.rank)
+}
+
+// add adds a presence and returns it; nil when it is there already.
+func (r *storedRank) add(p *Presence) *Presence {
+	if slices.ContainsFunc(r.presences, func(q Presence) bool { return q.order == p.order }) {
+		return nil
+	}
+	p.Sender.Rank = r.rank
+	r.presences = append(r.presences, *p)
+	return &r.presences[len(r.presences)-1]
+}
+
+// order is the largest order of the rank's presences.
+func (r *storedRank) order() (order uint64) {
+	for i := range r.presences {
+		order = max(order, r.presences[i].order)
+	}
+	return order
 }

@@ -8,113 +8,96 @@ import (
 	"slices"
 	"sync/atomic"
 
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/association"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/replay"
 )
 
-// Registration holds what the first event says of a rank: its process and where it runs.
-type Registration struct {
-	// At is the time of the rank's first event to arrive, in nanoseconds since the Unix
-	// epoch.
-	At int64
-	// Claim is the process's; empty when it is not known.
-	Claim    string
-	Identity association.Identity
-	// order numbers the registrations from 1: it tells a rank from a forgotten one of the
-	// same key. It is 0 for a rank that has not been registered.
-	order uint64
-}
-
-// The kinds of items of an entry, beside boundaries.
+// The kinds of items of an entry, beside boundaries. 2 to 4 are those of version 2.
 const (
-	kindRank byte = iota + 1 // the following items are about another rank
-	kindRegistration
-	kindEvent
-	kindStop
-	kindForgotten
+	kindRank      byte = 1 // the following items are about another rank
+	kindForgotten byte = 5
+	kindProcess   byte = 6 // the following items are about another process of the rank
+	kindPresence  byte = 7
+	kindEvent     byte = 8
+	kindInterval  byte = 9
 )
 
 // Entry is what one call adds to the index, for the journal. It must not be used
-// concurrently. A nil Entry records nothing.
+// concurrently. A nil Entry records nothing. What it records is what a Restorer repeats.
 type Entry struct {
-	writer        *writer
-	registrations *atomic.Uint64 // the Store's
-	// rank is that of the last item, ranks are those of all, with repetitions; registered
-	// holds the registrations among the items.
-	rank       boundary.RankKey
-	ranks      []boundary.RankKey
-	registered map[boundary.RankKey]Registration
-}
-
-func newEntry(registrations *atomic.Uint64) *Entry {
-	return &Entry{writer: newWriter(), registrations: registrations, registered: map[boundary.RankKey]Registration{}}
+	codec *codec
+	// order is the Store's.
+	order *atomic.Uint64
+	// sender is that of the last item; ranks are those of all, with repetitions; presences
+	// are among the items.
+	sender    Sender
+	ranks     []boundary.RankKey
+	presences []Presence
 }
 
 // reset empties the entry. It keeps no text alive.
 func (e *Entry) reset() {
-	e.writer.reset()
+	e.codec.reset()
 	clear(e.ranks)
-	e.rank, e.ranks = boundary.RankKey{}, e.ranks[:0]
-	clear(e.registered)
+	clear(e.presences)
+	e.sender, e.ranks, e.presences = Sender{}, e.ranks[:0], e.presences[:0]
 }
 
-// about writes which rank the next item is about.
-func (e *Entry) about(rank boundary.RankKey) {
-	if len(e.ranks) > 0 && rank == e.rank {
-		return
-	}
-	e.rank = rank
-	e.ranks = append(e.ranks, rank)
-	e.writer.byte(kindRank)
-	e.writer.rank(rank)
-}
-
-// Registered records that a rank was registered in the index.
-func (e *Entry) Registered(rank boundary.RankKey, registration *Registration) {
+// begin begins an item. It reports false for a nil Entry.
+func (e *Entry) begin(sender *Sender, kind byte) bool {
 	if e == nil {
-		return
+		return false
 	}
-	e.about(rank)
-	registration.order = e.registrations.Add(1)
-	e.registered[rank] = *registration
-	e.writer.byte(kindRegistration)
-	e.writer.registration(registration)
+	if len(e.ranks) == 0 || sender.Rank != e.sender.Rank {
+		e.sender = Sender{Rank: sender.Rank}
+		e.ranks = append(e.ranks, sender.Rank)
+		e.codec.data = append(e.codec.data, kindRank)
+		e.codec.rank(&e.sender.Rank)
+	}
+	if *sender != e.sender {
+		e.sender = *sender
+		e.codec.data = append(e.codec.data, kindProcess)
+		e.codec.name(&e.sender.Process, &e.sender.Tenant)
+	}
+	if kind != isBoundary { // which has flags instead
+		e.codec.data = append(e.codec.data, kind)
+	}
+	return true
 }
 
-// Observed records an event of a rank that is not a boundary, at a time in nanoseconds
-// since the Unix epoch. A stop ends the session.
-func (e *Entry) Observed(rank boundary.RankKey, at int64, stop bool) {
-	if e == nil {
-		return
+// Presence records a presence that the index did not know. The Store keeps its texts.
+func (e *Entry) Presence(p *Presence) {
+	if e.begin(&p.Sender, kindPresence) {
+		p.order = e.order.Add(1)
+		e.presences = append(e.presences, *p)
+		e.codec.identity(p)
 	}
-	e.about(rank)
-	kind := kindEvent
-	if stop {
-		kind = kindStop
-	}
-	e.writer.byte(kind)
-	e.writer.at(at)
 }
 
-// Added records a boundary.
-func (e *Entry) Added(rank boundary.RankKey, b *boundary.Boundary) {
-	if e == nil {
-		return
+// Event records an event that is not a boundary.
+func (e *Entry) Event(sender *Sender, event *Event) {
+	if e.begin(sender, kindEvent) {
+		e.codec.event(event)
 	}
-	e.about(rank)
-	e.writer.boundary(b)
 }
 
-// forgotten records that a rank was forgotten after a registration.
-func (e *Entry) forgotten(rank boundary.RankKey, order uint64) {
-	e.about(rank)
-	e.writer.byte(kindForgotten)
-	e.writer.uint(order)
+// Boundary records a boundary.
+func (e *Entry) Boundary(sender *Sender, b *boundary.Boundary) {
+	if e.begin(sender, isBoundary) {
+		e.codec.boundary(b)
+	}
+}
+
+// Interval records a completed interval.
+func (e *Entry) Interval(sender *Sender, i *replay.Interval) {
+	if e.begin(sender, kindInterval) {
+		e.codec.interval(i)
+	}
 }
 
 // appendTo appends the entry to the payload of a record.
 func (e *Entry) appendTo(record []byte) []byte {
-	size := len(e.writer.data)
+	size := len(e.codec.data)
 	record = slices.Grow(record, binary.MaxVarintLen32+size)
-	return append(binary.AppendUvarint(record, uint64(size)), e.writer.data...)
+	return append(binary.AppendUvarint(record, uint64(size)), e.codec.data...)
 }

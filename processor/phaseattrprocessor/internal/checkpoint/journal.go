@@ -13,17 +13,11 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
-// tombstone is a forgotten rank, and its last registration.
-type tombstone struct {
-	rank  boundary.RankKey
-	order uint64
-}
-
 // pendingWrite is one write to the journal on behalf of all callers that came while the
 // one before it was being written.
 type pendingWrite struct {
 	record []byte // not sealed yet
-	ranks  []boundary.RankKey
+	ranks  []*storedRank
 
 	// flushed is true once one of the callers has written it, with err as the result. The
 	// holder of the turn uses them.
@@ -37,7 +31,8 @@ func (s *Store) Entry() *Entry {
 		return nil
 	}
 	e := s.entries.Get().(*Entry)
-	e.writer.int(time.Now().UnixNano())
+	arrival := time.Now().UnixNano()
+	e.codec.int(&arrival)
 	return e
 }
 
@@ -71,31 +66,30 @@ func (s *Store) Forget(ctx context.Context, ranks []boundary.RankKey) {
 	}
 	s.mu.Lock()
 	for _, rank := range ranks {
-		// A rank that is back may have been written already: it stays.
-		if !s.options.Index.Has(rank) {
-			s.drop(rank)
-		}
+		s.drop(rank)
 	}
-	var pending *pendingWrite
-	if !s.degraded {
-		pending = s.nextWrite()
-	}
+	pending, degraded := s.pending, s.degraded
 	s.mu.Unlock()
-	if pending != nil {
+	if !degraded {
 		_ = s.flush(ctx, pending) // it has been reported
 	}
 }
 
-// drop removes a rank, and has the next write delete its records. It is called with mu
-// held.
+// drop removes a rank, and has the next write delete its records. A rank that is back in
+// the index may have been written already: it stays. It is called with mu held.
 func (s *Store) drop(rank boundary.RankKey) {
 	stored, ok := s.ranks[rank]
-	if !ok {
+	if !ok || s.options.Index.Has(rank) {
 		return
 	}
-	s.remove(rank)
+	s.remove(stored)
 	if stored.snapshot != 0 || stored.lastRecord != 0 {
-		s.tombstones = append(s.tombstones, tombstone{rank, stored.registration.order})
+		e := s.Entry()
+		defer s.putBack(e)
+		e.begin(&Sender{Rank: rank}, kindForgotten)
+		order := stored.order()
+		e.codec.uint(&order)
+		s.tombstones = e.appendTo(s.tombstones)
 	}
 }
 
@@ -104,29 +98,18 @@ func (s *Store) drop(rank boundary.RankKey) {
 func (s *Store) enqueue(e *Entry) *pendingWrite {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var pending *pendingWrite
-	if !s.degraded {
-		pending = s.nextWrite()
-		pending.record = e.appendTo(pending.record)
+	for i := range e.presences {
+		s.describe(e.presences[i].Sender.Rank).add(&e.presences[i])
 	}
+	if s.degraded {
+		for _, rank := range e.ranks {
+			s.describe(rank).dirty = true
+		}
+		return nil
+	}
+	s.pending.record = e.appendTo(s.pending.record)
 	for _, rank := range e.ranks {
-		stored := s.stored(rank)
-		if registration, ok := e.registered[rank]; ok {
-			stored.registration = registration
-		}
-		if pending == nil {
-			stored.dirty = true
-		} else {
-			pending.ranks = append(pending.ranks, stored.rank)
-		}
-	}
-	return pending
-}
-
-// nextWrite returns the write that can be added to. It is called with mu held.
-func (s *Store) nextWrite() *pendingWrite {
-	if s.pending == nil {
-		s.pending = &pendingWrite{record: unsealed()}
+		s.pending.ranks = append(s.pending.ranks, s.describe(rank))
 	}
 	return s.pending
 }
@@ -152,16 +135,15 @@ func (s *Store) flush(ctx context.Context, pending *pendingWrite) error {
 // the turn held.
 func (s *Store) writeRecord(ctx context.Context, pending *pendingWrite) error {
 	s.mu.Lock()
-	s.pending = nil
-	number, tombstones, ops := s.last+1, s.tombstones, s.cleanup
-	s.tombstones, s.cleanup = nil, nil
+	number, tombstones, cleanup := s.last+1, s.tombstones, s.cleanup
+	s.pending, s.tombstones, s.cleanup = &pendingWrite{record: unsealed()}, nil, nil
 	s.mu.Unlock()
 
-	name := key(journalPrefix, number)
 	// A forgotten rank may be back in the same record.
-	record := slices.Insert(pending.record, headerBytes, s.encode(tombstones)...)
-	cleanup := len(ops)
+	record := slices.Insert(pending.record, headerBytes, tombstones...)
+	ops := slices.Clip(cleanup)
 	if len(record) > headerBytes {
+		name := key(journalPrefix, number)
 		ops = append(ops, storage.SetOperation(name, seal(name, record)))
 	}
 	if len(ops) == 0 {
@@ -173,36 +155,20 @@ func (s *Store) writeRecord(ctx context.Context, pending *pendingWrite) error {
 	defer s.mu.Unlock()
 	if err != nil {
 		s.degraded = true
-		s.tombstones, s.cleanup = append(tombstones, s.tombstones...), append(ops[:cleanup:cleanup], s.cleanup...)
-		for _, rank := range pending.ranks {
-			s.markDirty(rank)
-		}
-		return err
-	}
-	if len(record) > headerBytes {
+		s.tombstones, s.cleanup = append(tombstones, s.tombstones...), append(cleanup, s.cleanup...)
+	} else if len(record) > headerBytes {
 		s.last = number
 		s.journalBytes += int64(len(record))
 	}
-	for _, rank := range pending.ranks {
-		if stored, ok := s.ranks[rank]; ok {
+	for _, stored := range pending.ranks {
+		if err != nil {
+			stored.dirty = true
+		} else {
 			stored.lastRecord = number
 		}
 	}
-	if s.compactionDue() {
+	if err == nil && s.compactionDue() {
 		s.wakeUp()
 	}
-	return nil
-}
-
-// encode returns the part of a record that holds tombstones.
-func (s *Store) encode(tombstones []tombstone) []byte {
-	if len(tombstones) == 0 {
-		return nil
-	}
-	e := s.Entry()
-	defer s.putBack(e)
-	for _, t := range tombstones {
-		e.forgotten(t.rank, t.order)
-	}
-	return e.appendTo(nil)
+	return err
 }

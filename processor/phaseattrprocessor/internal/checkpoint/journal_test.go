@@ -27,7 +27,7 @@ func TestConcurrentCallersAreAllWritten(t *testing.T) {
 				entry := c.store.Entry()
 				e := enter(rank, at, "train")
 				add(c.index, rank, e.boundary)
-				entry.Added(rank, e.boundary)
+				entry.Boundary(&Sender{Rank: rank}, e.boundary)
 				c.store.Write(t.Context(), entry)
 			}
 		})

@@ -44,7 +44,7 @@ func openLedger(ctx context.Context, calls *calls, open openFunc) (*ledger, erro
 	}
 	l := &ledger{client: client}
 	// One that cannot be read is as good as none.
-	if payload, err := unseal(ledgerKey, record.Value); err == nil && len(payload) == 16 {
+	if _, payload, err := unseal(ledgerKey, record.Value); err == nil && len(payload) == 16 {
 		l.generation, l.attempts = binary.LittleEndian.Uint64(payload), binary.LittleEndian.Uint64(payload[8:])
 	}
 	return l, nil
@@ -52,7 +52,9 @@ func openLedger(ctx context.Context, calls *calls, open openFunc) (*ledger, erro
 
 func (l *ledger) write(ctx context.Context, generation, attempts uint64) error {
 	record := binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(unsealed(), generation), attempts)
-	err := l.client.batch(ctx, storage.SetOperation(ledgerKey, seal(ledgerKey, record)))
+	record = seal(ledgerKey, record)
+	record[0] = version2 // every version has the same ledger, and can read that of the others
+	err := l.client.batch(ctx, storage.SetOperation(ledgerKey, record))
 	if err == nil {
 		l.generation, l.attempts = generation, attempts
 	}
@@ -62,14 +64,14 @@ func (l *ledger) write(ctx context.Context, generation, attempts uint64) error {
 // open opens the generation in use and returns all that it holds. It counts as a failed
 // attempt until the caller writes otherwise, unless it takes too long: a process that can
 // say so has survived.
-func (l *ledger) open(ctx context.Context, open openFunc) (*client, []keyValue, error) {
+func (l *ledger) open(ctx context.Context, open openFunc) (*client, map[string][]byte, error) {
 	if l.attempts >= maxAttempts {
 		return nil, nil, l.abandon(ctx, fmt.Errorf("failed to open generation %d %d times", l.generation, l.attempts))
 	}
 	before := l.attempts
 	_ = l.write(ctx, l.generation, before+1) // without a ledger, nothing is counted
 	client, err := l.client.calls.open(ctx, open, fmt.Sprintf("generation_%d", l.generation))
-	var stored []keyValue
+	var stored map[string][]byte
 	if err == nil {
 		stored, err = client.readAll(ctx)
 	}

@@ -5,6 +5,7 @@ package checkpoint
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"go.opentelemetry.io/collector/extension/xextension/storage"
@@ -66,8 +67,10 @@ func (s *Store) compactionDue() bool { return s.journalBytes > max(s.minJournal,
 // recover opens the storage if necessary and writes what it lacks. It must not be called
 // concurrently.
 func (s *Store) recover(ctx context.Context) error {
-	if err := s.openIfClosed(ctx); err != nil {
-		return err
+	if s.client == nil {
+		if err := s.open(ctx); err != nil {
+			return err
+		}
 	}
 	if err := s.probe(ctx); err != nil {
 		return err
@@ -80,37 +83,29 @@ func (s *Store) recover(ctx context.Context) error {
 	for _, stored := range s.ranks {
 		dirty = dirty || stored.dirty
 	}
-	pending := s.nextWrite()
+	pending := s.pending
 	s.mu.Unlock()
-	if err := s.flush(ctx, pending); err != nil {
-		return err
+	err := s.flush(ctx, pending)
+	if err == nil && dirty {
+		err = s.compact(ctx)
 	}
-	if dirty {
-		if err := s.compact(ctx); err != nil {
-			return err
-		}
+	if err == nil {
+		s.reportRecovery(ctx)
 	}
-	s.reportRecovery(ctx)
-	return nil
+	return err
 }
 
-func (s *Store) openIfClosed(ctx context.Context) error {
-	unreadable, cause := 0, error(nil)
-	err := s.withTurn(func() error {
-		if s.client != nil {
-			return nil
-		}
-		r, err := s.restore(ctx)
-		if err == nil {
-			unreadable, cause = r.unreadable, r.cause
-		}
+func (s *Store) open(ctx context.Context) error {
+	var r *restoration
+	err := s.withTurn(func() (err error) {
+		r, err = s.restore(ctx)
 		return err
 	})
-	if err != nil {
+	switch {
+	case err != nil:
 		s.failed(ctx, Open, err)
-	}
-	if unreadable > 0 {
-		s.options.Failed(ctx, Read, unreadable, cause)
+	case r.unreadable > 0:
+		s.options.Failed(ctx, Read, r.unreadable, r.cause)
 	}
 	return err
 }
@@ -121,9 +116,7 @@ func (s *Store) probe(ctx context.Context) error {
 	err := s.withTurn(func() error {
 		err := s.client.batch(ctx, storage.SetOperation(probeKey, nil))
 		if s.ledger.attempts > 0 {
-			if ledgerErr := s.ledger.write(ctx, s.ledger.generation, 0); err == nil {
-				err = ledgerErr
-			}
+			err = errors.Join(err, s.ledger.write(ctx, s.ledger.generation, 0))
 		}
 		return err
 	})

@@ -8,14 +8,17 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"slices"
 	"strconv"
 	"strings"
 )
 
-// version is that of the format. A record of an older one is quarantined; a storage with
-// a record of a newer one is left alone.
-const version = 2
+// version is that of the format. Records of version2 are read, too; a record of an older
+// one is quarantined; a storage with a record of a newer one is left alone. There is no
+// version 3, since one flipped bit would make it version 2.
+const (
+	version  = 4
+	version2 = 2
+)
 
 // A record is a version, a checksum of its key and its payload, and the payload. That
 // holds for every version.
@@ -38,10 +41,8 @@ var (
 func key(prefix string, number uint64) string { return fmt.Sprintf("%s%016x", prefix, number) }
 
 // number returns the number in the key of a record.
-func number(prefix, key string) (uint64, bool) {
-	digits, ok := strings.CutPrefix(key, prefix)
-	n, err := strconv.ParseUint(digits, 16, 64)
-	return n, ok && err == nil
+func number(prefix, key string) (uint64, error) {
+	return strconv.ParseUint(strings.TrimPrefix(key, prefix), 16, 64)
 }
 
 // unsealed returns a record to append the payload to.
@@ -54,26 +55,26 @@ func seal(key string, record []byte) []byte {
 	return record
 }
 
-// unseal returns the payload of a record, as part of it.
-func unseal(key string, record []byte) ([]byte, error) {
+// unseal returns the version, known or not, and the payload of a record, as part of it.
+func unseal(key string, record []byte) (byte, []byte, error) {
 	switch {
 	case len(record) < headerBytes:
-		return nil, errMalformed
-	case record[0] != version:
-		return nil, fmt.Errorf("%w (%d)", errVersion, record[0])
+		return 0, nil, errMalformed
 	case binary.LittleEndian.Uint32(record[1:]) != checksum(key, record[headerBytes:]):
-		return nil, errChecksum
+		return 0, nil, errChecksum
 	}
-	return record[headerBytes:], nil
+	return record[0], record[headerBytes:], nil
 }
 
 // isNewer reports whether there is an undamaged record of a newer version.
-func isNewer(stored []keyValue) bool {
-	return slices.ContainsFunc(stored, func(kv keyValue) bool {
-		return (strings.HasPrefix(kv.key, journalPrefix) || strings.HasPrefix(kv.key, snapshotPrefix)) &&
-			len(kv.value) >= headerBytes && kv.value[0] > version &&
-			binary.LittleEndian.Uint32(kv.value[1:]) == checksum(kv.key, kv.value[headerBytes:])
-	})
+func isNewer(stored map[string][]byte) bool {
+	for key, record := range stored {
+		found, _, _ := unseal(key, record)
+		if found > version && (strings.HasPrefix(key, journalPrefix) || strings.HasPrefix(key, snapshotPrefix)) {
+			return true
+		}
+	}
+	return false
 }
 
 func checksum(key string, payload []byte) uint32 {

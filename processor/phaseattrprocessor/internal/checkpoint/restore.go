@@ -6,6 +6,7 @@ package checkpoint
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -14,10 +15,29 @@ import (
 	"go.opentelemetry.io/collector/extension/xextension/storage"
 
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/replay"
 )
 
 // maxQuarantined bounds the records that cannot be read and are kept nevertheless.
 const maxQuarantined = 16
+
+// Restorer repeats what entries have recorded, and restores what depends on the index
+// beside it. It is called by Start, and by the background loop if the storage could not be
+// opened then, and must not call the Store. It must not keep what the pointers refer to,
+// except texts.
+type Restorer interface {
+	// Presence restores a presence. The index may have it already, from a snapshot. Its
+	// Print is 0 if an earlier version stored it: the index does not have it then, and
+	// Presence sets the Print. Presences come in the order in which they were recorded.
+	Presence(p *Presence)
+	Event(sender *Sender, e *Event)
+	Boundary(sender *Sender, b *boundary.Boundary)
+	Interval(sender *Sender, i *replay.Interval)
+	// Flush ends the items of one entry.
+	Flush()
+	// Forget drops a restored rank that had been forgotten.
+	Forget(rank boundary.RankKey)
+}
 
 // restore opens the storage and restores the ranks that the index does not know. It reads
 // everything before it changes the index, so that it can be repeated when it fails. It is
@@ -39,7 +59,7 @@ func (s *Store) restore(ctx context.Context) (r *restoration, err error) {
 	defer s.mu.Unlock()
 	for rank, stored := range s.ranks { // the storage lacks what came before it was open
 		if _, ok := r.ranks[rank]; !ok {
-			r.ranks[rank] = &storedRank{rank: rank, registration: stored.registration, dirty: true}
+			r.ranks[rank] = stored
 		}
 	}
 	s.contents = r.contents
@@ -49,207 +69,240 @@ func (s *Store) restore(ctx context.Context) (r *restoration, err error) {
 // restoration restores an index from all that a storage holds.
 type restoration struct {
 	store *Store
-	// contents describes the restored ranks. skipped holds the other ranks of the journal,
-	// as true when the index knew them before.
 	contents
-	skipped map[boundary.RankKey]bool
-	// through is the last record that a rank's snapshot covers, lastArrival when the rank's
-	// last event arrived.
-	through     map[boundary.RankKey]uint64
-	lastArrival map[boundary.RankKey]time.Time
+	// number and version are those of the record at hand.
+	number  uint64
+	version byte
+	// sender is whose the item at hand is. stored describes its rank; nil when the item is to
+	// be skipped.
+	sender Sender
+	stored *storedRank
+	// boundary is the last one; it is reused.
+	boundary boundary.Boundary
 	// quarantined and unreadable count records; cause is the last one's error.
 	quarantined, unreadable int
 	cause                   error
 }
 
-func newRestoration(s *Store) *restoration {
-	return &restoration{
-		store:       s,
-		contents:    newContents(),
-		skipped:     map[boundary.RankKey]bool{},
-		through:     map[boundary.RankKey]uint64{},
-		lastArrival: map[boundary.RankKey]time.Time{},
-	}
-}
+func newRestoration(s *Store) *restoration { return &restoration{store: s, contents: newContents()} }
 
-func (r *restoration) restore(all []keyValue) {
-	slices.SortFunc(all, func(a, b keyValue) int { return cmp.Compare(a.key, b.key) })
-	for i := range all {
-		if strings.HasPrefix(all[i].key, quarantinePrefix) {
+func (r *restoration) restore(all map[string][]byte) {
+	for key := range all {
+		if strings.HasPrefix(key, quarantinePrefix) {
 			r.quarantined++
 		}
 	}
 	r.each(all, snapshotPrefix, &r.snapshots, r.snapshot)
-	r.registerAll()
+	r.restorePresences()
 	r.each(all, journalPrefix, &r.last, r.record)
 	if r.first == 0 {
 		r.first = r.last + 1
 	}
-	for rank, at := range r.lastArrival {
-		r.store.options.Index.SetLastArrival(rank, at)
+	for rank, stored := range r.ranks {
+		if stored.arrival != 0 {
+			r.store.options.Index.SetLastArrival(rank, time.Unix(0, stored.arrival))
+		}
 	}
 }
 
 // each reads the records under a prefix and sets the largest number. What cannot be read
 // is quarantined.
-func (r *restoration) each(
-	all []keyValue, prefix string, largest *uint64, read func(key string, number uint64, payload []byte) error,
-) {
-	for i := range all {
-		kv := &all[i]
-		if !strings.HasPrefix(kv.key, prefix) {
+func (r *restoration) each(all map[string][]byte, prefix string, largest *uint64, read func(*codec)) {
+	for _, key := range slices.Sorted(maps.Keys(all)) {
+		if !strings.HasPrefix(key, prefix) {
 			continue
 		}
-		n, ok := number(prefix, kv.key)
-		if !ok {
-			r.quarantine(kv, errMalformed)
-			continue
-		}
+		n, err := number(prefix, key)
 		*largest = max(*largest, n) // a damaged record has its number too
-		payload, err := unseal(kv.key, kv.value)
-		if err == nil {
-			err = read(kv.key, n, payload)
+		found, payload, damage := unseal(key, all[key])
+		switch {
+		case err != nil:
+		case damage != nil:
+			err = damage
+		case found != version && found != version2:
+			err = fmt.Errorf("%w (%d)", errVersion, found)
+		default:
+			r.number, r.version = n, found
+			c := newReader(payload)
+			read(c)
+			err = c.err
 		}
 		if err != nil {
-			r.quarantine(kv, err)
+			r.quarantine(key, all[key], err)
 		}
 	}
 }
 
 // quarantine moves a record that cannot be read to where it can be examined.
-func (r *restoration) quarantine(kv *keyValue, cause error) {
+func (r *restoration) quarantine(key string, record []byte, cause error) {
 	r.unreadable++
 	r.cause = cause
-	r.cleanup = append(r.cleanup, storage.DeleteOperation(kv.key))
-	if r.quarantined < maxQuarantined && len(kv.value) > 0 {
+	r.cleanup = append(r.cleanup, storage.DeleteOperation(key))
+	if r.quarantined < maxQuarantined && len(record) > 0 {
 		r.quarantined++
-		r.cleanup = append(r.cleanup, storage.SetOperation(quarantinePrefix+kv.key, kv.value))
+		r.cleanup = append(r.cleanup, storage.SetOperation(quarantinePrefix+key, record))
 	}
-}
-
-// registerAll registers the ranks of the snapshots in their original order, since a later
-// session ends an earlier one that has the same claim.
-func (r *restoration) registerAll() {
-	ranks := slices.SortedFunc(maps.Keys(r.ranks), func(a, b boundary.RankKey) int {
-		return cmp.Compare(r.ranks[a].registration.order, r.ranks[b].registration.order)
-	})
-	for _, rank := range ranks {
-		r.register(rank, &r.ranks[rank].registration)
-	}
-}
-
-func (r *restoration) register(rank boundary.RankKey, registration *Registration) {
-	if registration.order == 0 { // its next event registers it
-		return
-	}
-	if registration.order > r.store.registrations.Load() {
-		r.store.registrations.Store(registration.order)
-	}
-	r.store.options.Register(rank, registration)
 }
 
 // snapshot restores a rank from its snapshot.
-func (r *restoration) snapshot(name string, n uint64, payload []byte) error {
-	reader := newReader(payload)
-	through, registration, snapshot := reader.snapshot()
-	if reader.err != nil {
-		return reader.err
+func (r *restoration) snapshot(c *codec) {
+	size := int64(headerBytes + len(c.data))
+	var s snapshot
+	if r.version == version2 {
+		c.snapshot2(&s)
+	} else {
+		c.snapshot(&s)
 	}
-	r.last = max(r.last, through)
-	rank := snapshot.Rank
-	if !r.store.options.Index.Restore(&snapshot) {
-		r.cleanup = append(r.cleanup, storage.DeleteOperation(name))
-		return nil
+	if c.more() {
+		c.fail()
 	}
-	size := int64(headerBytes + len(payload))
-	r.ranks[rank] = &storedRank{rank: rank, registration: registration, snapshot: n, bytes: size}
+	if c.err != nil {
+		return
+	}
+	r.last = max(r.last, s.through)
+	if !r.store.options.Index.Restore(&s.rank) {
+		r.cleanup = append(r.cleanup, storage.DeleteOperation(key(snapshotPrefix, r.number)))
+		return
+	}
+	rank := s.rank.Rank
+	r.ranks[rank] = &storedRank{rank: rank, presences: s.presences, snapshot: r.number, bytes: size, through: s.through}
 	r.snapshotBytes += size
-	r.through[rank] = through
-	return nil
+}
+
+// restorePresences restores those of the snapshots, in their original order: a later one
+// may end an earlier one.
+func (r *restoration) restorePresences() {
+	var all []*Presence
+	for _, stored := range r.ranks {
+		for i := range stored.presences {
+			all = append(all, &stored.presences[i])
+		}
+	}
+	slices.SortFunc(all, func(a, b *Presence) int { return cmp.Compare(a.order, b.order) })
+	for _, p := range all {
+		r.restorePresence(p)
+	}
+}
+
+func (r *restoration) restorePresence(p *Presence) {
+	r.store.order.Store(max(r.store.order.Load(), p.order))
+	r.store.options.Restorer.Presence(p)
 }
 
 // record repeats a record of the journal.
-func (r *restoration) record(_ string, n uint64, payload []byte) error {
+func (r *restoration) record(c *codec) {
 	if r.first == 0 {
-		r.first = n
+		r.first = r.number
 	}
-	r.journalBytes += int64(headerBytes + len(payload))
-	record := newReader(payload)
-	for !record.done() {
-		entry := newReader(record.bytes(record.count()))
-		r.entry(entry, n)
-		if entry.err != nil {
-			return entry.err
+	r.journalBytes += int64(headerBytes + len(c.data))
+	for c.more() {
+		n := c.count(0)
+		entry := newReader(c.data[:n])
+		c.data = c.data[n:]
+		if r.entry(entry); entry.err != nil {
+			c.err = entry.err
+			return
 		}
 	}
-	return record.err
 }
 
-// entry repeats an entry of record n.
-func (r *restoration) entry(entry *reader, n uint64) {
-	arrival := time.Unix(0, entry.int())
-	ingest := r.store.options.Index.Reingest()
-	defer ingest.Flush()
-	var rank boundary.RankKey
-	applies := false // to the rank
-	for !entry.done() {
-		kind := entry.byte()
-		if kind&isBoundary != 0 {
-			b := entry.boundary(kind)
-			if applies && entry.err == nil {
-				ingest.Add(rank, &b)
-				r.stored(rank).lastRecord = n
+// entry repeats an entry.
+func (r *restoration) entry(c *codec) {
+	var arrival int64
+	c.int(&arrival)
+	r.sender, r.stored = Sender{}, nil
+	defer r.store.options.Restorer.Flush()
+	for c.more() {
+		if c.data[0]&isBoundary != 0 {
+			r.boundary = boundary.Boundary{}
+			if c.boundary(&r.boundary); r.applies(c) {
+				r.store.options.Restorer.Boundary(&r.sender, &r.boundary)
 			}
 			continue
 		}
-		switch kind {
-		case kindRank:
-			rank = entry.rank()
-			if applies = entry.err == nil && r.applies(rank, n); applies {
-				r.lastArrival[rank] = arrival
-			}
-		case kindRegistration:
-			registration := entry.registration()
-			if applies && entry.err == nil {
-				r.stored(rank).registration = registration
-				r.register(rank, &registration)
-			}
-		case kindEvent, kindStop:
-			if at := entry.at(); applies && entry.err == nil {
-				ingest.Observe(rank, at, kind == kindStop)
-				r.stored(rank).lastRecord = n
-			}
-		case kindForgotten:
-			if order := entry.uint(); applies && entry.err == nil {
-				r.forget(rank, order)
-			}
-		default:
-			entry.fail()
+		var kind byte
+		if c.byte(&kind); kind != kindRank {
+			r.item(c, kind)
+			continue
+		}
+		r.sender = Sender{}
+		if c.rank(&r.sender.Rank); c.err == nil {
+			r.find(arrival)
 		}
 	}
 }
 
-// applies reports whether record n adds to what has been restored of a rank.
-func (r *restoration) applies(rank boundary.RankKey, n uint64) bool {
-	if _, ok := r.ranks[rank]; ok {
-		return n > r.through[rank]
+// item repeats an item, except boundaries.
+func (r *restoration) item(c *codec, kind byte) {
+	switch kind {
+	case kindProcess:
+		c.name(&r.sender.Process, &r.sender.Tenant)
+	case kindPresence:
+		p := Presence{Sender: r.sender}
+		c.identity(&p)
+		r.presence(c, &p)
+	case kindEvent:
+		var e Event
+		c.event(&e)
+		r.event(c, &e)
+	case kindInterval:
+		var i replay.Interval
+		if c.interval(&i); r.applies(c) {
+			r.store.options.Restorer.Interval(&r.sender, &i)
+		}
+	case kindForgotten:
+		var order uint64
+		if c.uint(&order); r.applies(c) {
+			r.forget(order)
+		}
+	default:
+		r.item2(c, kind)
 	}
-	known, ok := r.skipped[rank]
-	if !ok {
-		known = r.store.options.Index.Has(rank) // its events came before the storage was open
-		r.skipped[rank] = known
-	}
-	return !known
 }
 
-// forget forgets a rank, unless it has been registered again.
-func (r *restoration) forget(rank boundary.RankKey, order uint64) {
-	stored, ok := r.ranks[rank]
-	if !ok || stored.registration.order > order {
+// applies reports whether the item that has been read adds to what has been restored.
+func (r *restoration) applies(c *codec) bool { return c.err == nil && r.stored != nil }
+
+func (r *restoration) presence(c *codec, p *Presence) {
+	if r.applies(c) {
+		if added := r.stored.add(p); added != nil {
+			r.restorePresence(added)
+		}
+	}
+}
+
+func (r *restoration) event(c *codec, e *Event) {
+	if r.applies(c) {
+		r.store.options.Restorer.Event(&r.sender, e)
+	}
+}
+
+// find finds the rank of the following items.
+func (r *restoration) find(arrival int64) {
+	rank := r.sender.Rank
+	r.stored = r.ranks[rank]
+	switch {
+	case r.stored == nil && r.store.options.Index.Has(rank): // its events came before the storage was open
+		return
+	case r.stored == nil:
+		r.stored = r.describe(rank)
+	case r.number <= r.stored.through: // its snapshot has them
+		r.stored = nil
 		return
 	}
-	r.remove(rank)
-	delete(r.through, rank)
-	delete(r.lastArrival, rank)
-	r.store.options.Forget(rank)
+	r.sender.Rank = r.stored.rank
+	r.stored.lastRecord, r.stored.arrival = r.number, arrival
+	if n := len(r.stored.presences); r.version == version2 && n > 0 {
+		r.sender.Process = r.stored.presences[n-1].Sender.Process
+	}
+}
+
+// forget forgets the rank at hand, unless it has come back since.
+func (r *restoration) forget(order uint64) {
+	if r.stored.order() > order {
+		return
+	}
+	r.remove(r.stored)
+	r.store.options.Restorer.Forget(r.sender.Rank)
+	r.stored = nil
 }

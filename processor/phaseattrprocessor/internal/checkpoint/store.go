@@ -17,7 +17,6 @@ import (
 
 	"go.opentelemetry.io/collector/extension/xextension/storage"
 
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/replay"
 )
 
@@ -50,11 +49,8 @@ type Options struct {
 	// already holds when the Store is made are not stored.
 	Index *replay.Index
 
-	// Register registers a restored rank. Forget drops a restored rank that had been
-	// forgotten. They are called by Start, and by the background loop if the storage
-	// could not be opened then, and must not call the Store.
-	Register func(rank boundary.RankKey, registration *Registration)
-	Forget   func(rank boundary.RankKey)
+	// Restorer restores what the journal holds, and the presences of the snapshots.
+	Restorer Restorer
 
 	// Failed is called after each failure, those of retries included, with the number of
 	// failures, which exceeds 1 only for Read. The storage is down from the first failure of
@@ -75,8 +71,8 @@ type Store struct {
 	minJournal int64
 	// entries holds *Entry.
 	entries sync.Pool
-	// registrations is the number of registrations so far.
-	registrations atomic.Uint64
+	// order is the largest order of a presence so far.
+	order atomic.Uint64
 	// down is true from a failure until Recovered is called.
 	down atomic.Bool
 
@@ -104,11 +100,11 @@ type Store struct {
 	// degraded is true while the journal is not written: from a failure until the storage
 	// has caught up.
 	degraded bool
-	// pending is the next write to the journal; nil when there is nothing to write.
+	// pending is the next write to the journal.
 	pending *pendingWrite
 	contents
-	// tombstones are the forgotten ranks of which the journal does not know yet.
-	tombstones []tombstone
+	// tombstones are entries about forgotten ranks, for the next record of the journal.
+	tombstones []byte
 }
 
 // New returns a Store. It costs nothing until Start.
@@ -120,10 +116,11 @@ func New(options Options) *Store {
 		closed:     make(chan struct{}),
 		turn:       make(chan struct{}, 1),
 		degraded:   true,
+		pending:    &pendingWrite{record: unsealed()},
 		contents:   newContents(),
 	}
 	s.calls.returned = s.wakeUp
-	s.entries.New = func() any { return newEntry(&s.registrations) }
+	s.entries.New = func() any { return &Entry{codec: &codec{}, order: &s.order} }
 	return s
 }
 

@@ -25,7 +25,9 @@ type collector struct {
 	index *replay.Index
 	store *Store
 
-	registered map[boundary.RankKey]Registration
+	events *replay.Ingest
+	// presences are the first ones of the ranks.
+	presences map[boundary.RankKey]Presence
 
 	mu     sync.Mutex
 	failed map[Operation]int
@@ -39,18 +41,15 @@ func options() replay.Options {
 
 func newCollector(d *disk, options replay.Options) *collector {
 	c := &collector{
-		index:      replay.New(options),
-		registered: map[boundary.RankKey]Registration{},
-		failed:     map[Operation]int{},
+		index:     replay.New(options),
+		presences: map[boundary.RankKey]Presence{},
+		failed:    map[Operation]int{},
 	}
+	c.events = c.index.Reingest()
 	c.store = New(Options{
 		Open:     d.getClient,
 		Index:    c.index,
-		Register: func(rank boundary.RankKey, registration *Registration) { c.register(rank, registration) },
-		Forget: func(rank boundary.RankKey) {
-			c.index.Forget(rank)
-			delete(c.registered, rank)
-		},
+		Restorer: c,
 		Failed: func(_ context.Context, op Operation, times int, _ error) {
 			c.mu.Lock()
 			defer c.mu.Unlock()
@@ -65,12 +64,32 @@ func newCollector(d *disk, options replay.Options) *collector {
 	return c
 }
 
-func (c *collector) register(rank boundary.RankKey, registration *Registration) bool {
-	if registered, _ := c.index.Register(rank, []string{registration.Claim}, registration.At); !registered {
+// register registers a rank, of which there is one for each process.
+func (c *collector) register(p *Presence) bool {
+	rank := p.Sender.Rank
+	claim := fmt.Sprint(p.Sender.Process, rank.Rank)
+	if registered, _ := c.index.Register(rank, []string{claim}, p.Since); !registered {
 		return false
 	}
-	c.registered[rank] = *registration
+	c.presences[rank] = *p
 	return true
+}
+
+func (c *collector) Presence(p *Presence) { c.register(p) }
+
+func (c *collector) Event(sender *Sender, e *Event) {
+	c.events.Observe(sender.Rank, e.Time, e.Kind == Stop)
+}
+
+func (c *collector) Boundary(sender *Sender, b *boundary.Boundary) { c.events.Add(sender.Rank, b) }
+
+func (c *collector) Interval(*Sender, *replay.Interval) {}
+
+func (c *collector) Flush() { c.events.Flush() }
+
+func (c *collector) Forget(rank boundary.RankKey) {
+	c.index.Forget(rank)
+	delete(c.presences, rank)
 }
 
 func (c *collector) failures(op Operation) int {
@@ -97,23 +116,24 @@ type event struct {
 func (c *collector) add(ctx context.Context, events ...event) {
 	entry, ingest := c.store.Entry(), c.index.Ingest()
 	for _, e := range events {
+		sender := Sender{Rank: e.rank, Process: boundary.Process{Host: "node", PID: 100 + e.rank.Rank}}
 		if !ingest.Registered(e.rank) {
-			registration := Registration{
-				At:       e.at,
-				Claim:    fmt.Sprintf("process-%d", e.rank.Rank),
-				Identity: association.Identity{{Field: "host", Text: e.rank.Session}},
-			}
-			if c.register(e.rank, &registration) {
-				entry.Registered(e.rank, &registration)
+			presence := Presence{Sender: sender, Since: e.at, Identity: association.Identity{{Field: "host", Text: e.rank.Session}}}
+			if c.register(&presence) {
+				entry.Presence(&presence)
 			}
 		}
 		if e.boundary == nil {
+			stored := Event{Time: e.at}
+			if e.stop {
+				stored.Kind = Stop
+			}
 			ingest.Observe(e.rank, e.at, e.stop)
-			entry.Observed(e.rank, e.at, e.stop)
+			entry.Event(&sender, &stored)
 			continue
 		}
 		ingest.Add(e.rank, e.boundary)
-		entry.Added(e.rank, e.boundary)
+		entry.Boundary(&sender, e.boundary)
 	}
 	ingest.Flush()
 	c.store.Write(ctx, entry)
@@ -124,9 +144,9 @@ func (c *collector) answers(ranks []boundary.RankKey, until int64) map[string]an
 	answers := map[string]any{}
 	for _, rank := range ranks {
 		name := fmt.Sprintf("%s/%d", rank.Session, rank.Rank)
-		registration := c.registered[rank]
-		registration.order = 0
-		answers[name+" registered"] = registration
+		p := c.presences[rank]
+		p.order = 0
+		answers[name+" was seen"] = p
 		for at := int64(-1); at <= until; at++ {
 			active, status := c.index.Handle(rank).Active(nil, at, true)
 			slices.SortFunc(active, func(a, b replay.ScopeInterval) int { return cmp.Compare(a.Sequence, b.Sequence) })
@@ -252,8 +272,7 @@ func TestARestoredIndexAnswersLikeTheOneThatWasKilled(t *testing.T) {
 					if slices.ContainsFunc(ranks, func(g boundary.RankKey) bool { return g.Rank == rank.Rank && g.Session != rank.Session }) {
 						continue
 					}
-					c.index.Forget(rank)
-					delete(c.registered, rank)
+					c.Forget(rank)
 					c.store.Forget(ctx, []boundary.RankKey{rank})
 				}
 			default:

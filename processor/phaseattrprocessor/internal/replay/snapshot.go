@@ -17,16 +17,15 @@ type Snapshot struct {
 	LastArrival time.Time
 	// WorldSize is the number of ranks of the session; 0 if it is not known.
 	WorldSize int64
-	// Next is the number of the next process.
-	Next      int32
 	Processes []Process
 }
 
 // Process is what the index knows of a process. Times are in nanoseconds since the Unix
 // epoch.
 type Process struct {
-	Number int32
-	Name   boundary.Process
+	Name boundary.Process
+	// Tenant is empty without tenants.
+	Tenant string
 	Clock  Clock
 	// Starts, Firsts and Begins are the times of start events, of boundaries that are the
 	// first of their numbering, and of incarnations.
@@ -50,6 +49,15 @@ type Thread struct {
 	// Boundaries are those of the window, in order; late ones that have not been replayed
 	// follow them, in order as well.
 	Boundaries []boundary.Boundary
+	// Intervals are the completed ones.
+	Intervals []Interval
+}
+
+// Interval is a scope that has been left, as its enter.
+type Interval struct {
+	boundary.Boundary
+	// End is the time at which it was left.
+	End int64
 }
 
 // Dropped is what is still known of a boundary that has left the window.
@@ -80,7 +88,7 @@ func (x *Index) Snapshot(key boundary.RankKey) (Snapshot, bool) {
 		return Snapshot{}, false
 	}
 	snapshot := Snapshot{
-		Rank: s.key, LastArrival: x.started.Add(s.lastArrival), WorldSize: s.worldSize, Next: s.next,
+		Rank: s.key, LastArrival: x.started.Add(s.lastArrival), WorldSize: s.worldSize,
 		Processes: make([]Process, len(s.processes)),
 	}
 	for i, p := range s.processes {
@@ -91,7 +99,7 @@ func (x *Index) Snapshot(key boundary.RankKey) (Snapshot, bool) {
 
 func (p *process) snapshot() Process {
 	snapshot := Process{
-		Number: p.number, Name: p.name, Clock: p.clock,
+		Name: p.name, Clock: p.clock,
 		Starts: slices.Clone(p.starts), Firsts: slices.Clone(p.firsts), Begins: slices.Clone(p.begins),
 		Interval: p.pulse.Interval, Samples: slices.Clone(p.pulse.Samples), Presences: slices.Clone(p.presences),
 		Threads: make([]Thread, len(p.threads)),
@@ -156,7 +164,7 @@ func (x *Index) SetLastArrival(key boundary.RankKey, at time.Time) {
 
 // restore restores a stream that has had no event.
 func (s *stream) restore(snapshot *Snapshot) {
-	s.worldSize, s.next = snapshot.WorldSize, snapshot.Next
+	s.worldSize = snapshot.WorldSize
 	for i := range snapshot.Processes {
 		if full(len(s.processes), s.options.MaxThreads) {
 			return
@@ -167,7 +175,7 @@ func (s *stream) restore(snapshot *Snapshot) {
 
 func (s *stream) restoreProcess(snapshot *Process) {
 	p := &process{
-		number: snapshot.Number, name: snapshot.Name, options: s.options, clock: snapshot.Clock,
+		number: s.next, name: snapshot.Name, options: s.options, clock: snapshot.Clock,
 		starts: newest(snapshot.Starts, maxBegins), firsts: newest(snapshot.Firsts, maxBegins),
 		begins: newest(snapshot.Begins, maxBegins), presences: newest(snapshot.Presences, maxPresences),
 		pulse: pulse{Interval: snapshot.Interval, Samples: newest(snapshot.Samples, pulseKept)},
@@ -175,7 +183,7 @@ func (s *stream) restoreProcess(snapshot *Process) {
 	p.clock.Confirmations = min(p.clock.Confirmations, maxConfirmations)
 	p.clock.CandidateConfirmations = min(p.clock.CandidateConfirmations, maxConfirmations)
 	s.processes = append(s.processes, p)
-	s.next = max(s.next, p.number+1)
+	s.next++
 	s.restoreOpen(p, snapshot.Threads)
 	s.count(p)
 	for i := range snapshot.Threads {
