@@ -139,9 +139,6 @@ func newEngine(ctx context.Context, s *shared, host component.Host) (*engine, er
 func (e *engine) close(ctx context.Context) {
 	e.recorder.telemetry.Shutdown()
 	close(e.stop)
-	if e.buffer != nil {
-		e.buffer.Stop()
-	}
 	select {
 	case <-e.swept:
 	case <-ctx.Done():

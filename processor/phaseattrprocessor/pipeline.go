@@ -115,7 +115,7 @@ func (p *pipeline[T]) consume(ctx context.Context, b T, helper func(context.Cont
 		switch {
 		case tx.reservation == nil:
 		case passed:
-			p.commit(ctx, tx)
+			p.held.Commit(ctx, tx.reservation, tx.parts)
 		default:
 			p.held.Cancel(tx.reservation)
 			p.rejoin(b, tx.parts)
@@ -124,19 +124,6 @@ func (p *pipeline[T]) consume(ctx context.Context, b T, helper func(context.Cont
 	err := helper(tx, b) //nolint:contextcheck // tx is the caller's context
 	passed = err == nil
 	return err
-}
-
-// commit lets the parts of a batch wait whose rest has been forwarded. They are lost when a
-// shutdown has run out of time meanwhile.
-func (p *pipeline[T]) commit(ctx context.Context, tx *transaction[T]) {
-	if p.held.Commit(ctx, tx.reservation, tx.parts) {
-		return
-	}
-	items := 0
-	for _, part := range tx.parts {
-		items += p.telemetry.count(part)
-	}
-	p.Lost(ctx, items, hold.ErrClosed)
 }
 
 func (p *pipeline[T]) rejoin(b T, parts []T) {
