@@ -41,33 +41,30 @@ func (it *item) isRecord() bool { return it.record != plog.LogRecord{} }
 // telemetry is how the batches of a signal are walked and taken apart. Its methods visit
 // the items of a batch in the same order.
 type telemetry[T any] interface {
+	empty() T
 	// items yields all items of a batch.
 	items(b T) iter.Seq[*item]
-	// partition moves the items that the cursor says into n batches of their own.
-	partition(b T, c *cursor, n int) []T
+	// partition moves the items that are held into their parts.
+	partition(b T, c *cursor, parts []T)
 	// append moves everything of a batch to the end of another one.
 	append(to, from T)
-	// count returns the number of items, empty whether there is nothing in the batch.
+	// count returns the number of items, isEmpty whether there is nothing in the batch.
 	count(b T) int
-	empty(b T) bool
-	// wireBytes is the size of a batch on the wire, itemBytes what an item takes on the heap
-	// beyond it, without its attributes.
-	wireBytes(b T) int
-	itemBytes() int64
+	isEmpty(b T) bool
+	// bytes estimates what a batch takes on the heap, without its attributes.
+	bytes(b T) int
 }
 
 // stays is the part of an item that is not held.
 const stays int32 = -1
 
-// cursor says, item by item, which part of a batch an item belongs to.
-type cursor struct {
-	decisions []decision
-	at        int
-}
+// cursor has the decisions about the items of a batch that have not been visited.
+type cursor []decision
 
-func (c *cursor) next() int32 {
-	c.at++
-	return c.decisions[c.at-1].part
+func (c *cursor) next() *decision {
+	d := &(*c)[0]
+	*c = (*c)[1:]
+	return d
 }
 
 // shells are the copies of a resource, scope or metric, without their items, by the part
@@ -82,4 +79,53 @@ func (s shells[T]) of(part int32, shell func() T) T {
 		s[part] = made
 	}
 	return made
+}
+
+// resourceShell and scopeShell are what the resources and scopes of all signals have.
+type resourceShell interface {
+	Resource() pcommon.Resource
+	SchemaUrl() string
+	SetSchemaUrl(url string)
+}
+
+type scopeShell interface {
+	Scope() pcommon.InstrumentationScope
+	SchemaUrl() string
+	SetSchemaUrl(url string)
+}
+
+// copyResource copies a resource without its scopes.
+func copyResource[R resourceShell](from, to R) R {
+	from.Resource().CopyTo(to.Resource())
+	to.SetSchemaUrl(from.SchemaUrl())
+	return to
+}
+
+// copyScope copies a scope without its items.
+func copyScope[S scopeShell](from, to S) S {
+	from.Scope().CopyTo(to.Scope())
+	to.SetSchemaUrl(from.SchemaUrl())
+	return to
+}
+
+// slice is what the slices of all items have.
+type slice[I any] interface {
+	Len() int
+	AppendEmpty() I
+	RemoveIf(f func(I) bool)
+}
+
+// moveItems moves the items of a slice that are held into the slices of their parts. It
+// reports whether that emptied it.
+func moveItems[S slice[I], I interface{ MoveTo(to I) }](items S, c *cursor, to func(part int32) S) bool {
+	slices := shells[S]{}
+	items.RemoveIf(func(item I) bool {
+		part := c.next().part
+		if part == stays {
+			return false
+		}
+		item.MoveTo(slices.of(part, func() S { return to(part) }).AppendEmpty())
+		return true
+	})
+	return len(slices) > 0 && items.Len() == 0
 }

@@ -134,7 +134,7 @@ func (p *pipeline[T]) rejoin(b T, parts []T) {
 
 // process ingests a batch, takes out of it what has to wait, and annotates the rest.
 func (p *pipeline[T]) process(ctx context.Context, b T) (T, error) {
-	if p.engine == nil || p.telemetry.empty(b) {
+	if p.engine == nil || p.telemetry.isEmpty(b) {
 		return b, nil
 	}
 	if ld, ok := any(b).(plog.Logs); ok {
@@ -149,7 +149,7 @@ func (p *pipeline[T]) process(ctx context.Context, b T) (T, error) {
 		}
 	}
 	p.annotate(ctx, a, b)
-	if p.telemetry.empty(b) {
+	if p.telemetry.isEmpty(b) {
 		return b, processorhelper.ErrSkipProcessingData
 	}
 	return b, nil
@@ -165,7 +165,12 @@ func (p *pipeline[T]) hold(ctx context.Context, a *annotator, b T) error {
 	if plan == nil {
 		return nil
 	}
-	parts := p.telemetry.partition(b, &cursor{decisions: a.decisions}, len(plan.parts))
+	parts := make([]T, len(plan.parts))
+	for i := range parts {
+		parts[i] = p.telemetry.empty()
+	}
+	c := cursor(a.decisions)
+	p.telemetry.partition(b, &c, parts)
 	for i, part := range parts {
 		plan.parts[i].Bytes = heapBytes(p.telemetry, part)
 	}

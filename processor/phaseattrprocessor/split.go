@@ -19,7 +19,7 @@ import (
 // annotateSplit annotates the data points that have been decided, and divides the delta
 // points among them by phase.
 func (a *annotator) annotateSplit(m metrics, md pmetric.Metrics) {
-	w := splitter{annotator: a, left: a.decisions, room: a.config.Split.MaxPointsPerBatch}
+	w := splitter{annotator: a, cursor: a.decisions, room: a.config.Split.MaxPointsPerBatch}
 	for _, resource := range md.ResourceMetrics().All() {
 		for _, scope := range resource.ScopeMetrics().All() {
 			for _, metric := range scope.Metrics().All() {
@@ -36,17 +36,9 @@ func (a *annotator) annotateSplit(m metrics, md pmetric.Metrics) {
 // splitter divides the delta points of a batch.
 type splitter struct {
 	*annotator
-	// left are the decisions about the data points that have not been visited, room is how
-	// many more points the batch may get.
-	left []decision
+	cursor
+	// room is how many more points the batch may get.
 	room int
-}
-
-// next returns the decision about the next data point.
-func (w *splitter) next() *decision {
-	d := &w.left[0]
-	w.left = w.left[1:]
-	return d
 }
 
 // annotatePoints annotates the data points of a metric that are not divided.
