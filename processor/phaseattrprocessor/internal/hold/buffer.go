@@ -10,7 +10,6 @@
 package hold
 
 import (
-	"container/heap"
 	"errors"
 	"math"
 	"slices"
@@ -109,10 +108,6 @@ type Buffer struct {
 	// mu guards what follows, and what the queues have.
 	mu     sync.Mutex
 	queues []*queue
-	// deadlines are the committed parts that wait, the next deadline first. timer runs
-	// expire then, or earlier.
-	deadlines deadlines
-	timer     *time.Timer
 	// order is that of the next part.
 	order uint64
 	// unknown is what the parts take that wait for unknown keys.
@@ -123,10 +118,7 @@ type Buffer struct {
 
 // New returns an empty buffer.
 func New(options Options, progress Progress) *Buffer {
-	b := &Buffer{options: options, progress: progress}
-	b.timer = time.AfterFunc(math.MaxInt64, b.expire)
-	b.timer.Stop()
-	return b
+	return &Buffer{options: options, progress: progress}
 }
 
 // Bytes returns the heap bytes of what waits.
@@ -202,71 +194,10 @@ func (b *Buffer) fits(q *queue, bytes, parts int64) bool {
 	return overBytes <= b.options.MaxBytes-n*shareBytes && overParts <= b.options.MaxParts-n*shareParts
 }
 
-// expire releases what has waited until its deadline.
-func (b *Buffer) expire() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	now := time.Now()
-	for len(b.deadlines) > 0 && !b.deadlines[0].Deadline.After(now) {
-		p := b.deadlines[0]
-		if p.KnownDeadline.After(p.Deadline) && b.known(p) {
-			p.Deadline = p.KnownDeadline
-			heap.Fix(&b.deadlines, p.heapIndex)
-			continue
-		}
-		p.queue.force(p, Expired)
-	}
-	if len(b.deadlines) > 0 {
-		b.timer.Reset(b.deadlines[0].Deadline.Sub(now))
-	}
-}
-
 // known reports whether events of all keys of a part have come.
 func (b *Buffer) known(p *part) bool {
 	return !slices.ContainsFunc(p.Waits, func(w Wait) bool {
 		w.Until = math.MinInt64
 		return w.Key.Location != "" || !b.progress.Reached(w)
 	})
-}
-
-// expect has a part wait until its deadline at most.
-func (b *Buffer) expect(p *part) {
-	heap.Push(&b.deadlines, p)
-	if p.heapIndex == 0 {
-		b.timer.Reset(time.Until(p.Deadline))
-	}
-}
-
-// forget ends what expect began.
-func (b *Buffer) forget(p *part) {
-	if p.heapIndex >= 0 {
-		heap.Remove(&b.deadlines, p.heapIndex)
-	}
-}
-
-// deadlines is a heap of parts.
-type deadlines []*part
-
-func (d deadlines) Len() int           { return len(d) }
-func (d deadlines) Less(i, j int) bool { return d[i].Deadline.Before(d[j].Deadline) }
-func (d deadlines) Swap(i, j int) {
-	d[i], d[j] = d[j], d[i]
-	d[i].heapIndex, d[j].heapIndex = i, j
-}
-
-// Push implements heap.Interface.
-func (d *deadlines) Push(x any) {
-	p := x.(*part)
-	p.heapIndex = len(*d)
-	*d = append(*d, p)
-}
-
-// Pop implements heap.Interface.
-func (d *deadlines) Pop() any {
-	last := len(*d) - 1
-	p := (*d)[last]
-	(*d)[last] = nil
-	*d = (*d)[:last]
-	p.heapIndex = -1
-	return p
 }

@@ -54,13 +54,16 @@ type Reservation struct {
 	// granted is closed once there is room, or once the pipeline is closing.
 	granted chan struct{}
 	refused bool
+	// waiting is the number of parts that have not been released, timer what ends their wait.
+	waiting int
+	timer   *time.Timer
 }
 
 // part is a Part in the buffer.
 type part struct {
 	Part
-	queue *queue
-	since time.Time
+	reservation *Reservation
+	since       time.Time
 	// order is the position of the part in its lanes.
 	order uint64
 	// payload and client are set once the part is committed.
@@ -73,8 +76,6 @@ type part struct {
 	unknown bool
 	// element is the part's in its queue.
 	element *list.Element
-	// heapIndex is the part's position in the deadlines, -1 if it is not there.
-	heapIndex int
 }
 
 func (b *Buffer) newQueue() *queue {
@@ -105,7 +106,8 @@ func (q *queue) close() {
 	}
 	q.pending = nil
 	for e := q.parts.Front(); e != nil; e = e.Next() {
-		q.force(e.Value.(*part), Shutdown)
+		e.Value.(*part).force(Shutdown)
+		q.settle(e.Value.(*part))
 	}
 	q.free(nil)
 }
@@ -125,10 +127,10 @@ func (q *queue) take() []*part {
 
 // reserve waits for room until ctx is done.
 func (q *queue) reserve(ctx context.Context, parts []Part) (*Reservation, error) {
-	r := &Reservation{granted: make(chan struct{})}
+	r := &Reservation{granted: make(chan struct{}), waiting: len(parts)}
 	now := time.Now()
 	for _, p := range parts {
-		r.parts = append(r.parts, &part{Part: p, queue: q, since: now, heapIndex: -1})
+		r.parts = append(r.parts, &part{Part: p, reservation: r, since: now})
 		r.bytes += p.Bytes
 	}
 	if !q.line(r) {
@@ -196,7 +198,8 @@ func (q *queue) evict() {
 		if p.released || !p.committed {
 			continue
 		}
-		q.force(p, Evicted)
+		p.force(Evicted)
+		q.settle(p)
 		if !p.released {
 			bytes, parts = bytes-p.Bytes, parts-1
 		}
@@ -214,7 +217,7 @@ func (q *queue) enter(p *part) {
 	q.heldBytes.Add(p.Bytes)
 	if slices.ContainsFunc(p.Waits, func(w Wait) bool { return w.Unknown }) {
 		if q.unknown+p.Bytes > q.options.MaxUnknownBytes {
-			p.forced, p.outcome = true, Evicted
+			p.force(Evicted)
 		} else {
 			p.unknown = true
 			q.unknown += p.Bytes
@@ -284,23 +287,48 @@ func (q *queue) relocate(location Key, ranks []boundary.RankKey) {
 	}
 }
 
-// commit lets the parts of a reservation wait, each with its payload.
+// commit lets the parts of a reservation wait.
 func (q *queue) commit(r *Reservation) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, p := range r.parts {
 		p.committed = true
-		switch {
-		case q.isClosing():
-			q.force(p, Shutdown)
-		case !p.forced:
-			q.expect(p)
+		if q.isClosing() {
+			p.force(Shutdown)
 		}
 	}
 	for _, p := range r.parts {
 		q.settle(p)
 	}
+	q.schedule(r)
 	q.grant() // others may wait for the room of these parts
+}
+
+// schedule releases the parts of a reservation that have waited until their deadlines, and
+// comes back for the others.
+func (q *queue) schedule(r *Reservation) {
+	now := time.Now()
+	var next time.Time
+	for _, p := range r.parts {
+		if !p.Deadline.After(now) && p.KnownDeadline.After(now) && q.known(p) {
+			p.Deadline = p.KnownDeadline
+		}
+		switch {
+		case p.forced || p.released:
+		case !p.Deadline.After(now):
+			p.force(Expired)
+			q.settle(p)
+		case next.IsZero() || p.Deadline.Before(next):
+			next = p.Deadline
+		}
+	}
+	if !next.IsZero() {
+		r.timer = time.AfterFunc(next.Sub(now), func() {
+			q.mu.Lock()
+			defer q.mu.Unlock()
+			q.schedule(r)
+		})
+	}
 }
 
 // cancel takes a reservation, or its parts, out again.
@@ -363,14 +391,12 @@ func (q *queue) free(parts []*part) {
 	}
 }
 
-// force ends the waiting of a part, whatever its keys have reached. It still follows
-// those that came before it.
-func (q *queue) force(p *part, outcome Outcome) {
+// force ends the waiting of a part, whatever its keys have reached. It still follows those
+// that came before it.
+func (p *part) force(outcome Outcome) {
 	if !p.forced {
 		p.forced, p.outcome = true, outcome
 	}
-	q.forget(p)
-	q.settle(p)
 }
 
 // settleFront settles what is first in a lane.
@@ -411,7 +437,9 @@ func (q *queue) release(p *part) {
 	p.released = true
 	q.leaving++
 	q.leavingBytes += p.Bytes
-	q.forget(p)
+	if p.reservation.waiting--; p.reservation.waiting == 0 && p.reservation.timer != nil {
+		p.reservation.timer.Stop()
+	}
 	for _, w := range p.Waits {
 		l := q.lanes[w.Key]
 		l.waiting[0] = nil
