@@ -142,8 +142,10 @@ func (b *Buffer) Advance(ranks []boundary.RankKey, locations []string) {
 	}
 }
 
-// locate has what waits for locations that are known by now wait for the ranks there.
-func (b *Buffer) locate() {
+// Locate has what waits for locations wait for the ranks that are known there by now, so
+// that what names these ranks lines up behind it. It is called once a batch has been
+// assigned to its ranks.
+func (b *Buffer) Locate() {
 	if b.heldLocations.Load() == 0 {
 		return
 	}

@@ -33,7 +33,7 @@ type Destination[T any] interface {
 
 // Pipeline is the side of the buffer that one pipeline sees. It must be closed.
 type Pipeline[T any] struct {
-	queue       *queue
+	*queue
 	destination Destination[T]
 	// ended is closed when the forwarder has returned.
 	ended chan struct{}
@@ -49,28 +49,6 @@ func NewPipeline[T any](b *Buffer, destination Destination[T]) *Pipeline[T] {
 	return p
 }
 
-// AnyWaiting reports whether anything has not been forwarded yet. It takes no lock.
-func (p *Pipeline[T]) AnyWaiting() bool { return p.queue.heldParts.Load() > 0 }
-
-// Waiting reports whether telemetry that names a key has not been forwarded yet: what
-// follows must line up behind it. It takes no lock.
-func (p *Pipeline[T]) Waiting(key *Key) bool {
-	_, waiting := p.queue.waiting.Load(*key)
-	return waiting
-}
-
-// Locate has what waits for locations wait for the ranks that are known there by now, so
-// that what names these ranks lines up behind it. It is called once a batch has been
-// assigned to its ranks.
-func (p *Pipeline[T]) Locate() { p.queue.locate() }
-
-// Reserve takes room for the held parts of a batch, and puts them in line. When the
-// buffer is full, the pipeline's oldest parts are released, and Reserve waits until they
-// have been forwarded or ctx is done.
-func (p *Pipeline[T]) Reserve(ctx context.Context, parts []Part) (*Reservation, error) {
-	return p.queue.reserve(ctx, parts)
-}
-
 // Commit lets the parts of a reservation wait, each with its payload. The buffer owns the
 // payloads from then on, and forwards them with the client metadata of ctx.
 func (p *Pipeline[T]) Commit(ctx context.Context, r *Reservation, payloads []T) {
@@ -78,17 +56,14 @@ func (p *Pipeline[T]) Commit(ctx context.Context, r *Reservation, payloads []T) 
 	for i, payload := range payloads {
 		r.parts[i].payload, r.parts[i].client = payload, from
 	}
-	p.queue.commit(r)
+	p.commit(r)
 }
-
-// Cancel gives a reservation back.
-func (p *Pipeline[T]) Cancel(r *Reservation) { p.queue.cancel(r) }
 
 // Close forwards all that waits, and ends the forwarder. What fails is not sent again.
 // When ctx is done before, the rest is lost, and Close returns without waiting for a next
 // component that does not heed its context.
 func (p *Pipeline[T]) Close(ctx context.Context) error {
-	p.queue.close()
+	p.close()
 	select {
 	case <-p.ended:
 		p.cancel(ErrClosed)
@@ -103,7 +78,7 @@ func (p *Pipeline[T]) Close(ctx context.Context) error {
 // what was released together as one batch for each client in a row.
 func (p *Pipeline[T]) forward(ctx context.Context) {
 	defer close(p.ended)
-	for parts := p.queue.take(); len(parts) > 0; parts = p.queue.take() {
+	for parts := p.take(); len(parts) > 0; parts = p.take() {
 		for len(parts) > 0 {
 			n := 1
 			for n < len(parts) && sameClient(&parts[n].client, &parts[0].client) {
@@ -134,7 +109,7 @@ func (p *Pipeline[T]) send(ctx context.Context, parts []*part) {
 	} else {
 		p.destination.Sent(ctx, items)
 	}
-	p.queue.forwarded(parts)
+	p.forwarded(parts)
 }
 
 // attempt sends a batch until it is taken, refused for good, or the pipeline is closing.
@@ -142,7 +117,7 @@ func (p *Pipeline[T]) send(ctx context.Context, parts []*part) {
 func (p *Pipeline[T]) attempt(ctx context.Context, batch T, items int) error {
 	delays := backoff.NewExponentialBackOff()
 	for ctx.Err() == nil {
-		closing := p.queue.isClosing()
+		closing := p.isClosing()
 		err := p.destination.Send(ctx, batch)
 		if err == nil || closing || consumererror.IsPermanent(err) {
 			return err
@@ -150,7 +125,7 @@ func (p *Pipeline[T]) attempt(ctx context.Context, batch T, items int) error {
 		p.destination.Retry(ctx, items, err)
 		select {
 		case <-time.After(delays.NextBackOff()):
-		case <-p.queue.closing:
+		case <-p.closing:
 		case <-ctx.Done():
 		}
 	}

@@ -125,8 +125,21 @@ func (q *queue) take() []*part {
 	return ready
 }
 
-// reserve waits for room until ctx is done.
-func (q *queue) reserve(ctx context.Context, parts []Part) (*Reservation, error) {
+// AnyWaiting reports whether anything has not been forwarded yet, of any pipeline. It takes
+// no lock.
+func (q *queue) AnyWaiting() bool { return q.heldParts.Load() > 0 }
+
+// Waiting reports whether telemetry that names a key has not been forwarded yet: what
+// follows must line up behind it. It takes no lock.
+func (q *queue) Waiting(key *Key) bool {
+	_, waiting := q.waiting.Load(*key)
+	return waiting
+}
+
+// Reserve takes room for the held parts of a batch, and puts them in line. When the
+// buffer is full, the pipeline's oldest parts are released, and Reserve waits until they
+// have been forwarded or ctx is done.
+func (q *queue) Reserve(ctx context.Context, parts []Part) (*Reservation, error) {
 	r := &Reservation{granted: make(chan struct{}), waiting: len(parts)}
 	now := time.Now()
 	for _, p := range parts {
@@ -143,7 +156,7 @@ func (q *queue) reserve(ctx context.Context, parts []Part) (*Reservation, error)
 		}
 		return r, nil
 	case <-ctx.Done():
-		q.cancel(r)
+		q.Cancel(r)
 		return nil, context.Cause(ctx)
 	}
 }
@@ -331,8 +344,8 @@ func (q *queue) schedule(r *Reservation) {
 	}
 }
 
-// cancel takes a reservation, or its parts, out again.
-func (q *queue) cancel(r *Reservation) {
+// Cancel takes a reservation, or its parts, out again.
+func (q *queue) Cancel(r *Reservation) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if i := slices.Index(q.pending, r); i >= 0 {
