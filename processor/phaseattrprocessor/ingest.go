@@ -52,7 +52,7 @@ func (e *engine) ingest(ctx context.Context, ld plog.Logs) {
 		return dropped && resource.ScopeLogs().Len() == 0
 	})
 	outdated := in.events.Flush()
-	e.advance(in.advanced, in.located)
+	e.buffer.Advance(in.advanced, in.located)
 	e.recorder.ingested(ctx, in.accepted, outdated)
 	// What the index has is stored before the caller is told so.
 	e.store.Write(ctx, in.entry)

@@ -6,7 +6,6 @@ package phaseattrprocessor
 import (
 	"context"
 	"errors"
-	"sync"
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/consumer"
@@ -25,15 +24,11 @@ type pipeline[T any] struct {
 	telemetry telemetry[T]
 	// send passes a batch to the next component.
 	send func(context.Context, T) error
-	// release tells the factory that the pipeline has been shut down.
-	release func()
 
-	// mu guards started and ended.
-	mu             sync.Mutex
-	started, ended bool
 	// engine is set while the pipeline runs, held if telemetry may wait.
 	engine *engine
 	held   *hold.Pipeline[T]
+	ended  bool
 }
 
 func (p *pipeline[T]) options() []processorhelper.Option {
@@ -44,43 +39,30 @@ func (p *pipeline[T]) options() []processorhelper.Option {
 	}
 }
 
-func (p *pipeline[T]) start(ctx context.Context, host component.Host) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+func (p *pipeline[T]) start(ctx context.Context, host component.Host) (err error) {
 	if p.ended {
 		return errors.New("the processor has been shut down")
 	}
-	if p.started {
-		return nil
-	}
-	e, err := p.shared.start(ctx, host)
-	if err != nil {
+	if p.engine, err = p.shared.start(ctx, host); err != nil {
 		return err
 	}
-	p.engine, p.started = e, true
-	if e.buffer != nil {
-		p.held = hold.NewPipeline(e.buffer, hold.Destination[T](p))
+	if p.config.Grace.Period > 0 {
+		p.held = hold.NewPipeline(p.engine.buffer, hold.Destination[T](p))
 	}
 	return nil
 }
 
 // shutdown forwards what waits. It may be called without a start, and more than once.
-func (p *pipeline[T]) shutdown(ctx context.Context) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+func (p *pipeline[T]) shutdown(ctx context.Context) (err error) {
 	if p.ended {
 		return nil
 	}
 	p.ended = true
-	defer p.release()
-	if !p.started {
-		return nil
+	if p.held != nil {
+		err = p.held.Close(ctx)
 	}
-	defer p.stop(ctx)
-	if p.held == nil {
-		return nil
-	}
-	return p.held.Close(ctx)
+	p.release(ctx)
+	return err
 }
 
 // transaction is the way of one batch. It goes with the batch, as its context, from
@@ -222,7 +204,7 @@ func (p *pipeline[T]) Send(ctx context.Context, b T) error { return p.send(ctx, 
 
 // Sent implements hold.Destination.
 func (p *pipeline[T]) Sent(ctx context.Context, items int) {
-	p.recorder.forwarded(ctx, p.signal, items)
+	p.recorder.telemetry.ProcessorPhaseAttrForwardedItems.Add(ctx, int64(items), p.recorder.signals[p.signal])
 }
 
 // Retry implements hold.Destination.
@@ -232,5 +214,5 @@ func (p *pipeline[T]) Retry(ctx context.Context, items int, err error) {
 
 // Lost implements hold.Destination.
 func (p *pipeline[T]) Lost(ctx context.Context, items int, err error) {
-	p.recorder.gaveUp(ctx, p.signal, items, err)
+	p.recorder.lost(ctx, p.signal, items, err)
 }

@@ -214,18 +214,6 @@ func (r *recorder) waited(ctx context.Context, s signal, reason waitReason, item
 	r.telemetry.ProcessorPhaseAttrWaits.Add(ctx, int64(items), r.waits[s][reason])
 }
 
-// released records that a part stopped waiting.
-func (r *recorder) released(outcome hold.Outcome, waited time.Duration) {
-	ctx := context.Background()
-	r.telemetry.ProcessorPhaseAttrReleases.Add(ctx, 1, r.releases[outcome])
-	r.telemetry.ProcessorPhaseAttrWaitDuration.Record(ctx, waited.Seconds(), r.processor)
-}
-
-// forwarded counts items that were forwarded after they had waited.
-func (r *recorder) forwarded(ctx context.Context, s signal, items int) {
-	r.telemetry.ProcessorPhaseAttrForwardedItems.Add(ctx, int64(items), r.signals[s])
-}
-
 // retrying counts a failed attempt to forward items that had waited.
 func (r *recorder) retrying(ctx context.Context, s signal, items int, err error) {
 	r.telemetry.ProcessorPhaseAttrForwardRetries.Add(ctx, 1, r.signals[s])
@@ -234,8 +222,8 @@ func (r *recorder) retrying(ctx context.Context, s signal, items int, err error)
 	})
 }
 
-// gaveUp counts items that had waited and are lost.
-func (r *recorder) gaveUp(ctx context.Context, s signal, items int, err error) {
+// lost counts items that had waited and are lost.
+func (r *recorder) lost(ctx context.Context, s signal, items int, err error) {
 	r.telemetry.ProcessorPhaseAttrLostItems.Add(ctx, int64(items), r.signals[s])
 	r.other([2]string{"lost", s.String()}).warning.Do(func() {
 		r.logger.Error("Failed to forward held data; it is lost", zap.Stringer("signal", s), zap.Int("items", items), zap.Error(err))
