@@ -346,7 +346,7 @@ func notBlank(key, value string) error {
 func patterns(key string, values []string) error {
 	var errs []error
 	for _, value := range values {
-		errs = append(errs, checkf(policy.CheckPattern(value) == nil, "%s must list valid patterns (got %q)", key, value))
+		errs = append(errs, checkf(policy.ValidPattern(value), "%s must list valid patterns (got %q)", key, value))
 	}
 	return errors.Join(errs...)
 }

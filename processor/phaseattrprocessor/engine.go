@@ -241,7 +241,6 @@ func (e *engine) done(a *annotator) {
 
 var _ hold.Progress = (*engine)(nil)
 
-// Reached implements hold.Progress.
 func (e *engine) Reached(w hold.Wait) bool {
 	if w.Key.Location != "" || w.Unknown && !e.index.Has(w.Key.Rank) {
 		return false
@@ -249,13 +248,10 @@ func (e *engine) Reached(w hold.Wait) bool {
 	return e.index.Reached(w.Key.Rank, w.Until)
 }
 
-// At implements hold.Progress.
 func (e *engine) At(location string) []boundary.RankKey { return e.association.At(location) }
 
-// Changes implements hold.Progress.
 func (e *engine) Changes() uint64 { return e.association.Changes() }
 
-// Released implements hold.Progress.
 func (e *engine) Released(outcome hold.Outcome, waited time.Duration) {
 	ctx, r := context.Background(), e.recorder
 	r.telemetry.ProcessorPhaseAttrReleases.Add(ctx, 1, r.releases[outcome])

@@ -188,7 +188,6 @@ func (p *pipeline[T]) annotate(ctx context.Context, a *annotator, b T) {
 
 var _ hold.Destination[plog.Logs] = (*pipeline[plog.Logs])(nil)
 
-// Join implements hold.Destination.
 func (p *pipeline[T]) Join(ctx context.Context, parts []T) (T, int) {
 	b := parts[0]
 	p.rejoin(b, parts[1:])
@@ -199,20 +198,16 @@ func (p *pipeline[T]) Join(ctx context.Context, parts []T) (T, int) {
 	return b, p.telemetry.count(b)
 }
 
-// Send implements hold.Destination.
 func (p *pipeline[T]) Send(ctx context.Context, b T) error { return p.send(ctx, b) }
 
-// Sent implements hold.Destination.
 func (p *pipeline[T]) Sent(ctx context.Context, items int) {
 	p.recorder.telemetry.ProcessorPhaseAttrForwardedItems.Add(ctx, int64(items), p.recorder.signals[p.signal])
 }
 
-// Retry implements hold.Destination.
 func (p *pipeline[T]) Retry(ctx context.Context, items int, err error) {
 	p.recorder.retrying(ctx, p.signal, items, err)
 }
 
-// Lost implements hold.Destination.
 func (p *pipeline[T]) Lost(ctx context.Context, items int, err error) {
 	p.recorder.lost(ctx, p.signal, items, err)
 }

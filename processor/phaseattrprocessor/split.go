@@ -151,7 +151,7 @@ func (w *splitter) parts(d *decision, divisible bool) []resolve.Part {
 	if d.ranks != 1 || d.from >= d.to || !divisible {
 		return nil
 	}
-	parts, tooMany := w.resolver.Parts(w.lookup(d, d.rank), w.config.Split.MaxParts, w.table)
+	parts, tooMany := w.resolver.Parts(w.lookup(d, d.rank), w.config.Split.MaxParts, w.table.Equal)
 	if tooMany || len(parts)-1 > w.room {
 		w.stats.unsplit++
 		return nil
