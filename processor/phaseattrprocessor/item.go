@@ -67,65 +67,70 @@ func (c *cursor) next() *decision {
 	return d
 }
 
-// shells are the copies of a resource, scope or metric, without their items, by the part
-// that they are for.
-type shells[T any] map[int32]T
-
-// of returns the shell for a part, made by shell if there is none.
-func (s shells[T]) of(part int32, shell func() T) T {
-	made, ok := s[part]
-	if !ok {
-		made = shell()
-		s[part] = made
+// perPart returns a function that makes one value for each part.
+func perPart[T any](value func(part int32) T) func(part int32) T {
+	made := map[int32]T{}
+	return func(part int32) T {
+		v, ok := made[part]
+		if !ok {
+			v = value(part)
+			made[part] = v
+		}
+		return v
 	}
-	return made
 }
 
-// resourceShell and scopeShell are what the resources and scopes of all signals have.
-type resourceShell interface {
+// resourceOf and scopeOf are what the resources and scopes of all signals have.
+type resourceOf interface {
 	Resource() pcommon.Resource
 	SchemaUrl() string
 	SetSchemaUrl(url string)
 }
 
-type scopeShell interface {
+type scopeOf interface {
 	Scope() pcommon.InstrumentationScope
 	SchemaUrl() string
 	SetSchemaUrl(url string)
 }
 
 // copyResource copies a resource without its scopes.
-func copyResource[R resourceShell](from, to R) R {
+func copyResource[R resourceOf](from, to R) R {
 	from.Resource().CopyTo(to.Resource())
 	to.SetSchemaUrl(from.SchemaUrl())
 	return to
 }
 
 // copyScope copies a scope without its items.
-func copyScope[S scopeShell](from, to S) S {
+func copyScope[S scopeOf](from, to S) S {
 	from.Scope().CopyTo(to.Scope())
 	to.SetSchemaUrl(from.SchemaUrl())
 	return to
 }
 
-// slice is what the slices of all items have.
-type slice[I any] interface {
+// slice is what the slices of all elements have.
+type slice[E any] interface {
 	Len() int
-	AppendEmpty() I
-	RemoveIf(f func(I) bool)
+	AppendEmpty() E
+	RemoveIf(f func(E) bool)
+}
+
+// emptied removes elements of a slice. It reports whether that emptied it.
+func emptied[S slice[E], E any](s S, remove func(E) bool) bool {
+	before := s.Len()
+	s.RemoveIf(remove)
+	return before > 0 && s.Len() == 0
 }
 
 // moveItems moves the items of a slice that are held into the slices of their parts. It
 // reports whether that emptied it.
-func moveItems[S slice[I], I interface{ MoveTo(to I) }](items S, c *cursor, to func(part int32) S) bool {
-	slices := shells[S]{}
-	items.RemoveIf(func(item I) bool {
+func moveItems[S slice[E], E interface{ MoveTo(to E) }](items S, c *cursor, to func(part int32) S) bool {
+	to = perPart(to)
+	return emptied(items, func(item E) bool {
 		part := c.next().part
 		if part == stays {
 			return false
 		}
-		item.MoveTo(slices.of(part, func() S { return to(part) }).AppendEmpty())
+		item.MoveTo(to(part).AppendEmpty())
 		return true
 	})
-	return len(slices) > 0 && items.Len() == 0
 }

@@ -34,16 +34,14 @@ func (logs) items(ld plog.Logs) iter.Seq[*item] {
 
 func (logs) partition(ld plog.Logs, c *cursor, parts []plog.Logs) {
 	ld.ResourceLogs().RemoveIf(func(resource plog.ResourceLogs) bool {
-		resources := shells[plog.ResourceLogs]{}
-		resource.ScopeLogs().RemoveIf(func(scope plog.ScopeLogs) bool {
+		to := perPart(func(part int32) plog.ResourceLogs {
+			return copyResource(resource, parts[part].ResourceLogs().AppendEmpty())
+		})
+		return emptied(resource.ScopeLogs(), func(scope plog.ScopeLogs) bool {
 			return moveItems(scope.LogRecords(), c, func(part int32) plog.LogRecordSlice {
-				to := resources.of(part, func() plog.ResourceLogs {
-					return copyResource(resource, parts[part].ResourceLogs().AppendEmpty())
-				})
-				return copyScope(scope, to.ScopeLogs().AppendEmpty()).LogRecords()
+				return copyScope(scope, to(part).ScopeLogs().AppendEmpty()).LogRecords()
 			})
 		})
-		return len(resources) > 0 && resource.ScopeLogs().Len() == 0
 	})
 }
 

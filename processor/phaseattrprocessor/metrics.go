@@ -131,18 +131,16 @@ func yieldPoints[S points[P], P dataPoint](w *pointWalk, points S, use use) bool
 
 func (metrics) partition(md pmetric.Metrics, c *cursor, parts []pmetric.Metrics) {
 	md.ResourceMetrics().RemoveIf(func(resource pmetric.ResourceMetrics) bool {
-		resources := shells[pmetric.ResourceMetrics]{}
-		resource.ScopeMetrics().RemoveIf(func(scope pmetric.ScopeMetrics) bool {
-			scopes := shells[pmetric.ScopeMetrics]{}
-			scope.Metrics().RemoveIf(func(metric pmetric.Metric) bool {
+		toResource := perPart(func(part int32) pmetric.ResourceMetrics {
+			return copyResource(resource, parts[part].ResourceMetrics().AppendEmpty())
+		})
+		return emptied(resource.ScopeMetrics(), func(scope pmetric.ScopeMetrics) bool {
+			toScope := perPart(func(part int32) pmetric.ScopeMetrics {
+				return copyScope(scope, toResource(part).ScopeMetrics().AppendEmpty())
+			})
+			return emptied(scope.Metrics(), func(metric pmetric.Metric) bool {
 				return partitionMetric(metric, c, func(part int32) pmetric.Metric {
-					to := scopes.of(part, func() pmetric.ScopeMetrics {
-						to := resources.of(part, func() pmetric.ResourceMetrics {
-							return copyResource(resource, parts[part].ResourceMetrics().AppendEmpty())
-						})
-						return copyScope(scope, to.ScopeMetrics().AppendEmpty())
-					})
-					shell := to.Metrics().AppendEmpty()
+					shell := toScope(part).Metrics().AppendEmpty()
 					shell.SetName(metric.Name())
 					shell.SetDescription(metric.Description())
 					shell.SetUnit(metric.Unit())
@@ -150,9 +148,7 @@ func (metrics) partition(md pmetric.Metrics, c *cursor, parts []pmetric.Metrics)
 					return shell
 				})
 			})
-			return len(scopes) > 0 && scope.Metrics().Len() == 0
 		})
-		return len(resources) > 0 && resource.ScopeMetrics().Len() == 0
 	})
 }
 

@@ -33,16 +33,14 @@ func (traces) items(td ptrace.Traces) iter.Seq[*item] {
 
 func (traces) partition(td ptrace.Traces, c *cursor, parts []ptrace.Traces) {
 	td.ResourceSpans().RemoveIf(func(resource ptrace.ResourceSpans) bool {
-		resources := shells[ptrace.ResourceSpans]{}
-		resource.ScopeSpans().RemoveIf(func(scope ptrace.ScopeSpans) bool {
+		to := perPart(func(part int32) ptrace.ResourceSpans {
+			return copyResource(resource, parts[part].ResourceSpans().AppendEmpty())
+		})
+		return emptied(resource.ScopeSpans(), func(scope ptrace.ScopeSpans) bool {
 			return moveItems(scope.Spans(), c, func(part int32) ptrace.SpanSlice {
-				to := resources.of(part, func() ptrace.ResourceSpans {
-					return copyResource(resource, parts[part].ResourceSpans().AppendEmpty())
-				})
-				return copyScope(scope, to.ScopeSpans().AppendEmpty()).Spans()
+				return copyScope(scope, to(part).ScopeSpans().AppendEmpty()).Spans()
 			})
 		})
-		return len(resources) > 0 && resource.ScopeSpans().Len() == 0
 	})
 }
 

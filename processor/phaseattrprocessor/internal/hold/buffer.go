@@ -102,8 +102,8 @@ type Buffer struct {
 	progress Progress
 
 	// heldParts is the number of parts that have not been forwarded, heldBytes what they
-	// take, heldLocations the number of lanes of locations. They are written with mu held.
-	heldParts, heldBytes, heldLocations atomic.Int64
+	// take. They are written with mu held.
+	heldParts, heldBytes atomic.Int64
 
 	// mu guards what follows, and what the queues have.
 	mu     sync.Mutex
@@ -146,9 +146,6 @@ func (b *Buffer) Advance(ranks []boundary.RankKey, locations []string) {
 // that what names these ranks lines up behind it. It is called once a batch has been
 // assigned to its ranks.
 func (b *Buffer) Locate() {
-	if b.heldLocations.Load() == 0 {
-		return
-	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	changes := b.progress.Changes()

@@ -248,9 +248,6 @@ func (q *queue) lineUp(p *part, key Key) {
 		l = &lane{}
 		q.lanes[key] = l
 		q.waiting.Store(key, nil)
-		if key.Location != "" {
-			q.heldLocations.Add(1)
-		}
 	}
 	l.waiting = slices.Insert(l.waiting, l.position(p), p)
 }
@@ -266,9 +263,6 @@ func (q *queue) vacate(key Key) {
 	if l, ok := q.lanes[key]; ok && len(l.waiting)+l.forwarding == 0 {
 		delete(q.lanes, key)
 		q.waiting.Delete(key)
-		if key.Location != "" {
-			q.heldLocations.Add(-1)
-		}
 	}
 }
 
