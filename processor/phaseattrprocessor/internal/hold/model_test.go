@@ -177,7 +177,7 @@ func (m *machine) end() {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	for _, p := range m.pipelines {
-		if !p.queue.isClosing() {
+		if !p.isClosing() {
 			_ = p.Close(ctx)
 		}
 	}
@@ -387,7 +387,7 @@ func (m *machine) close(t *rapid.T) {
 	require.Zero(t, m.buffer.heldBytes.Load())
 	require.Zero(t, m.buffer.heldParts.Load())
 	for _, p := range m.pipelines {
-		p.queue.waiting.Range(func(key, _ any) bool {
+		p.waiting.Range(func(key, _ any) bool {
 			require.Fail(t, "a key is still waited for", key)
 			return false
 		})

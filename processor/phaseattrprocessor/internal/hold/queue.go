@@ -444,8 +444,10 @@ func (q *queue) release(p *part) {
 	p.released = true
 	q.leaving++
 	q.leavingBytes += p.Bytes
-	if p.reservation.waiting--; p.reservation.waiting == 0 && p.reservation.timer != nil {
-		p.reservation.timer.Stop()
+	r := p.reservation
+	r.waiting--
+	if r.waiting == 0 && r.timer != nil {
+		r.timer.Stop()
 	}
 	for _, w := range p.Waits {
 		l := q.lanes[w.Key]
