@@ -106,7 +106,6 @@ type SplitConfig struct {
 	// points of the batch stay whole. Default: 10000.
 	MaxPointsPerBatch int `mapstructure:"max_points_per_batch"`
 
-	// prevent unkeyed literal initialization
 	_ struct{}
 }
 
@@ -125,7 +124,6 @@ type GraceConfig struct {
 	// oldest is forwarded early. Default: 10000.
 	MaxBatches int `mapstructure:"max_batches"`
 
-	// prevent unkeyed literal initialization
 	_ struct{}
 }
 
@@ -167,7 +165,6 @@ type LimitsConfig struct {
 	// window. Beyond it, data points get the path "other". Default: 1000.
 	MaxPaths int `mapstructure:"max_paths"`
 
-	// prevent unkeyed literal initialization
 	_ struct{}
 }
 
@@ -181,7 +178,6 @@ type ThreadsConfig struct {
 	// Ignore lists the threads that are ignored. Default: none.
 	Ignore []string `mapstructure:"ignore"`
 
-	// prevent unkeyed literal initialization
 	_ struct{}
 }
 
@@ -198,7 +194,6 @@ type MetricsConfig struct {
 	// Default: 0.
 	TruncatePaths int `mapstructure:"truncate_paths"`
 
-	// prevent unkeyed literal initialization
 	_ struct{}
 }
 

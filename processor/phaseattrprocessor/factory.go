@@ -86,12 +86,13 @@ func (s *shared) start(ctx context.Context, host component.Host) (*engine, error
 
 // release ends the engine, and forgets what the component ID shares, with its last pipeline.
 func (s *shared) release(ctx context.Context) {
-	if s.isLast() && s.engine != nil {
+	if s.leave() && s.engine != nil {
 		s.engine.close(ctx)
 	}
 }
 
-func (s *shared) isLast() bool {
+// leave reports whether the pipeline that leaves was the last one.
+func (s *shared) leave() bool {
 	s.factory.mu.Lock()
 	defer s.factory.mu.Unlock()
 	s.pipelines--
@@ -101,13 +102,12 @@ func (s *shared) isLast() bool {
 	return s.pipelines == 0
 }
 
-// logsProcessor is the processor of a logs pipeline: the helper, and what is before it.
+// logsProcessor is the helper of a logs pipeline, and what is before it.
 type logsProcessor struct {
 	processor.Logs
 	pipeline *pipeline[plog.Logs]
 }
 
-// ConsumeLogs ingests and annotates a batch.
 func (p *logsProcessor) ConsumeLogs(ctx context.Context, ld plog.Logs) error {
 	return p.pipeline.consume(ctx, ld, p.Logs.ConsumeLogs)
 }
@@ -126,14 +126,12 @@ func (f *factory) createLogs(
 	return &logsProcessor{helper, p}, nil
 }
 
-// metricsProcessor is the processor of a metrics pipeline: the helper, and what is before
-// it.
+// metricsProcessor is the helper of a metrics pipeline, and what is before it.
 type metricsProcessor struct {
 	processor.Metrics
 	pipeline *pipeline[pmetric.Metrics]
 }
 
-// ConsumeMetrics annotates a batch.
 func (p *metricsProcessor) ConsumeMetrics(ctx context.Context, md pmetric.Metrics) error {
 	return p.pipeline.consume(ctx, md, p.Metrics.ConsumeMetrics)
 }
@@ -152,14 +150,12 @@ func (f *factory) createMetrics(
 	return &metricsProcessor{helper, p}, nil
 }
 
-// tracesProcessor is the processor of a traces pipeline: the helper, and what is before
-// it.
+// tracesProcessor is the helper of a traces pipeline, and what is before it.
 type tracesProcessor struct {
 	processor.Traces
 	pipeline *pipeline[ptrace.Traces]
 }
 
-// ConsumeTraces annotates a batch.
 func (p *tracesProcessor) ConsumeTraces(ctx context.Context, td ptrace.Traces) error {
 	return p.pipeline.consume(ctx, td, p.Traces.ConsumeTraces)
 }

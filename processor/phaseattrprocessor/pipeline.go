@@ -143,7 +143,7 @@ func (p *pipeline[T]) hold(ctx context.Context, a *annotator, b T) error {
 	if p.signal == signalMetrics {
 		unknowns = p.engine.unknowns
 	}
-	plan := a.plan(p.config.Grace.Period, p.held, unknowns)
+	plan := a.plan(p.config.Grace.Period, p.held.Queue, unknowns)
 	if plan == nil {
 		return nil
 	}

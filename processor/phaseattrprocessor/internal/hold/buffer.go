@@ -107,7 +107,7 @@ type Buffer struct {
 
 	// mu guards what follows, and what the queues have.
 	mu     sync.Mutex
-	queues []*queue
+	queues []*Queue
 	// order is that of the next part.
 	order uint64
 	// unknown is what the parts take that wait for unknown keys.
@@ -175,7 +175,7 @@ func (b *Buffer) resolve(location string) {
 
 // fits reports whether a queue has room for more: its share, and what the others have
 // left of the half that all share.
-func (b *Buffer) fits(q *queue, bytes, parts int64) bool {
+func (b *Buffer) fits(q *Queue, bytes, parts int64) bool {
 	n := int64(len(b.queues))
 	shareBytes, shareParts := b.options.MaxBytes/2/n, b.options.MaxParts/2/n
 	var overBytes, overParts int64

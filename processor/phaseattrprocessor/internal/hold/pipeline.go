@@ -33,7 +33,7 @@ type Destination[T any] interface {
 
 // Pipeline is the side of the buffer that one pipeline sees. It must be closed.
 type Pipeline[T any] struct {
-	*queue
+	*Queue
 	destination Destination[T]
 	// ended is closed when the forwarder has returned.
 	ended chan struct{}
@@ -44,7 +44,7 @@ type Pipeline[T any] struct {
 // NewPipeline adds a pipeline to the buffer, and starts its forwarder.
 func NewPipeline[T any](b *Buffer, destination Destination[T]) *Pipeline[T] {
 	ctx, cancel := context.WithCancelCause(context.Background())
-	p := &Pipeline[T]{queue: b.newQueue(), destination: destination, ended: make(chan struct{}), cancel: cancel}
+	p := &Pipeline[T]{Queue: b.newQueue(), destination: destination, ended: make(chan struct{}), cancel: cancel}
 	go p.forward(ctx)
 	return p
 }

@@ -16,8 +16,8 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
-// queue is what a pipeline has in the buffer, whose mu guards all but closing and waiting.
-type queue struct {
+// Queue is what a pipeline has in the buffer, whose mu guards all but closing and waiting.
+type Queue struct {
 	*Buffer
 	// parts lists the parts that have not been forwarded, in order of arrival; bytes is what
 	// they take.
@@ -78,15 +78,15 @@ type part struct {
 	element *list.Element
 }
 
-func (b *Buffer) newQueue() *queue {
-	q := &queue{Buffer: b, lanes: map[Key]*lane{}, more: sync.NewCond(&b.mu), closing: make(chan struct{})}
+func (b *Buffer) newQueue() *Queue {
+	q := &Queue{Buffer: b, lanes: map[Key]*lane{}, more: sync.NewCond(&b.mu), closing: make(chan struct{})}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.queues = append(b.queues, q)
 	return q
 }
 
-func (q *queue) isClosing() bool {
+func (q *Queue) isClosing() bool {
 	select {
 	case <-q.closing:
 		return true
@@ -96,7 +96,7 @@ func (q *queue) isClosing() bool {
 }
 
 // close releases all that waits; what is committed later goes at once.
-func (q *queue) close() {
+func (q *Queue) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	close(q.closing)
@@ -114,7 +114,7 @@ func (q *queue) close() {
 
 // take waits for parts that are to be forwarded, and returns none once the queue is closed
 // and empty.
-func (q *queue) take() []*part {
+func (q *Queue) take() []*part {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for len(q.ready) == 0 && (q.parts.Len() > 0 || !q.isClosing()) {
@@ -127,11 +127,11 @@ func (q *queue) take() []*part {
 
 // AnyWaiting reports whether anything has not been forwarded yet, of any pipeline. It takes
 // no lock.
-func (q *queue) AnyWaiting() bool { return q.heldParts.Load() > 0 }
+func (q *Queue) AnyWaiting() bool { return q.heldParts.Load() > 0 }
 
 // Waiting reports whether telemetry that names a key has not been forwarded yet: what
 // follows must line up behind it. It takes no lock.
-func (q *queue) Waiting(key *Key) bool {
+func (q *Queue) Waiting(key *Key) bool {
 	_, waiting := q.waiting.Load(*key)
 	return waiting
 }
@@ -139,7 +139,7 @@ func (q *queue) Waiting(key *Key) bool {
 // Reserve takes room for the held parts of a batch, and puts them in line. When the
 // buffer is full, the pipeline's oldest parts are released, and Reserve waits until they
 // have been forwarded or ctx is done.
-func (q *queue) Reserve(ctx context.Context, parts []Part) (*Reservation, error) {
+func (q *Queue) Reserve(ctx context.Context, parts []Part) (*Reservation, error) {
 	r := &Reservation{granted: make(chan struct{}), waiting: len(parts)}
 	now := time.Now()
 	for _, p := range parts {
@@ -163,7 +163,7 @@ func (q *queue) Reserve(ctx context.Context, parts []Part) (*Reservation, error)
 
 // line puts a reservation in line behind those that have been made before. It returns
 // false when the queue is closing.
-func (q *queue) line(r *Reservation) bool {
+func (q *Queue) line(r *Reservation) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.isClosing() {
@@ -176,7 +176,7 @@ func (q *queue) line(r *Reservation) bool {
 
 // grant takes room for the pending reservations, in order, as far as there is any, and
 // releases the oldest parts to make room for the others.
-func (q *queue) grant() {
+func (q *Queue) grant() {
 	for len(q.pending) > 0 {
 		r := q.pending[0]
 		if q.parts.Len() > 0 && !q.fits(q, r.bytes, int64(len(r.parts))) {
@@ -201,7 +201,7 @@ func (q *queue) grant() {
 // evict releases the oldest parts until, once all that has been released is forwarded,
 // there is room for the pending reservations. A part that is still in line makes room only
 // if those before it are released too.
-func (q *queue) evict() {
+func (q *Queue) evict() {
 	var bytes, parts int64
 	for _, r := range q.pending {
 		bytes, parts = bytes+r.bytes, parts+int64(len(r.parts))
@@ -221,7 +221,7 @@ func (q *queue) evict() {
 
 // enter charges a part, and puts it in its lanes. One that waits for unknown keys does not
 // wait beyond their bound.
-func (q *queue) enter(p *part) {
+func (q *Queue) enter(p *part) {
 	p.order = q.order
 	q.order++
 	p.element = q.parts.PushBack(p)
@@ -242,7 +242,7 @@ func (q *queue) enter(p *part) {
 }
 
 // lineUp puts a part in the lane of a key, behind those that came before it.
-func (q *queue) lineUp(p *part, key Key) {
+func (q *Queue) lineUp(p *part, key Key) {
 	l, ok := q.lanes[key]
 	if !ok {
 		l = &lane{}
@@ -259,7 +259,7 @@ func (l *lane) position(p *part) int {
 }
 
 // vacate forgets the lane of a key once nothing is in it.
-func (q *queue) vacate(key Key) {
+func (q *Queue) vacate(key Key) {
 	if l, ok := q.lanes[key]; ok && len(l.waiting)+l.forwarding == 0 {
 		delete(q.lanes, key)
 		q.waiting.Delete(key)
@@ -267,7 +267,7 @@ func (q *queue) vacate(key Key) {
 }
 
 // relocate has what waits for a location wait for the ranks there.
-func (q *queue) relocate(location Key, ranks []boundary.RankKey) {
+func (q *Queue) relocate(location Key, ranks []boundary.RankKey) {
 	l, ok := q.lanes[location]
 	if !ok {
 		return
@@ -295,7 +295,7 @@ func (q *queue) relocate(location Key, ranks []boundary.RankKey) {
 }
 
 // commit lets the parts of a reservation wait.
-func (q *queue) commit(r *Reservation) {
+func (q *Queue) commit(r *Reservation) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, p := range r.parts {
@@ -313,7 +313,7 @@ func (q *queue) commit(r *Reservation) {
 
 // schedule releases the parts of a reservation that have waited until their deadlines, and
 // comes back for the others.
-func (q *queue) schedule(r *Reservation) {
+func (q *Queue) schedule(r *Reservation) {
 	now := time.Now()
 	var next time.Time
 	for _, p := range r.parts {
@@ -339,7 +339,7 @@ func (q *queue) schedule(r *Reservation) {
 }
 
 // Cancel takes a reservation, or its parts, out again.
-func (q *queue) Cancel(r *Reservation) {
+func (q *Queue) Cancel(r *Reservation) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if i := slices.Index(q.pending, r); i >= 0 {
@@ -363,7 +363,7 @@ func (q *queue) Cancel(r *Reservation) {
 }
 
 // forwarded frees the room of parts that the forwarder is done with.
-func (q *queue) forwarded(parts []*part) {
+func (q *Queue) forwarded(parts []*part) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, p := range parts {
@@ -379,7 +379,7 @@ func (q *queue) forwarded(parts []*part) {
 
 // free gives back the room of parts, and grants it to who waits for it. A queue that is
 // closing and empty leaves its share to the others.
-func (q *queue) free(parts []*part) {
+func (q *Queue) free(parts []*part) {
 	for _, p := range parts {
 		q.parts.Remove(p.element)
 		q.bytes -= p.Bytes
@@ -390,7 +390,7 @@ func (q *queue) free(parts []*part) {
 		}
 	}
 	if q.parts.Len() == 0 && q.isClosing() {
-		q.queues = slices.DeleteFunc(q.queues, func(other *queue) bool { return other == q })
+		q.queues = slices.DeleteFunc(q.queues, func(other *Queue) bool { return other == q })
 		q.more.Signal()
 	}
 	for _, other := range q.queues {
@@ -407,14 +407,14 @@ func (p *part) force(outcome Outcome) {
 }
 
 // settleFront settles what is first in a lane.
-func (q *queue) settleFront(key Key) {
+func (q *Queue) settleFront(key Key) {
 	if l, ok := q.lanes[key]; ok && len(l.waiting) > 0 {
 		q.settle(l.waiting[0])
 	}
 }
 
 // settle releases a part that has nothing left to wait for, and then what follows it.
-func (q *queue) settle(p *part) {
+func (q *Queue) settle(p *part) {
 	for todo := []*part{p}; len(todo) > 0; {
 		p, todo = todo[0], todo[1:]
 		if p.released || !q.due(p) {
@@ -430,7 +430,7 @@ func (q *queue) settle(p *part) {
 }
 
 // due reports whether a part is first in all its lanes and has nothing left to wait for.
-func (q *queue) due(p *part) bool {
+func (q *Queue) due(p *part) bool {
 	for i := range p.Waits {
 		if q.lanes[p.Waits[i].Key].waiting[0] != p || !p.forced && !q.progress.Reached(p.Waits[i]) {
 			return false
@@ -440,7 +440,7 @@ func (q *queue) due(p *part) bool {
 }
 
 // release hands a part to the forwarder.
-func (q *queue) release(p *part) {
+func (q *Queue) release(p *part) {
 	p.released = true
 	q.leaving++
 	q.leavingBytes += p.Bytes
