@@ -106,7 +106,6 @@ type SplitConfig struct {
 	// points of the batch stay whole. Default: 10000.
 	MaxPointsPerBatch int `mapstructure:"max_points_per_batch"`
 
-	// prevent unkeyed literal initialization
 	_ struct{}
 }
 
@@ -125,7 +124,6 @@ type GraceConfig struct {
 	// oldest is forwarded early. Default: 10000.
 	MaxBatches int `mapstructure:"max_batches"`
 
-	// prevent unkeyed literal initialization
 	_ struct{}
 }
 
@@ -167,7 +165,6 @@ type LimitsConfig struct {
 	// window. Beyond it, data points get the path "other". Default: 1000.
 	MaxPaths int `mapstructure:"max_paths"`
 
-	// prevent unkeyed literal initialization
 	_ struct{}
 }
 
@@ -181,7 +178,6 @@ type ThreadsConfig struct {
 	// Ignore lists the threads that are ignored. Default: none.
 	Ignore []string `mapstructure:"ignore"`
 
-	// prevent unkeyed literal initialization
 	_ struct{}
 }
 
@@ -198,7 +194,6 @@ type MetricsConfig struct {
 	// Default: 0.
 	TruncatePaths int `mapstructure:"truncate_paths"`
 
-	// prevent unkeyed literal initialization
 	_ struct{}
 }
 
@@ -209,54 +204,28 @@ func (cfg *MetricsConfig) includes(name string) bool {
 		!slices.ContainsFunc(cfg.Exclude, matches)
 }
 
-// The defaults of a Config.
-const (
-	defaultSessionAttribute       = "session_id"
-	defaultRankAttribute          = "rank"
-	defaultWindow                 = 10 * time.Minute
-	defaultSessionTimeout         = 15 * time.Minute
-	defaultSplitMaxParts          = 1000
-	defaultSplitMaxPoints         = 10_000
-	defaultGracePeriod            = 5 * time.Second
-	defaultGraceMaxBytes          = 256 << 20
-	defaultGraceMaxBatches        = 10_000
-	defaultMaxRanks               = 20_000
-	defaultMaxThreadsPerRank      = 256
-	defaultMaxOpenScopesPerThread = 1024
-	defaultMaxBoundariesPerRank   = 100_000
-	defaultMaxBoundaries          = 6_000_000
-	defaultMaxScopeDepth          = 64
-	defaultMaxLabelBytes          = 1024
-	defaultMaxTextBytes           = 256
-	defaultMaxPaths               = 1000
-)
-
 func createDefaultConfig() component.Config {
 	return &Config{
 		Attributes:       []Attribute{"phase_resolution", "phase_path"},
 		Boundaries:       BoundariesKeep,
 		Cumulative:       CumulativeSkip,
-		Split:            SplitConfig{MaxParts: defaultSplitMaxParts, MaxPointsPerBatch: defaultSplitMaxPoints},
+		Split:            SplitConfig{MaxParts: 1000, MaxPointsPerBatch: 10_000},
 		Repair:           true,
-		SessionAttribute: defaultSessionAttribute,
-		RankAttribute:    defaultRankAttribute,
-		Window:           defaultWindow,
-		SessionTimeout:   defaultSessionTimeout,
-		Grace: GraceConfig{
-			Period:     defaultGracePeriod,
-			MaxBytes:   defaultGraceMaxBytes,
-			MaxBatches: defaultGraceMaxBatches,
-		},
+		SessionAttribute: "session_id",
+		RankAttribute:    "rank",
+		Window:           10 * time.Minute,
+		SessionTimeout:   15 * time.Minute,
+		Grace:            GraceConfig{Period: 5 * time.Second, MaxBytes: 256 << 20, MaxBatches: 10_000},
 		Limits: LimitsConfig{
-			MaxRanks:               defaultMaxRanks,
-			MaxThreadsPerRank:      defaultMaxThreadsPerRank,
-			MaxOpenScopesPerThread: defaultMaxOpenScopesPerThread,
-			MaxBoundariesPerRank:   defaultMaxBoundariesPerRank,
-			MaxBoundaries:          defaultMaxBoundaries,
-			MaxScopeDepth:          defaultMaxScopeDepth,
-			MaxLabelBytes:          defaultMaxLabelBytes,
-			MaxTextBytes:           defaultMaxTextBytes,
-			MaxPaths:               defaultMaxPaths,
+			MaxRanks:               20_000,
+			MaxThreadsPerRank:      256,
+			MaxOpenScopesPerThread: 1024,
+			MaxBoundariesPerRank:   100_000,
+			MaxBoundaries:          6_000_000,
+			MaxScopeDepth:          64,
+			MaxLabelBytes:          1024,
+			MaxTextBytes:           256,
+			MaxPaths:               1000,
 		},
 	}
 }
@@ -286,11 +255,12 @@ func (cfg *Config) Unmarshal(conf *confmap.Conf) error {
 // Validate returns every problem, each with the YAML key and the value, in the order of
 // the configuration.
 func (cfg *Config) Validate() error {
+	grace, limits := &cfg.Grace, &cfg.Limits
 	return errors.Join(
 		cfg.validateAttributes(),
 		cfg.validateScopeAttributes(),
-		oneOf("boundaries", cfg.Boundaries, boundaryModes()),
-		oneOf("cumulative", cfg.Cumulative, cumulativeModes()),
+		keyed("boundaries", oneOf(cfg.Boundaries, boundaryModes())),
+		keyed("cumulative", oneOf(cfg.Cumulative, cumulativeModes())),
 		positive("split::max_parts", cfg.Split.MaxParts),
 		positive("split::max_points_per_batch", cfg.Split.MaxPointsPerBatch),
 		patterns("threads::prefer", cfg.Threads.Prefer),
@@ -300,23 +270,35 @@ func (cfg *Config) Validate() error {
 		notNegative("metrics::truncate_paths", cfg.Metrics.TruncatePaths),
 		notBlank("session_attribute", cfg.SessionAttribute),
 		notBlank("rank_attribute", cfg.RankAttribute),
-		checkf(cfg.RankAttribute != cfg.SessionAttribute,
-			"rank_attribute must not be the session_attribute (got %q)", cfg.RankAttribute),
+		checkf(cfg.RankAttribute != cfg.SessionAttribute, "rank_attribute must not be the session_attribute (got %q)", cfg.RankAttribute),
 		cfg.validateAssociation(),
 		cfg.validateDeviceMap(),
 		positive("window", cfg.Window),
 		positive("session_timeout", cfg.SessionTimeout),
-		cfg.validateGrace(),
-		cfg.Limits.validate(),
+		notNegative("grace::period", grace.Period),
+		checkf(grace.Period < cfg.Window || cfg.Window <= 0, "grace::period must be shorter than window, %s (got %s)", cfg.Window, grace.Period),
+		positive("grace::max_bytes", grace.MaxBytes),
+		positive("grace::max_batches", grace.MaxBatches),
+		positive("limits::max_ranks", limits.MaxRanks),
+		positive("limits::max_threads_per_rank", limits.MaxThreadsPerRank),
+		positive("limits::max_open_scopes_per_thread", limits.MaxOpenScopesPerThread),
+		positive("limits::max_boundaries_per_rank", limits.MaxBoundariesPerRank),
+		checkf(limits.MaxBoundariesPerRank <= limits.MaxBoundaries || limits.MaxBoundaries <= 0,
+			"limits::max_boundaries_per_rank must not exceed limits::max_boundaries, %d (got %d)",
+			limits.MaxBoundaries, limits.MaxBoundariesPerRank),
+		positive("limits::max_boundaries", limits.MaxBoundaries),
+		positive("limits::max_scope_depth", limits.MaxScopeDepth),
+		positive("limits::max_label_bytes", limits.MaxLabelBytes),
+		positive("limits::max_text_bytes", limits.MaxTextBytes),
+		positive("limits::max_paths", limits.MaxPaths),
 	)
 }
 
 func (cfg *Config) validateAttributes() error {
-	errs := []error{checkf(len(cfg.Attributes)+len(cfg.ScopeAttributes) > 0,
-		"attributes must name at least one attribute (got [])")}
+	errs := []error{checkf(len(cfg.Attributes)+len(cfg.ScopeAttributes) > 0, "attributes must name at least one attribute (got [])")}
 	for i, name := range cfg.Attributes {
 		errs = append(errs,
-			oneOf("attributes", name, attributeNames()),
+			keyed("attributes", oneOf(name, attributeNames())),
 			checkf(!slices.Contains(cfg.Attributes[:i], name), "attributes must name each attribute once (got %q twice)", name))
 	}
 	return errors.Join(errs...)
@@ -334,33 +316,6 @@ func (cfg *Config) validateScopeAttributes() error {
 			checkf(key != cfg.RankAttribute, "scope_attributes must not name the rank_attribute (got %q)", key))
 	}
 	return errors.Join(errs...)
-}
-
-func (cfg *Config) validateGrace() error {
-	period, window := cfg.Grace.Period, cfg.Window
-	return errors.Join(
-		notNegative("grace::period", period),
-		checkf(period < window || window <= 0, "grace::period must be shorter than window, %s (got %s)", window, period),
-		positive("grace::max_bytes", cfg.Grace.MaxBytes),
-		positive("grace::max_batches", cfg.Grace.MaxBatches),
-	)
-}
-
-func (cfg *LimitsConfig) validate() error {
-	perRank, total := cfg.MaxBoundariesPerRank, cfg.MaxBoundaries
-	return errors.Join(
-		positive("limits::max_ranks", cfg.MaxRanks),
-		positive("limits::max_threads_per_rank", cfg.MaxThreadsPerRank),
-		positive("limits::max_open_scopes_per_thread", cfg.MaxOpenScopesPerThread),
-		positive("limits::max_boundaries_per_rank", perRank),
-		checkf(perRank <= total || total <= 0,
-			"limits::max_boundaries_per_rank must not exceed limits::max_boundaries, %d (got %d)", total, perRank),
-		positive("limits::max_boundaries", total),
-		positive("limits::max_scope_depth", cfg.MaxScopeDepth),
-		positive("limits::max_label_bytes", cfg.MaxLabelBytes),
-		positive("limits::max_text_bytes", cfg.MaxTextBytes),
-		positive("limits::max_paths", cfg.MaxPaths),
-	)
 }
 
 // checkf returns an error unless ok.
@@ -386,32 +341,39 @@ func notBlank(key, value string) error {
 func patterns(key string, values []string) error {
 	var errs []error
 	for _, value := range values {
-		errs = append(errs, checkf(policy.CheckPattern(value) == nil, "%s must list valid patterns (got %q)", key, value))
+		errs = append(errs, checkf(policy.ValidPattern(value), "%s must list valid patterns (got %q)", key, value))
 	}
 	return errors.Join(errs...)
 }
 
-func oneOf[T ~string](key string, value T, allowed []T) error {
-	if slices.Contains(allowed, value) {
-		return nil
+// oneOf returns an error, without the key, unless a value is allowed.
+func oneOf[T ~string](value T, allowed []T) error {
+	var names []string
+	for _, name := range allowed {
+		if name == value {
+			return nil
+		}
+		names = append(names, string(name))
 	}
-	return fmt.Errorf("%s %w", key, notAllowed(value, allowed))
+	return fmt.Errorf("must be one of %s (got %q)", strings.Join(names, ", "), value)
+}
+
+func keyed(key string, err error) error {
+	if err != nil {
+		err = fmt.Errorf("%s %w", key, err)
+	}
+	return err
 }
 
 // Attribute is the name of an attribute that is written to annotated telemetry.
 type Attribute string
 
-func attributeNames() []Attribute {
-	var names []Attribute
-	for _, name := range annotate.Names() {
-		names = append(names, Attribute(name))
-	}
-	return names
-}
+func attributeNames() []Attribute { return annotate.Names[Attribute]() }
 
 // UnmarshalText accepts the names of the attributes that can be written.
 func (a *Attribute) UnmarshalText(text []byte) error {
-	return unmarshalOneOf(a, text, attributeNames())
+	*a = Attribute(text)
+	return oneOf(*a, attributeNames())
 }
 
 // BoundaryMode says what happens to boundary records once they have been read.
@@ -428,7 +390,8 @@ func boundaryModes() []BoundaryMode { return []BoundaryMode{BoundariesKeep, Boun
 
 // UnmarshalText accepts keep and drop.
 func (m *BoundaryMode) UnmarshalText(text []byte) error {
-	return unmarshalOneOf(m, text, boundaryModes())
+	*m = BoundaryMode(text)
+	return oneOf(*m, boundaryModes())
 }
 
 // CumulativeMode says what happens to cumulative data points.
@@ -445,23 +408,6 @@ func cumulativeModes() []CumulativeMode { return []CumulativeMode{CumulativeSkip
 
 // UnmarshalText accepts skip and annotate.
 func (m *CumulativeMode) UnmarshalText(text []byte) error {
-	return unmarshalOneOf(m, text, cumulativeModes())
-}
-
-// unmarshalOneOf sets a field to one of the allowed values. The caller of UnmarshalText
-// adds the key to the error.
-func unmarshalOneOf[T ~string](field *T, text []byte, allowed []T) error {
-	if !slices.Contains(allowed, T(text)) {
-		return notAllowed(T(text), allowed)
-	}
-	*field = T(text)
-	return nil
-}
-
-func notAllowed[T ~string](value T, allowed []T) error {
-	names := make([]string, len(allowed))
-	for i, name := range allowed {
-		names[i] = string(name)
-	}
-	return fmt.Errorf("must be one of %s (got %q)", strings.Join(names, ", "), value)
+	*m = CumulativeMode(text)
+	return oneOf(*m, cumulativeModes())
 }

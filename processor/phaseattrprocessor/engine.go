@@ -12,7 +12,6 @@ import (
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/component/componentstatus"
 	"go.opentelemetry.io/collector/extension/xextension/storage"
-	"go.opentelemetry.io/collector/processor"
 	"go.uber.org/zap"
 
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/annotate"
@@ -28,56 +27,6 @@ import (
 // shorter, the index is swept.
 const sweepsPerTimeout = 10
 
-// shared is what the pipelines of one component ID share, whether they run or not.
-type shared struct {
-	id       component.ID
-	config   *Config
-	recorder *recorder
-	// pipelines is the number of pipelines that have been created and not shut down. The
-	// factory guards it.
-	pipelines int
-
-	// mu guards running, the number of pipelines that have been started and not shut down,
-	// and engine, which is there while any is.
-	mu      sync.Mutex
-	running int
-	engine  *engine
-}
-
-func newShared(set processor.Settings, config *Config) (*shared, error) {
-	recorder, err := newRecorder(set.TelemetrySettings, set.ID)
-	if err != nil {
-		return nil, err
-	}
-	return &shared{id: set.ID, config: config, recorder: recorder}, nil
-}
-
-// start returns the engine, which the first pipeline to start makes.
-func (s *shared) start(ctx context.Context, host component.Host) (*engine, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.running == 0 {
-		e, err := newEngine(ctx, s, host)
-		if err != nil {
-			return nil, err
-		}
-		s.engine = e
-	}
-	s.running++
-	return s.engine, nil
-}
-
-// stop ends the engine with the last pipeline that runs.
-func (s *shared) stop(ctx context.Context) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.running--
-	if s.running == 0 {
-		s.engine.close(ctx)
-		s.engine = nil
-	}
-}
-
 // engine is what the running pipelines of one component ID share.
 type engine struct {
 	config      *Config
@@ -89,8 +38,7 @@ type engine struct {
 	paths       *resolve.PathLimiter
 	// annotators are those that no batch is using.
 	annotators sync.Pool
-	// buffer is where telemetry waits, unknowns what it has waited for; nil without a grace
-	// period.
+	// buffer is where telemetry waits, unknowns what it has waited for.
 	buffer   *hold.Buffer
 	unknowns *hold.Unknown
 	// store keeps the index in a storage; nil without one.
@@ -110,21 +58,19 @@ func newEngine(ctx context.Context, s *shared, host component.Host) (*engine, er
 		association: newAssociation(config),
 		table:       annotate.New(config.Attributes),
 		paths:       resolve.NewPathLimiter(config.Limits.MaxPaths),
+		unknowns:    hold.NewUnknown(config.Grace.Period, config.Limits.MaxRanks),
 		stop:        make(chan struct{}),
 		swept:       make(chan struct{}),
 	}
+	e.buffer = hold.New(hold.Options{
+		MaxBytes:        int64(config.Grace.MaxBytes),
+		MaxParts:        int64(config.Grace.MaxBatches),
+		MaxUnknownBytes: int64(config.Grace.MaxBytes / 4),
+	}, e)
 	newAnnotator(e) // so that the association knows all keys before it is used
 	e.annotators.New = func() any { return newAnnotator(e) }
 	if err := e.openStore(ctx, s.id, host); err != nil {
 		return nil, err
-	}
-	if config.Grace.Period > 0 {
-		e.buffer = hold.New(hold.Options{
-			MaxBytes:        int64(config.Grace.MaxBytes),
-			MaxParts:        int64(config.Grace.MaxBatches),
-			MaxUnknownBytes: int64(config.Grace.MaxBytes / 4),
-		}, e)
-		e.unknowns = hold.NewUnknown(config.Grace.Period, config.Limits.MaxRanks)
 	}
 	go e.sweepRegularly(context.WithoutCancel(ctx))
 	if err := e.observe(); err != nil {
@@ -139,9 +85,6 @@ func newEngine(ctx context.Context, s *shared, host component.Host) (*engine, er
 func (e *engine) close(ctx context.Context) {
 	e.recorder.telemetry.Shutdown()
 	close(e.stop)
-	if e.buffer != nil {
-		e.buffer.Stop()
-	}
 	select {
 	case <-e.swept:
 	case <-ctx.Done():
@@ -219,16 +162,12 @@ func (e *engine) openStore(ctx context.Context, id component.ID, host component.
 // observe registers the metrics of what the pipelines share.
 func (e *engine) observe() error {
 	b := e.recorder.telemetry
-	waitingBytes := func() int64 { return 0 }
-	if e.buffer != nil {
-		waitingBytes = e.buffer.Bytes
-	}
 	return e.recorder.observe([]instrument{
 		{b.RegisterProcessorPhaseAttrRanksCallback, func() int64 { return int64(e.index.Stats().Ranks) }},
 		{b.RegisterProcessorPhaseAttrOpenScopesCallback, func() int64 { return e.index.Stats().OpenScopes }},
 		{b.RegisterProcessorPhaseAttrWindowBoundariesCallback, func() int64 { return e.index.Stats().Boundaries }},
 		{b.RegisterProcessorPhaseAttrRepairsCallback, func() int64 { return e.index.Stats().Repairs }},
-		{b.RegisterProcessorPhaseAttrWaitingBytesCallback, waitingBytes},
+		{b.RegisterProcessorPhaseAttrWaitingBytesCallback, e.buffer.Bytes},
 		{b.RegisterProcessorPhaseAttrPathsCallback, func() int64 { return int64(e.paths.Len()) }},
 		{b.RegisterProcessorPhaseAttrStoredBytesCallback, e.store.Bytes},
 	})
@@ -260,7 +199,7 @@ func (e *engine) sweep(ctx context.Context) {
 	for _, rank := range forgotten {
 		e.association.Remove(rank, e.index.Has)
 	}
-	e.advance(ended, nil)
+	e.buffer.Advance(ended, nil)
 	e.store.Forget(ctx, forgotten)
 }
 
@@ -298,17 +237,8 @@ func (e *engine) done(a *annotator) {
 	e.annotators.Put(a)
 }
 
-// advance releases what waited for ranks that have come further, and for locations at
-// which a rank has become known.
-func (e *engine) advance(ranks []boundary.RankKey, locations []string) {
-	if e.buffer != nil && len(ranks)+len(locations) > 0 {
-		e.buffer.Advance(ranks, locations)
-	}
-}
-
 var _ hold.Progress = (*engine)(nil)
 
-// Reached implements hold.Progress.
 func (e *engine) Reached(w hold.Wait) bool {
 	if w.Key.Location != "" || w.Unknown && !e.index.Has(w.Key.Rank) {
 		return false
@@ -316,13 +246,12 @@ func (e *engine) Reached(w hold.Wait) bool {
 	return e.index.Reached(w.Key.Rank, w.Until)
 }
 
-// At implements hold.Progress.
 func (e *engine) At(location string) []boundary.RankKey { return e.association.At(location) }
 
-// Changes implements hold.Progress.
 func (e *engine) Changes() uint64 { return e.association.Changes() }
 
-// Released implements hold.Progress.
 func (e *engine) Released(outcome hold.Outcome, waited time.Duration) {
-	e.recorder.released(outcome, waited)
+	ctx, r := context.Background(), e.recorder
+	r.telemetry.ProcessorPhaseAttrReleases.Add(ctx, 1, r.releases[outcome])
+	r.telemetry.ProcessorPhaseAttrWaitDuration.Record(ctx, waited.Seconds(), r.processor)
 }

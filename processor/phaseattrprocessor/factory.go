@@ -42,49 +42,72 @@ type factory struct {
 
 // acquire returns what a component ID shares. Each call is for one pipeline, which must be
 // released.
-func (f *factory) acquire(set processor.Settings, cfg component.Config) (*shared, error) {
+func (f *factory) acquire(set processor.Settings, config *Config) (*shared, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	config := cfg.(*Config)
 	s, ok := f.shared[config]
 	if !ok {
-		var err error
-		if s, err = newShared(set, config); err != nil {
+		recorder, err := newRecorder(set.TelemetrySettings, set.ID)
+		if err != nil {
 			return nil, err
 		}
+		s = &shared{factory: f, id: set.ID, config: config, recorder: recorder}
 		f.shared[config] = s
 	}
 	s.pipelines++
 	return s, nil
 }
 
-// release forgets what a component ID shares with its last pipeline.
-func (f *factory) release(s *shared) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+// shared is what the pipelines of one component ID share.
+type shared struct {
+	factory  *factory
+	id       component.ID
+	config   *Config
+	recorder *recorder
+	// pipelines is the number of pipelines that have not been shut down. The factory's mu
+	// guards it.
+	pipelines int
+
+	// mu guards engine, which is there once a pipeline has been started.
+	mu     sync.Mutex
+	engine *engine
+}
+
+// start returns the engine, which the first pipeline to start makes.
+func (s *shared) start(ctx context.Context, host component.Host) (*engine, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var err error
+	if s.engine == nil {
+		s.engine, err = newEngine(ctx, s, host)
+	}
+	return s.engine, err
+}
+
+// release ends the engine, and forgets what the component ID shares, with its last pipeline.
+func (s *shared) release(ctx context.Context) {
+	if s.leave() && s.engine != nil {
+		s.engine.close(ctx)
+	}
+}
+
+// leave reports whether the pipeline that leaves was the last one.
+func (s *shared) leave() bool {
+	s.factory.mu.Lock()
+	defer s.factory.mu.Unlock()
 	s.pipelines--
 	if s.pipelines == 0 {
-		delete(f.shared, s.config)
+		delete(s.factory.shared, s.config)
 	}
+	return s.pipelines == 0
 }
 
-func newPipeline[T any](
-	f *factory, set processor.Settings, cfg component.Config, signal signal, telemetry telemetry[T], send func(context.Context, T) error,
-) (*pipeline[T], error) {
-	s, err := f.acquire(set, cfg)
-	if err != nil {
-		return nil, err
-	}
-	return &pipeline[T]{shared: s, signal: signal, telemetry: telemetry, send: send, release: func() { f.release(s) }}, nil
-}
-
-// logsProcessor is the processor of a logs pipeline: the helper, and what is before it.
+// logsProcessor is the helper of a logs pipeline, and what is before it.
 type logsProcessor struct {
 	processor.Logs
 	pipeline *pipeline[plog.Logs]
 }
 
-// ConsumeLogs ingests and annotates a batch.
 func (p *logsProcessor) ConsumeLogs(ctx context.Context, ld plog.Logs) error {
 	return p.pipeline.consume(ctx, ld, p.Logs.ConsumeLogs)
 }
@@ -92,26 +115,23 @@ func (p *logsProcessor) ConsumeLogs(ctx context.Context, ld plog.Logs) error {
 func (f *factory) createLogs(
 	ctx context.Context, set processor.Settings, cfg component.Config, next consumer.Logs,
 ) (processor.Logs, error) {
-	p, err := newPipeline(f, set, cfg, signalLogs, telemetry[plog.Logs](logs{}), next.ConsumeLogs)
+	p := &pipeline[plog.Logs]{signal: signalLogs, telemetry: logs{}, send: next.ConsumeLogs}
+	helper, err := processorhelper.NewLogs(ctx, set, cfg, next, p.process, p.options()...)
 	if err != nil {
 		return nil, err
 	}
-	helper, err := processorhelper.NewLogs(ctx, set, cfg, next, p.process, p.options()...)
-	if err != nil {
-		p.release()
+	if p.shared, err = f.acquire(set, cfg.(*Config)); err != nil {
 		return nil, err
 	}
 	return &logsProcessor{helper, p}, nil
 }
 
-// metricsProcessor is the processor of a metrics pipeline: the helper, and what is before
-// it.
+// metricsProcessor is the helper of a metrics pipeline, and what is before it.
 type metricsProcessor struct {
 	processor.Metrics
 	pipeline *pipeline[pmetric.Metrics]
 }
 
-// ConsumeMetrics annotates a batch.
 func (p *metricsProcessor) ConsumeMetrics(ctx context.Context, md pmetric.Metrics) error {
 	return p.pipeline.consume(ctx, md, p.Metrics.ConsumeMetrics)
 }
@@ -119,26 +139,23 @@ func (p *metricsProcessor) ConsumeMetrics(ctx context.Context, md pmetric.Metric
 func (f *factory) createMetrics(
 	ctx context.Context, set processor.Settings, cfg component.Config, next consumer.Metrics,
 ) (processor.Metrics, error) {
-	p, err := newPipeline(f, set, cfg, signalMetrics, telemetry[pmetric.Metrics](metrics{cfg.(*Config)}), next.ConsumeMetrics)
+	p := &pipeline[pmetric.Metrics]{signal: signalMetrics, telemetry: metrics{cfg.(*Config)}, send: next.ConsumeMetrics}
+	helper, err := processorhelper.NewMetrics(ctx, set, cfg, next, p.process, p.options()...)
 	if err != nil {
 		return nil, err
 	}
-	helper, err := processorhelper.NewMetrics(ctx, set, cfg, next, p.process, p.options()...)
-	if err != nil {
-		p.release()
+	if p.shared, err = f.acquire(set, cfg.(*Config)); err != nil {
 		return nil, err
 	}
 	return &metricsProcessor{helper, p}, nil
 }
 
-// tracesProcessor is the processor of a traces pipeline: the helper, and what is before
-// it.
+// tracesProcessor is the helper of a traces pipeline, and what is before it.
 type tracesProcessor struct {
 	processor.Traces
 	pipeline *pipeline[ptrace.Traces]
 }
 
-// ConsumeTraces annotates a batch.
 func (p *tracesProcessor) ConsumeTraces(ctx context.Context, td ptrace.Traces) error {
 	return p.pipeline.consume(ctx, td, p.Traces.ConsumeTraces)
 }
@@ -146,13 +163,12 @@ func (p *tracesProcessor) ConsumeTraces(ctx context.Context, td ptrace.Traces) e
 func (f *factory) createTraces(
 	ctx context.Context, set processor.Settings, cfg component.Config, next consumer.Traces,
 ) (processor.Traces, error) {
-	p, err := newPipeline(f, set, cfg, signalTraces, telemetry[ptrace.Traces](traces{}), next.ConsumeTraces)
+	p := &pipeline[ptrace.Traces]{signal: signalTraces, telemetry: traces{}, send: next.ConsumeTraces}
+	helper, err := processorhelper.NewTraces(ctx, set, cfg, next, p.process, p.options()...)
 	if err != nil {
 		return nil, err
 	}
-	helper, err := processorhelper.NewTraces(ctx, set, cfg, next, p.process, p.options()...)
-	if err != nil {
-		p.release()
+	if p.shared, err = f.acquire(set, cfg.(*Config)); err != nil {
 		return nil, err
 	}
 	return &tracesProcessor{helper, p}, nil

@@ -26,7 +26,10 @@ import (
 )
 
 // withGrace sets the grace period that is the default.
-func withGrace(cfg *Config) { cfg.Grace.Period = defaultGracePeriod }
+// gracePeriod is the default one.
+const gracePeriod = 5 * time.Second
+
+func withGrace(cfg *Config) { cfg.Grace.Period = gracePeriod }
 
 // event is a log record of session s; name is empty for a sample, else a phase that
 // is entered.
@@ -148,7 +151,7 @@ func TestGracePeriodRunsOut(t *testing.T) {
 		md := pmetric.NewMetrics()
 		gauge(md, "s", 100)
 		require.NoError(t, p.metrics.ConsumeMetrics(t.Context(), md))
-		time.Sleep(defaultGracePeriod)
+		time.Sleep(gracePeriod)
 		synctest.Wait()
 		assert.Equal(t, []any{"train"}, p.phases()["s"])
 		metadatatest.AssertEqualProcessorPhaseAttrReleases(t, p.telemetry,
@@ -318,7 +321,7 @@ func TestTelemetryBeyondTheSessionTimeoutHasNoPhase(t *testing.T) {
 	p := startPipelines(t, withGrace)
 	run := &program{session: "run"}
 	p.passLogs(t, records(t, run.worker(1).enter(1, "train")))
-	timeout := defaultSessionTimeout.Seconds()
+	timeout := createDefaultConfig().(*Config).SessionTimeout.Seconds()
 	md := run.gauge(1+timeout, 1.001+timeout, 1e9)
 	require.NoError(t, p.metrics.ConsumeMetrics(t.Context(), md))
 	require.NoError(t, p.metrics.Shutdown(t.Context()))

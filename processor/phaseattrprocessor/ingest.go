@@ -36,24 +36,18 @@ func (e *engine) ingest(ctx context.Context, ld plog.Logs) {
 	in := ingestion{engine: e, events: e.index.Ingest(), entry: e.store.Entry()}
 	drop := e.config.Boundaries == BoundariesDrop
 	ld.ResourceLogs().RemoveIf(func(resource plog.ResourceLogs) bool {
-		dropped := false
-		resource.ScopeLogs().RemoveIf(func(scope plog.ScopeLogs) bool {
-			before := scope.LogRecords().Len()
+		return emptied(resource.ScopeLogs(), func(scope plog.ScopeLogs) bool {
 			fields := boundary.NewFields(pcommon.Map{}, pcommon.Map{}, scope.Scope().Attributes(), resource.Resource().Attributes())
 			in.defaults = e.reader.ScopeDefaults(&fields)
-			scope.LogRecords().RemoveIf(func(record plog.LogRecord) bool {
+			return emptied(scope.LogRecords(), func(record plog.LogRecord) bool {
 				fields.SetLog(record)
 				event := e.reader.Event(record, &fields)
 				return event.Type != "" && in.add(ctx, &event, &fields) && drop
 			})
-			after := scope.LogRecords().Len()
-			dropped = dropped || after < before
-			return after == 0 && after < before
 		})
-		return dropped && resource.ScopeLogs().Len() == 0
 	})
 	outdated := in.events.Flush()
-	e.advance(in.advanced, in.located)
+	e.buffer.Advance(in.advanced, in.located)
 	e.recorder.ingested(ctx, in.accepted, outdated)
 	// What the index has is stored before the caller is told so.
 	e.store.Write(ctx, in.entry)

@@ -41,45 +41,96 @@ func (it *item) isRecord() bool { return it.record != plog.LogRecord{} }
 // telemetry is how the batches of a signal are walked and taken apart. Its methods visit
 // the items of a batch in the same order.
 type telemetry[T any] interface {
+	empty() T
 	// items yields all items of a batch.
 	items(b T) iter.Seq[*item]
-	// partition moves the items that the cursor says into n batches of their own.
-	partition(b T, c *cursor, n int) []T
+	// partition moves the items that are held into their parts.
+	partition(b T, c *cursor, parts []T)
 	// append moves everything of a batch to the end of another one.
 	append(to, from T)
-	// count returns the number of items, empty whether there is nothing in the batch.
+	// count returns the number of items, isEmpty whether there is nothing in the batch.
 	count(b T) int
-	empty(b T) bool
-	// wireBytes is the size of a batch on the wire, itemBytes what an item takes on the heap
-	// beyond it, without its attributes.
-	wireBytes(b T) int
-	itemBytes() int64
+	isEmpty(b T) bool
+	// bytes estimates what a batch takes on the heap, without its attributes.
+	bytes(b T) int
 }
 
 // stays is the part of an item that is not held.
 const stays int32 = -1
 
-// cursor says, item by item, which part of a batch an item belongs to.
-type cursor struct {
-	decisions []decision
-	at        int
+// cursor has the decisions about the items of a batch that have not been visited.
+type cursor []decision
+
+func (c *cursor) next() *decision {
+	d := &(*c)[0]
+	*c = (*c)[1:]
+	return d
 }
 
-func (c *cursor) next() int32 {
-	c.at++
-	return c.decisions[c.at-1].part
-}
-
-// shells are the copies of a resource, scope or metric, without their items, by the part
-// that they are for.
-type shells[T any] map[int32]T
-
-// of returns the shell for a part, made by shell if there is none.
-func (s shells[T]) of(part int32, shell func() T) T {
-	made, ok := s[part]
-	if !ok {
-		made = shell()
-		s[part] = made
+// perPart returns a function that makes one value for each part.
+func perPart[T any](value func(part int32) T) func(part int32) T {
+	made := map[int32]T{}
+	return func(part int32) T {
+		v, ok := made[part]
+		if !ok {
+			v = value(part)
+			made[part] = v
+		}
+		return v
 	}
-	return made
+}
+
+// resourceOf and scopeOf are what the resources and scopes of all signals have.
+type resourceOf interface {
+	Resource() pcommon.Resource
+	SchemaUrl() string
+	SetSchemaUrl(url string)
+}
+
+type scopeOf interface {
+	Scope() pcommon.InstrumentationScope
+	SchemaUrl() string
+	SetSchemaUrl(url string)
+}
+
+// copyResource copies a resource without its scopes.
+func copyResource[R resourceOf](from, to R) R {
+	from.Resource().CopyTo(to.Resource())
+	to.SetSchemaUrl(from.SchemaUrl())
+	return to
+}
+
+// copyScope copies a scope without its items.
+func copyScope[S scopeOf](from, to S) S {
+	from.Scope().CopyTo(to.Scope())
+	to.SetSchemaUrl(from.SchemaUrl())
+	return to
+}
+
+// slice is what the slices of all elements have.
+type slice[E any] interface {
+	Len() int
+	AppendEmpty() E
+	RemoveIf(f func(E) bool)
+}
+
+// emptied removes elements of a slice. It reports whether that emptied it.
+func emptied[S slice[E], E any](s S, remove func(E) bool) bool {
+	before := s.Len()
+	s.RemoveIf(remove)
+	return before > 0 && s.Len() == 0
+}
+
+// moveItems moves the items of a slice that are held into the slices of their parts. It
+// reports whether that emptied it.
+func moveItems[S slice[E], E interface{ MoveTo(to E) }](items S, c *cursor, to func(part int32) S) bool {
+	to = perPart(to)
+	return emptied(items, func(item E) bool {
+		part := c.next().part
+		if part == stays {
+			return false
+		}
+		item.MoveTo(to(part).AppendEmpty())
+		return true
+	})
 }

@@ -158,7 +158,7 @@ func TestShutdownDoesNotWaitForTheNextComponent(t *testing.T) {
 		go func() { // this caller waits for room
 			_ = metrics.ConsumeMetrics(t.Context(), gaugeOf("s", 50))
 		}()
-		time.Sleep(2 * defaultGracePeriod)
+		time.Sleep(2 * gracePeriod)
 		synctest.Wait()
 		assert.LessOrEqual(t, within(t, events.Shutdown), 100*time.Millisecond)
 		assert.LessOrEqual(t, within(t, metrics.Shutdown), 100*time.Millisecond)

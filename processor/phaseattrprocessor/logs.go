@@ -32,51 +32,27 @@ func (logs) items(ld plog.Logs) iter.Seq[*item] {
 	}
 }
 
-func (logs) partition(ld plog.Logs, c *cursor, n int) []plog.Logs {
-	parts := make([]plog.Logs, n)
-	for i := range parts {
-		parts[i] = plog.NewLogs()
-	}
+func (logs) partition(ld plog.Logs, c *cursor, parts []plog.Logs) {
 	ld.ResourceLogs().RemoveIf(func(resource plog.ResourceLogs) bool {
-		inResource := shells[plog.ResourceLogs]{}
-		resource.ScopeLogs().RemoveIf(func(scope plog.ScopeLogs) bool {
-			inScope := shells[plog.ScopeLogs]{}
-			scope.LogRecords().RemoveIf(func(record plog.LogRecord) bool {
-				part := c.next()
-				if part == stays {
-					return false
-				}
-				to := inScope.of(part, func() plog.ScopeLogs {
-					outer := inResource.of(part, func() plog.ResourceLogs {
-						shell := parts[part].ResourceLogs().AppendEmpty()
-						resource.Resource().CopyTo(shell.Resource())
-						shell.SetSchemaUrl(resource.SchemaUrl())
-						return shell
-					})
-					shell := outer.ScopeLogs().AppendEmpty()
-					scope.Scope().CopyTo(shell.Scope())
-					shell.SetSchemaUrl(scope.SchemaUrl())
-					return shell
-				})
-				record.MoveTo(to.LogRecords().AppendEmpty())
-				return true
-			})
-			return len(inScope) > 0 && scope.LogRecords().Len() == 0
+		to := perPart(func(part int32) plog.ResourceLogs {
+			return copyResource(resource, parts[part].ResourceLogs().AppendEmpty())
 		})
-		return len(inResource) > 0 && resource.ScopeLogs().Len() == 0
+		return emptied(resource.ScopeLogs(), func(scope plog.ScopeLogs) bool {
+			return moveItems(scope.LogRecords(), c, func(part int32) plog.LogRecordSlice {
+				return copyScope(scope, to(part).ScopeLogs().AppendEmpty()).LogRecords()
+			})
+		})
 	})
-	return parts
 }
 
 func (logs) append(to, from plog.Logs) {
 	from.ResourceLogs().MoveAndAppendTo(to.ResourceLogs())
 }
 
-func (logs) count(ld plog.Logs) int  { return ld.LogRecordCount() }
-func (logs) empty(ld plog.Logs) bool { return ld.ResourceLogs().Len() == 0 }
-func (logs) itemBytes() int64        { return recordBytes }
+func (logs) empty() plog.Logs          { return plog.NewLogs() }
+func (logs) isEmpty(ld plog.Logs) bool { return ld.ResourceLogs().Len() == 0 }
+func (logs) count(ld plog.Logs) int    { return ld.LogRecordCount() }
 
-func (logs) wireBytes(ld plog.Logs) int {
-	var marshaler plog.ProtoMarshaler
-	return marshaler.LogsSize(ld)
+func (logs) bytes(ld plog.Logs) int {
+	return (&plog.ProtoMarshaler{}).LogsSize(ld) + recordBytes*ld.LogRecordCount()
 }

@@ -129,30 +129,18 @@ func yieldPoints[S points[P], P dataPoint](w *pointWalk, points S, use use) bool
 	return true
 }
 
-func (m metrics) partition(md pmetric.Metrics, c *cursor, n int) []pmetric.Metrics {
-	parts := make([]pmetric.Metrics, n)
-	for i := range parts {
-		parts[i] = pmetric.NewMetrics()
-	}
+func (metrics) partition(md pmetric.Metrics, c *cursor, parts []pmetric.Metrics) {
 	md.ResourceMetrics().RemoveIf(func(resource pmetric.ResourceMetrics) bool {
-		inResource := shells[pmetric.ResourceMetrics]{}
-		resource.ScopeMetrics().RemoveIf(func(scope pmetric.ScopeMetrics) bool {
-			inScope := shells[pmetric.ScopeMetrics]{}
-			scope.Metrics().RemoveIf(func(metric pmetric.Metric) bool {
+		toResource := perPart(func(part int32) pmetric.ResourceMetrics {
+			return copyResource(resource, parts[part].ResourceMetrics().AppendEmpty())
+		})
+		return emptied(resource.ScopeMetrics(), func(scope pmetric.ScopeMetrics) bool {
+			toScope := perPart(func(part int32) pmetric.ScopeMetrics {
+				return copyScope(scope, toResource(part).ScopeMetrics().AppendEmpty())
+			})
+			return emptied(scope.Metrics(), func(metric pmetric.Metric) bool {
 				return partitionMetric(metric, c, func(part int32) pmetric.Metric {
-					to := inScope.of(part, func() pmetric.ScopeMetrics {
-						outer := inResource.of(part, func() pmetric.ResourceMetrics {
-							shell := parts[part].ResourceMetrics().AppendEmpty()
-							resource.Resource().CopyTo(shell.Resource())
-							shell.SetSchemaUrl(resource.SchemaUrl())
-							return shell
-						})
-						shell := outer.ScopeMetrics().AppendEmpty()
-						scope.Scope().CopyTo(shell.Scope())
-						shell.SetSchemaUrl(scope.SchemaUrl())
-						return shell
-					})
-					shell := to.Metrics().AppendEmpty()
+					shell := toScope(part).Metrics().AppendEmpty()
 					shell.SetName(metric.Name())
 					shell.SetDescription(metric.Description())
 					shell.SetUnit(metric.Unit())
@@ -160,11 +148,8 @@ func (m metrics) partition(md pmetric.Metrics, c *cursor, n int) []pmetric.Metri
 					return shell
 				})
 			})
-			return len(inScope) > 0 && scope.Metrics().Len() == 0
 		})
-		return len(inResource) > 0 && resource.ScopeMetrics().Len() == 0
 	})
-	return parts
 }
 
 // partitionMetric moves the data points of a metric into metrics of their parts, made by
@@ -173,30 +158,30 @@ func partitionMetric(metric pmetric.Metric, c *cursor, shell func(part int32) pm
 	//exhaustive:enforce
 	switch metric.Type() {
 	case pmetric.MetricTypeGauge:
-		return movePoints(metric.Gauge().DataPoints(), c, func(part int32) pmetric.NumberDataPointSlice {
+		return moveItems(metric.Gauge().DataPoints(), c, func(part int32) pmetric.NumberDataPointSlice {
 			return shell(part).SetEmptyGauge().DataPoints()
 		})
 	case pmetric.MetricTypeSum:
-		return movePoints(metric.Sum().DataPoints(), c, func(part int32) pmetric.NumberDataPointSlice {
+		return moveItems(metric.Sum().DataPoints(), c, func(part int32) pmetric.NumberDataPointSlice {
 			sum := shell(part).SetEmptySum()
 			sum.SetAggregationTemporality(metric.Sum().AggregationTemporality())
 			sum.SetIsMonotonic(metric.Sum().IsMonotonic())
 			return sum.DataPoints()
 		})
 	case pmetric.MetricTypeHistogram:
-		return movePoints(metric.Histogram().DataPoints(), c, func(part int32) pmetric.HistogramDataPointSlice {
+		return moveItems(metric.Histogram().DataPoints(), c, func(part int32) pmetric.HistogramDataPointSlice {
 			histogram := shell(part).SetEmptyHistogram()
 			histogram.SetAggregationTemporality(metric.Histogram().AggregationTemporality())
 			return histogram.DataPoints()
 		})
 	case pmetric.MetricTypeExponentialHistogram:
-		return movePoints(metric.ExponentialHistogram().DataPoints(), c, func(part int32) pmetric.ExponentialHistogramDataPointSlice {
+		return moveItems(metric.ExponentialHistogram().DataPoints(), c, func(part int32) pmetric.ExponentialHistogramDataPointSlice {
 			histogram := shell(part).SetEmptyExponentialHistogram()
 			histogram.SetAggregationTemporality(metric.ExponentialHistogram().AggregationTemporality())
 			return histogram.DataPoints()
 		})
 	case pmetric.MetricTypeSummary:
-		return movePoints(metric.Summary().DataPoints(), c, func(part int32) pmetric.SummaryDataPointSlice {
+		return moveItems(metric.Summary().DataPoints(), c, func(part int32) pmetric.SummaryDataPointSlice {
 			return shell(part).SetEmptySummary().DataPoints()
 		})
 	case pmetric.MetricTypeEmpty:
@@ -204,35 +189,14 @@ func partitionMetric(metric pmetric.Metric, c *cursor, shell func(part int32) pm
 	return false
 }
 
-// movablePoints is what the slices of all types of data points have to move them.
-type movablePoints[P any] interface {
-	Len() int
-	AppendEmpty() P
-	RemoveIf(func(P) bool)
-}
-
-func movePoints[S movablePoints[P], P interface{ MoveTo(P) }](points S, c *cursor, slice func(part int32) S) bool {
-	slices := shells[S]{}
-	points.RemoveIf(func(dp P) bool {
-		part := c.next()
-		if part == stays {
-			return false
-		}
-		dp.MoveTo(slices.of(part, func() S { return slice(part) }).AppendEmpty())
-		return true
-	})
-	return len(slices) > 0 && points.Len() == 0
-}
-
 func (metrics) append(to, from pmetric.Metrics) {
 	from.ResourceMetrics().MoveAndAppendTo(to.ResourceMetrics())
 }
 
-func (metrics) count(md pmetric.Metrics) int  { return md.DataPointCount() }
-func (metrics) empty(md pmetric.Metrics) bool { return md.ResourceMetrics().Len() == 0 }
-func (metrics) itemBytes() int64              { return pointBytes }
+func (metrics) empty() pmetric.Metrics          { return pmetric.NewMetrics() }
+func (metrics) isEmpty(md pmetric.Metrics) bool { return md.ResourceMetrics().Len() == 0 }
+func (metrics) count(md pmetric.Metrics) int    { return md.DataPointCount() }
 
-func (metrics) wireBytes(md pmetric.Metrics) int {
-	var marshaler pmetric.ProtoMarshaler
-	return marshaler.MetricsSize(md)
+func (metrics) bytes(md pmetric.Metrics) int {
+	return (&pmetric.ProtoMarshaler{}).MetricsSize(md) + metricBytes*md.MetricCount() + pointBytes*md.DataPointCount()
 }

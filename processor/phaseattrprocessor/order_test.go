@@ -199,7 +199,7 @@ func TestTelemetryOfASessionComesOutInOrder(t *testing.T) {
 						})
 					}
 					wg.Wait()
-					time.Sleep(2 * defaultGracePeriod)
+					time.Sleep(2 * gracePeriod)
 					synctest.Wait()
 					assert.Zero(t, out.outdated, "of %d items", out.items)
 					assert.GreaterOrEqual(t, out.items, 2*sessions*rounds)

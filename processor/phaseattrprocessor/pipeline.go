@@ -6,7 +6,6 @@ package phaseattrprocessor
 import (
 	"context"
 	"errors"
-	"sync"
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/consumer"
@@ -25,15 +24,11 @@ type pipeline[T any] struct {
 	telemetry telemetry[T]
 	// send passes a batch to the next component.
 	send func(context.Context, T) error
-	// release tells the factory that the pipeline has been shut down.
-	release func()
 
-	// mu guards started and ended.
-	mu             sync.Mutex
-	started, ended bool
 	// engine is set while the pipeline runs, held if telemetry may wait.
 	engine *engine
 	held   *hold.Pipeline[T]
+	ended  bool
 }
 
 func (p *pipeline[T]) options() []processorhelper.Option {
@@ -44,43 +39,30 @@ func (p *pipeline[T]) options() []processorhelper.Option {
 	}
 }
 
-func (p *pipeline[T]) start(ctx context.Context, host component.Host) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+func (p *pipeline[T]) start(ctx context.Context, host component.Host) (err error) {
 	if p.ended {
 		return errors.New("the processor has been shut down")
 	}
-	if p.started {
-		return nil
-	}
-	e, err := p.shared.start(ctx, host)
-	if err != nil {
+	if p.engine, err = p.shared.start(ctx, host); err != nil {
 		return err
 	}
-	p.engine, p.started = e, true
-	if e.buffer != nil {
-		p.held = hold.NewPipeline(e.buffer, hold.Destination[T](p))
+	if p.config.Grace.Period > 0 {
+		p.held = hold.NewPipeline(p.engine.buffer, hold.Destination[T](p))
 	}
 	return nil
 }
 
 // shutdown forwards what waits. It may be called without a start, and more than once.
-func (p *pipeline[T]) shutdown(ctx context.Context) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+func (p *pipeline[T]) shutdown(ctx context.Context) (err error) {
 	if p.ended {
 		return nil
 	}
 	p.ended = true
-	defer p.release()
-	if !p.started {
-		return nil
+	if p.held != nil {
+		err = p.held.Close(ctx)
 	}
-	defer p.stop(ctx)
-	if p.held == nil {
-		return nil
-	}
-	return p.held.Close(ctx)
+	p.release(ctx)
+	return err
 }
 
 // transaction is the way of one batch. It goes with the batch, as its context, from
@@ -115,7 +97,7 @@ func (p *pipeline[T]) consume(ctx context.Context, b T, helper func(context.Cont
 		switch {
 		case tx.reservation == nil:
 		case passed:
-			p.commit(ctx, tx)
+			p.held.Commit(ctx, tx.reservation, tx.parts)
 		default:
 			p.held.Cancel(tx.reservation)
 			p.rejoin(b, tx.parts)
@@ -126,19 +108,6 @@ func (p *pipeline[T]) consume(ctx context.Context, b T, helper func(context.Cont
 	return err
 }
 
-// commit lets the parts of a batch wait whose rest has been forwarded. They are lost when a
-// shutdown has run out of time meanwhile.
-func (p *pipeline[T]) commit(ctx context.Context, tx *transaction[T]) {
-	if p.held.Commit(ctx, tx.reservation, tx.parts) {
-		return
-	}
-	items := 0
-	for _, part := range tx.parts {
-		items += p.telemetry.count(part)
-	}
-	p.Lost(ctx, items, hold.ErrClosed)
-}
-
 func (p *pipeline[T]) rejoin(b T, parts []T) {
 	for _, part := range parts {
 		p.telemetry.append(b, part)
@@ -147,7 +116,7 @@ func (p *pipeline[T]) rejoin(b T, parts []T) {
 
 // process ingests a batch, takes out of it what has to wait, and annotates the rest.
 func (p *pipeline[T]) process(ctx context.Context, b T) (T, error) {
-	if p.engine == nil || p.telemetry.empty(b) {
+	if p.engine == nil || p.telemetry.isEmpty(b) {
 		return b, nil
 	}
 	if ld, ok := any(b).(plog.Logs); ok {
@@ -162,7 +131,7 @@ func (p *pipeline[T]) process(ctx context.Context, b T) (T, error) {
 		}
 	}
 	p.annotate(ctx, a, b)
-	if p.telemetry.empty(b) {
+	if p.telemetry.isEmpty(b) {
 		return b, processorhelper.ErrSkipProcessingData
 	}
 	return b, nil
@@ -174,11 +143,16 @@ func (p *pipeline[T]) hold(ctx context.Context, a *annotator, b T) error {
 	if p.signal == signalMetrics {
 		unknowns = p.engine.unknowns
 	}
-	plan := a.plan(p.config.Grace.Period, p.held, unknowns)
+	plan := a.plan(p.config.Grace.Period, p.held.Queue, unknowns)
 	if plan == nil {
 		return nil
 	}
-	parts := p.telemetry.partition(b, &cursor{decisions: a.decisions}, len(plan.parts))
+	parts := make([]T, len(plan.parts))
+	for i := range parts {
+		parts[i] = p.telemetry.empty()
+	}
+	c := cursor(a.decisions)
+	p.telemetry.partition(b, &c, parts)
 	for i, part := range parts {
 		plan.parts[i].Bytes = heapBytes(p.telemetry, part)
 	}
@@ -214,7 +188,6 @@ func (p *pipeline[T]) annotate(ctx context.Context, a *annotator, b T) {
 
 var _ hold.Destination[plog.Logs] = (*pipeline[plog.Logs])(nil)
 
-// Join implements hold.Destination.
 func (p *pipeline[T]) Join(ctx context.Context, parts []T) (T, int) {
 	b := parts[0]
 	p.rejoin(b, parts[1:])
@@ -225,20 +198,16 @@ func (p *pipeline[T]) Join(ctx context.Context, parts []T) (T, int) {
 	return b, p.telemetry.count(b)
 }
 
-// Send implements hold.Destination.
 func (p *pipeline[T]) Send(ctx context.Context, b T) error { return p.send(ctx, b) }
 
-// Sent implements hold.Destination.
 func (p *pipeline[T]) Sent(ctx context.Context, items int) {
-	p.recorder.forwarded(ctx, p.signal, items)
+	p.recorder.telemetry.ProcessorPhaseAttrForwardedItems.Add(ctx, int64(items), p.recorder.signals[p.signal])
 }
 
-// Retry implements hold.Destination.
 func (p *pipeline[T]) Retry(ctx context.Context, items int, err error) {
 	p.recorder.retrying(ctx, p.signal, items, err)
 }
 
-// Lost implements hold.Destination.
 func (p *pipeline[T]) Lost(ctx context.Context, items int, err error) {
-	p.recorder.gaveUp(ctx, p.signal, items, err)
+	p.recorder.lost(ctx, p.signal, items, err)
 }

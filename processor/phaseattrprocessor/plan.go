@@ -27,16 +27,6 @@ func (r waitReason) String() string {
 	return [waitReasons]string{"behind", "unknown", "order"}[r]
 }
 
-// queueState is what waits in a pipeline.
-type queueState interface {
-	// AnyWaiting reports whether anything waits.
-	AnyWaiting() bool
-	// Locate has what waits for a location wait for the ranks that are known there by now.
-	Locate()
-	// Waiting reports whether telemetry that names a key waits.
-	Waiting(key *hold.Key) bool
-}
-
 // plan says which items of a batch are held: all that name a rank of which one must wait,
 // or of which others wait that came before.
 type plan struct {
@@ -69,7 +59,7 @@ type target struct {
 
 // plan returns what is held of a batch that has been decided, nil if nothing is. unknowns
 // is nil when its items do not wait for what is unknown.
-func (a *annotator) plan(grace time.Duration, waiting queueState, unknowns *hold.Unknown) *plan {
+func (a *annotator) plan(grace time.Duration, waiting *hold.Queue, unknowns *hold.Unknown) *plan {
 	if !a.early && !waiting.AnyWaiting() {
 		return nil
 	}
@@ -155,7 +145,7 @@ func (p *plan) root(number int32) int32 {
 }
 
 // consider makes a part of what is held together with a target that must wait.
-func (p *plan) consider(t *target, waiting queueState, unknowns *hold.Unknown) {
+func (p *plan) consider(t *target, waiting *hold.Queue, unknowns *hold.Unknown) {
 	deadline, reason := p.now.Add(p.grace), behind
 	switch {
 	case !t.named:

@@ -6,6 +6,7 @@ package phaseattrprocessor
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"go.opentelemetry.io/collector/component"
@@ -16,7 +17,6 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/association"
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/checkpoint"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/hold"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/metadata"
@@ -67,26 +67,24 @@ type batchStats struct {
 }
 
 // recorder records the metrics of a component ID, and logs what an operator must know.
-// Its attribute sets are made once, so that recording allocates nothing.
+// Its attribute sets are made once, so that recording allocates next to nothing.
 type recorder struct {
 	telemetry *metadata.TelemetryBuilder
 	logger    *zap.Logger
+	id        component.ID
 
 	processor, accepted, duplicate metric.MeasurementOption
-	// rejections has an entry per reason.
-	rejections   map[string]*rejection
-	answers      [signals][resolutions]metric.MeasurementOption
-	waits        [signals][waitReasons]metric.MeasurementOption
-	signals      [signals]metric.MeasurementOption
-	releases     [hold.Outcomes]metric.MeasurementOption
-	associations [association.MaxRules][association.Outcomes]metric.MeasurementOption
-	storage      map[checkpoint.Operation]*rejection
-	lost         [signals]rate.Sometimes
-	retried      [signals]rate.Sometimes
+	answers                        [signals][resolutions]metric.MeasurementOption
+	associations                   [association.MaxRules][association.Outcomes]metric.MeasurementOption
+	signals                        [signals]metric.MeasurementOption
+	waits                          [signals][waitReasons]metric.MeasurementOption
+	releases                       [hold.Outcomes]metric.MeasurementOption
+	// others has the *series of what is rejected or fails, by kind.
+	others sync.Map
 }
 
-// rejection is a reason for which something is refused or fails.
-type rejection struct {
+// series is a series of a metric, and how often its warning is logged.
+type series struct {
 	attributes metric.MeasurementOption
 	warning    rate.Sometimes
 }
@@ -98,49 +96,42 @@ func newRecorder(set component.TelemetrySettings, id component.ID) (*recorder, e
 	if err != nil {
 		return nil, err
 	}
-	with := func(attributes ...attribute.KeyValue) metric.MeasurementOption {
-		return metric.WithAttributeSet(attribute.NewSet(append(attributes, attribute.Stringer("processor", id))...))
-	}
-	r := &recorder{
-		telemetry: telemetry, logger: set.Logger,
-		processor:  with(),
-		accepted:   with(attribute.String("outcome", "accepted")),
-		duplicate:  with(attribute.String("outcome", "duplicate")),
-		rejections: map[string]*rejection{},
-		storage:    map[checkpoint.Operation]*rejection{},
-	}
-	for _, reason := range rejectionReasons() {
-		r.rejections[reason] = &rejection{
-			attributes: with(attribute.String("outcome", "rejected"), attribute.String("reason", reason)),
-			warning:    rate.Sometimes{First: 1, Interval: warnEvery},
+	r := &recorder{telemetry: telemetry, logger: set.Logger, id: id}
+	r.processor = r.with()
+	r.accepted = r.with(attribute.String("outcome", "accepted"))
+	r.duplicate = r.with(attribute.String("outcome", "duplicate"))
+	for s := range signals {
+		r.signals[s] = r.with(attribute.Stringer("signal", s))
+		for reason := range waitReasons {
+			r.waits[s][reason] = r.with(attribute.Stringer("signal", s), attribute.Stringer("reason", reason))
 		}
-	}
-	for _, operation := range []checkpoint.Operation{checkpoint.Open, checkpoint.Write, checkpoint.Read} {
-		r.storage[operation] = &rejection{
-			attributes: with(attribute.String("operation", string(operation))),
-			warning:    rate.Sometimes{First: 1, Interval: warnEvery},
+		for resolution := range resolutions {
+			r.answers[s][resolution] = r.with(attribute.Stringer("signal", s), attribute.Stringer("resolution", resolution))
 		}
 	}
 	for rule := range association.MaxRules {
 		for outcome := range association.Outcomes {
-			r.associations[rule][outcome] = with(attribute.Int("rule", rule), attribute.Stringer("outcome", outcome))
+			r.associations[rule][outcome] = r.with(attribute.Int("rule", rule), attribute.Stringer("outcome", outcome))
 		}
 	}
 	for outcome := range hold.Outcomes {
-		r.releases[outcome] = with(attribute.Stringer("outcome", outcome))
-	}
-	for s := range signals {
-		r.lost[s] = rate.Sometimes{First: 1, Interval: warnEvery}
-		r.retried[s] = rate.Sometimes{First: 1, Interval: warnEvery}
-		r.signals[s] = with(attribute.Stringer("signal", s))
-		for resolution := range resolutions {
-			r.answers[s][resolution] = with(attribute.Stringer("signal", s), attribute.Stringer("resolution", resolution))
-		}
-		for reason := range waitReasons {
-			r.waits[s][reason] = with(attribute.Stringer("signal", s), attribute.Stringer("reason", reason))
-		}
+		r.releases[outcome] = r.with(attribute.Stringer("outcome", outcome))
 	}
 	return r, nil
+}
+
+// with returns the attributes of a series.
+func (r *recorder) with(attributes ...attribute.KeyValue) metric.MeasurementOption {
+	return metric.WithAttributeSet(attribute.NewSet(append(attributes, attribute.Stringer("processor", r.id))...))
+}
+
+// other returns the series of some attributes, which kind tells apart.
+func (r *recorder) other(kind [2]string, attributes ...attribute.KeyValue) *series {
+	s, ok := r.others.Load(kind)
+	if !ok {
+		s, _ = r.others.LoadOrStore(kind, &series{r.with(attributes...), rate.Sometimes{First: 1, Interval: warnEvery}})
+	}
+	return s.(*series)
 }
 
 // withoutInjectedAttributes removes the attributes of the first pipeline from the metrics
@@ -165,27 +156,18 @@ func withoutInjectedAttributes(set component.TelemetrySettings) component.Teleme
 	return set
 }
 
-// rejectionReasons lists every reason for which a boundary can be rejected.
-func rejectionReasons() []string {
-	var names []string
-	for _, reason := range boundary.Reasons() {
-		names = append(names, reason.String())
+// increase adds to a counter, and makes no series of zeros.
+func increase(ctx context.Context, counter metric.Int64Counter, n int64, attributes metric.MeasurementOption) {
+	if n > 0 {
+		counter.Add(ctx, n, attributes)
 	}
-	for _, outcome := range replay.Refusals() {
-		names = append(names, outcome.String())
-	}
-	return names
 }
 
 // ingested counts boundaries that were accepted, and answers that late ones would have
 // changed.
 func (r *recorder) ingested(ctx context.Context, accepted, outdated int64) {
-	if accepted > 0 {
-		r.telemetry.ProcessorPhaseAttrBoundaries.Add(ctx, accepted, r.accepted)
-	}
-	if outdated > 0 {
-		r.telemetry.ProcessorPhaseAttrOutdatedAnswers.Add(ctx, outdated, r.processor)
-	}
+	increase(ctx, r.telemetry.ProcessorPhaseAttrBoundaries, accepted, r.accepted)
+	increase(ctx, r.telemetry.ProcessorPhaseAttrOutdatedAnswers, outdated, r.processor)
 }
 
 // added records the outcome of a boundary that was handed to the index, but for those
@@ -205,9 +187,9 @@ func (r *recorder) added(ctx context.Context, result replay.AddResult) {
 
 // rejected counts a boundary record that was rejected, and logs it now and then.
 func (r *recorder) rejected(ctx context.Context, reason string) {
-	rejection := r.rejections[reason]
-	r.telemetry.ProcessorPhaseAttrBoundaries.Add(ctx, 1, rejection.attributes)
-	rejection.warning.Do(func() {
+	series := r.other([2]string{"rejected", reason}, attribute.String("outcome", "rejected"), attribute.String("reason", reason))
+	r.telemetry.ProcessorPhaseAttrBoundaries.Add(ctx, 1, series.attributes)
+	series.warning.Do(func() {
 		r.logger.Warn("Rejected boundary record; it is forwarded unchanged",
 			zap.String("reason", reason), zap.String("counted_in", "otelcol_processor_phase_attr_boundaries"))
 	})
@@ -216,23 +198,15 @@ func (r *recorder) rejected(ctx context.Context, reason string) {
 // annotated counts what became of the items of a batch.
 func (r *recorder) annotated(ctx context.Context, s signal, a *annotator) {
 	for resolution, n := range a.stats.answers {
-		if n > 0 {
-			r.telemetry.ProcessorPhaseAttrAnswers.Add(ctx, n, r.answers[s][resolution])
-		}
+		increase(ctx, r.telemetry.ProcessorPhaseAttrAnswers, n, r.answers[s][resolution])
 	}
 	for rule := range a.finder.Tried {
 		for outcome, n := range a.finder.Tried[rule] {
-			if n > 0 {
-				r.telemetry.ProcessorPhaseAttrAssociations.Add(ctx, n, r.associations[rule][outcome])
-			}
+			increase(ctx, r.telemetry.ProcessorPhaseAttrAssociations, n, r.associations[rule][outcome])
 		}
 	}
-	if a.stats.unsplit > 0 {
-		r.telemetry.ProcessorPhaseAttrUnsplitPoints.Add(ctx, a.stats.unsplit, r.processor)
-	}
-	if a.stats.otherPaths > 0 {
-		r.telemetry.ProcessorPhaseAttrOtherPaths.Add(ctx, a.stats.otherPaths, r.processor)
-	}
+	increase(ctx, r.telemetry.ProcessorPhaseAttrUnsplitPoints, a.stats.unsplit, r.processor)
+	increase(ctx, r.telemetry.ProcessorPhaseAttrOtherPaths, a.stats.otherPaths, r.processor)
 }
 
 // waited counts items that have to wait.
@@ -240,39 +214,27 @@ func (r *recorder) waited(ctx context.Context, s signal, reason waitReason, item
 	r.telemetry.ProcessorPhaseAttrWaits.Add(ctx, int64(items), r.waits[s][reason])
 }
 
-// released records that a part stopped waiting.
-func (r *recorder) released(outcome hold.Outcome, waited time.Duration) {
-	ctx := context.Background()
-	r.telemetry.ProcessorPhaseAttrReleases.Add(ctx, 1, r.releases[outcome])
-	r.telemetry.ProcessorPhaseAttrWaitDuration.Record(ctx, waited.Seconds(), r.processor)
-}
-
-// forwarded counts items that were forwarded after they had waited.
-func (r *recorder) forwarded(ctx context.Context, s signal, items int) {
-	r.telemetry.ProcessorPhaseAttrForwardedItems.Add(ctx, int64(items), r.signals[s])
-}
-
 // retrying counts a failed attempt to forward items that had waited.
 func (r *recorder) retrying(ctx context.Context, s signal, items int, err error) {
 	r.telemetry.ProcessorPhaseAttrForwardRetries.Add(ctx, 1, r.signals[s])
-	r.retried[s].Do(func() {
+	r.other([2]string{"retrying", s.String()}).warning.Do(func() {
 		r.logger.Warn("Failed to forward held data; retrying", zap.Stringer("signal", s), zap.Int("items", items), zap.Error(err))
 	})
 }
 
-// gaveUp counts items that had waited and are lost.
-func (r *recorder) gaveUp(ctx context.Context, s signal, items int, err error) {
+// lost counts items that had waited and are lost.
+func (r *recorder) lost(ctx context.Context, s signal, items int, err error) {
 	r.telemetry.ProcessorPhaseAttrLostItems.Add(ctx, int64(items), r.signals[s])
-	r.lost[s].Do(func() {
+	r.other([2]string{"lost", s.String()}).warning.Do(func() {
 		r.logger.Error("Failed to forward held data; it is lost", zap.Stringer("signal", s), zap.Int("items", items), zap.Error(err))
 	})
 }
 
 // storageFailed counts failures of the storage.
 func (r *recorder) storageFailed(ctx context.Context, operation checkpoint.Operation, times int, err error) {
-	failure := r.storage[operation]
-	r.telemetry.ProcessorPhaseAttrStorageFailures.Add(ctx, int64(times), failure.attributes)
-	failure.warning.Do(func() {
+	series := r.other([2]string{"storage", string(operation)}, attribute.String("operation", string(operation)))
+	r.telemetry.ProcessorPhaseAttrStorageFailures.Add(ctx, int64(times), series.attributes)
+	series.warning.Do(func() {
 		r.logger.Error("Storage operation failed; it is retried", zap.String("operation", string(operation)), zap.Error(err))
 	})
 }

@@ -3,11 +3,7 @@
 
 package phaseattrprocessor
 
-import (
-	"go.opentelemetry.io/collector/pdata/pcommon"
-	"go.opentelemetry.io/collector/pdata/pmetric"
-	"go.opentelemetry.io/collector/pdata/ptrace"
-)
+import "go.opentelemetry.io/collector/pdata/pcommon"
 
 // What pdata takes on the heap beyond what a batch takes on the wire, in bytes. Strings
 // and numbers are about as large as there; these are the structs, pointers and slices
@@ -29,10 +25,10 @@ const (
 
 // heapBytes estimates what a batch takes on the heap.
 func heapBytes[T any](t telemetry[T], b T) int64 {
-	bytes := int64(t.wireBytes(b))
+	bytes := t.bytes(b)
 	var resource, scope pcommon.Map
 	for it := range t.items(b) {
-		bytes += t.itemBytes() + mapBytes(it.attributes)
+		bytes += mapBytes(it.attributes)
 		if it.body != (pcommon.Map{}) {
 			bytes += mapBytes(it.body)
 		}
@@ -41,47 +37,24 @@ func heapBytes[T any](t telemetry[T], b T) int64 {
 			bytes += shellBytes + mapBytes(resource) + mapBytes(scope)
 		}
 	}
-	switch b := any(b).(type) {
-	case pmetric.Metrics:
-		bytes += metricBytes * int64(b.MetricCount())
-	case ptrace.Traces:
-		bytes += eventsBytes(b)
-	}
-	return bytes
+	return int64(bytes)
 }
 
-func mapBytes(m pcommon.Map) (bytes int64) {
+func mapBytes(m pcommon.Map) (bytes int) {
 	for _, v := range m.All() {
 		bytes += valueBytes(v)
 	}
 	return bytes
 }
 
-func valueBytes(v pcommon.Value) int64 {
-	bytes := int64(attributeBytes)
+func valueBytes(v pcommon.Value) int {
+	bytes := attributeBytes
 	switch v.Type() {
 	case pcommon.ValueTypeMap:
 		bytes += mapBytes(v.Map())
 	case pcommon.ValueTypeSlice:
 		for _, element := range v.Slice().All() {
 			bytes += valueBytes(element)
-		}
-	}
-	return bytes
-}
-
-// eventsBytes is for the events and links of spans.
-func eventsBytes(td ptrace.Traces) (bytes int64) {
-	for _, resource := range td.ResourceSpans().All() {
-		for _, scope := range resource.ScopeSpans().All() {
-			for _, span := range scope.Spans().All() {
-				for _, event := range span.Events().All() {
-					bytes += eventBytes + mapBytes(event.Attributes())
-				}
-				for _, link := range span.Links().All() {
-					bytes += eventBytes + mapBytes(link.Attributes())
-				}
-			}
 		}
 	}
 	return bytes

@@ -8,6 +8,7 @@ import (
 	"math"
 	"math/bits"
 	"slices"
+	"sort"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/pmetric"
@@ -19,7 +20,7 @@ import (
 // annotateSplit annotates the data points that have been decided, and divides the delta
 // points among them by phase.
 func (a *annotator) annotateSplit(m metrics, md pmetric.Metrics) {
-	w := splitter{annotator: a, left: a.decisions, room: a.config.Split.MaxPointsPerBatch}
+	w := splitter{annotator: a, cursor: a.decisions, room: a.config.Split.MaxPointsPerBatch}
 	for _, resource := range md.ResourceMetrics().All() {
 		for _, scope := range resource.ScopeMetrics().All() {
 			for _, metric := range scope.Metrics().All() {
@@ -36,17 +37,9 @@ func (a *annotator) annotateSplit(m metrics, md pmetric.Metrics) {
 // splitter divides the delta points of a batch.
 type splitter struct {
 	*annotator
-	// left are the decisions about the data points that have not been visited, room is how
-	// many more points the batch may get.
-	left []decision
+	cursor
+	// room is how many more points the batch may get.
 	room int
-}
-
-// next returns the decision about the next data point.
-func (w *splitter) next() *decision {
-	d := &w.left[0]
-	w.left = w.left[1:]
-	return d
 }
 
 // annotatePoints annotates the data points of a metric that are not divided.
@@ -95,50 +88,51 @@ type splittable[Self any] interface {
 
 // splitPoints annotates data points, and puts the parts of each in its place: a stream's
 // points stay in the order of their time. room is empty. divide returns what gives a
-// part its share, or false when a point cannot be divided by these weights.
+// part its share, or nil when a point cannot be divided by these weights.
 func splitPoints[S splittablePoints[S, P], P splittable[P]](
-	w *splitter, all, room S, divide func(dp P, weights []uint64) (func(part P, i int), bool),
+	w *splitter, all, room S, divide func(dp P, weights []uint64) (set func(part P, i int)),
 ) {
 	all.MoveAndAppendTo(room)
 	all.EnsureCapacity(room.Len())
 	for _, dp := range room.All() {
 		d := w.next()
 		parts := w.parts(d, dp.StartTimestamp() != 0 && !dp.Flags().NoRecordedValue())
+		if len(parts) > 1 {
+			if set := divide(dp, weights(parts)); set != nil {
+				splitPoint(w, all, dp, d, parts, set)
+				continue
+			}
+		}
 		if len(parts) == 1 {
 			w.annotatePart(&parts[0], dp.Attributes(), d)
-			dp.MoveTo(all.AppendEmpty())
-			continue
-		}
-		set, ok := (func(P, int))(nil), false
-		if len(parts) > 1 {
-			set, ok = divide(dp, weights(parts))
-		}
-		if !ok {
+		} else {
 			w.annotateItem(d)
-			dp.MoveTo(all.AppendEmpty())
-			continue
 		}
-		w.room -= len(parts) - 1
-		exemplars := pmetric.NewExemplarSlice()
-		dp.Exemplars().MoveAndAppendTo(exemplars)
-		made := make([]P, len(parts))
-		for i := range parts {
-			made[i] = all.AppendEmpty()
-			dp.CopyTo(made[i])
-			made[i].SetStartTimestamp(pcommon.Timestamp(parts[i].From)) //nolint:gosec // it was a timestamp, or lies between two
-			made[i].SetTimestamp(pcommon.Timestamp(parts[i].To))        //nolint:gosec // as above
-			set(made[i], i)
-			w.annotatePart(&parts[i], made[i].Attributes(), d)
-		}
-		for _, exemplar := range exemplars.All() {
-			i, _ := slices.BinarySearchFunc(parts, exemplar.Timestamp(), func(p resolve.Part, at pcommon.Timestamp) int {
-				if pcommon.Timestamp(p.To) < at { //nolint:gosec // as above
-					return -1
-				}
-				return 1
-			})
-			exemplar.MoveTo(made[min(i, len(made)-1)].Exemplars().AppendEmpty())
-		}
+		dp.MoveTo(all.AppendEmpty())
+	}
+}
+
+// splitPoint appends the parts of a data point. Each gets the exemplars of its time.
+func splitPoint[S splittablePoints[S, P], P splittable[P]](
+	w *splitter, all S, dp P, d *decision, parts []resolve.Part, set func(part P, i int),
+) {
+	w.room -= len(parts) - 1
+	exemplars := pmetric.NewExemplarSlice()
+	dp.Exemplars().MoveAndAppendTo(exemplars)
+	made := make([]P, len(parts))
+	for i := range parts {
+		made[i] = all.AppendEmpty()
+		dp.CopyTo(made[i])
+		made[i].SetStartTimestamp(pcommon.Timestamp(parts[i].From)) //nolint:gosec // it was a timestamp, or lies between two
+		made[i].SetTimestamp(pcommon.Timestamp(parts[i].To))        //nolint:gosec // as above
+		set(made[i], i)
+		w.annotatePart(&parts[i], made[i].Attributes(), d)
+	}
+	for _, exemplar := range exemplars.All() {
+		i := sort.Search(len(parts)-1, func(i int) bool {
+			return pcommon.Timestamp(parts[i].To) >= exemplar.Timestamp() //nolint:gosec // as above
+		})
+		exemplar.MoveTo(made[i].Exemplars().AppendEmpty())
 	}
 }
 
@@ -157,7 +151,7 @@ func (w *splitter) parts(d *decision, divisible bool) []resolve.Part {
 	if d.ranks != 1 || d.from >= d.to || !divisible {
 		return nil
 	}
-	parts, tooMany := w.resolver.Parts(w.lookup(d, d.rank), w.config.Split.MaxParts, w.table)
+	parts, tooMany := w.resolver.Parts(w.lookup(d, d.rank), w.config.Split.MaxParts, w.table.Equal)
 	if tooMany || len(parts)-1 > w.room {
 		w.stats.unsplit++
 		return nil
@@ -177,95 +171,86 @@ func (w *splitter) annotatePart(p *resolve.Part, attributes pcommon.Map, d *deci
 }
 
 // apportionNumber divides a number.
-func apportionNumber(dp pmetric.NumberDataPoint, weights []uint64) (func(pmetric.NumberDataPoint, int), bool) {
+func apportionNumber(dp pmetric.NumberDataPoint, weights []uint64) func(pmetric.NumberDataPoint, int) {
 	switch dp.ValueType() {
 	case pmetric.NumberDataPointValueTypeInt:
 		shares := apportion.Int(dp.IntValue(), weights)
-		return func(part pmetric.NumberDataPoint, i int) { part.SetIntValue(shares[i]) }, true
+		return func(part pmetric.NumberDataPoint, i int) { part.SetIntValue(shares[i]) }
 	case pmetric.NumberDataPointValueTypeDouble:
-		if !finite(dp.DoubleValue()) {
-			return nil, false
+		if finite(dp.DoubleValue()) {
+			shares := apportion.Double(dp.DoubleValue(), weights)
+			return func(part pmetric.NumberDataPoint, i int) { part.SetDoubleValue(shares[i]) }
 		}
-		shares := apportion.Double(dp.DoubleValue(), weights)
-		return func(part pmetric.NumberDataPoint, i int) { part.SetDoubleValue(shares[i]) }, true
 	case pmetric.NumberDataPointValueTypeEmpty:
 	}
-	return nil, false
+	return nil
 }
 
 func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
 
 // apportionHistogram divides the count of each bucket. A part's count is that of its
 // buckets.
-func apportionHistogram(dp pmetric.HistogramDataPoint, weights []uint64) (func(pmetric.HistogramDataPoint, int), bool) {
-	cells := dp.BucketCounts().AsRaw()
-	bucketed := len(cells) > 0
-	if !bucketed {
-		cells = []uint64{dp.Count()}
+func apportionHistogram(dp pmetric.HistogramDataPoint, weights []uint64) func(pmetric.HistogramDataPoint, int) {
+	if dp.BucketCounts().Len() == 0 {
+		return apportionObservations(dp, []uint64{dp.Count()}, weights, func(pmetric.HistogramDataPoint, []uint64) {})
 	}
-	shares, ok := apportionObservations(dp.Count(), cells, dp.HasSum(), dp.Sum(), weights)
-	return func(part pmetric.HistogramDataPoint, i int) {
-		part.SetCount(shares[i].count)
-		if bucketed {
-			part.BucketCounts().FromRaw(shares[i].cells)
-		}
-		if dp.HasSum() {
-			part.SetSum(shares[i].sum)
-		}
-		part.RemoveMin()
-		part.RemoveMax()
-	}, ok
+	return apportionObservations(dp, dp.BucketCounts().AsRaw(), weights, func(part pmetric.HistogramDataPoint, counts []uint64) {
+		part.BucketCounts().FromRaw(counts)
+	})
 }
 
 // apportionExponentialHistogram divides like apportionHistogram.
-func apportionExponentialHistogram(
-	dp pmetric.ExponentialHistogramDataPoint, weights []uint64,
-) (func(pmetric.ExponentialHistogramDataPoint, int), bool) {
+func apportionExponentialHistogram(dp pmetric.ExponentialHistogramDataPoint, weights []uint64) func(pmetric.ExponentialHistogramDataPoint, int) {
 	negative, positive := dp.Negative().BucketCounts().AsRaw(), dp.Positive().BucketCounts().AsRaw()
-	cells := slices.Concat(negative, []uint64{dp.ZeroCount()}, positive)
-	shares, ok := apportionObservations(dp.Count(), cells, dp.HasSum(), dp.Sum(), weights)
-	return func(part pmetric.ExponentialHistogramDataPoint, i int) {
-		part.SetCount(shares[i].count)
-		n := len(negative)
-		part.Negative().BucketCounts().FromRaw(shares[i].cells[:n])
-		part.SetZeroCount(shares[i].cells[n])
-		part.Positive().BucketCounts().FromRaw(shares[i].cells[n+1:])
-		if dp.HasSum() {
-			part.SetSum(shares[i].sum)
+	counts := slices.Concat(negative, []uint64{dp.ZeroCount()}, positive)
+	zero := len(negative)
+	return apportionObservations(dp, counts, weights, func(part pmetric.ExponentialHistogramDataPoint, counts []uint64) {
+		part.Negative().BucketCounts().FromRaw(counts[:zero])
+		part.SetZeroCount(counts[zero])
+		part.Positive().BucketCounts().FromRaw(counts[zero+1:])
+	})
+}
+
+// histogramPoint is what the data points of both types of histograms have.
+type histogramPoint interface {
+	Count() uint64
+	SetCount(n uint64)
+	HasSum() bool
+	Sum() float64
+	SetSum(sum float64)
+	RemoveMin()
+	RemoveMax()
+}
+
+// apportionObservations divides a histogram, of which counts are all buckets. The sum goes
+// with the counts, so that a part without observations has none. It returns nil when
+// that cannot be exact: the buckets do not add up to the count, or the sum is none of these
+// observations.
+func apportionObservations[P histogramPoint](
+	dp P, counts, weights []uint64, setCounts func(part P, counts []uint64),
+) func(part P, i int) {
+	total, ok := add(counts)
+	if !ok || total != dp.Count() || dp.HasSum() && (!finite(dp.Sum()) || total == 0 && dp.Sum() != 0) {
+		return nil
+	}
+	shares := apportion.Counts(counts, weights)
+	totals := make([]uint64, len(shares))
+	for i, counts := range shares {
+		totals[i], _ = add(counts)
+	}
+	sums := make([]float64, len(shares))
+	if dp.HasSum() && total > 0 {
+		sums = apportion.Double(dp.Sum(), totals)
+	}
+	return func(part P, i int) {
+		part.SetCount(totals[i])
+		setCounts(part, shares[i])
+		if part.HasSum() {
+			part.SetSum(sums[i])
 		}
 		part.RemoveMin()
 		part.RemoveMax()
-	}, ok
-}
-
-// observations are a part of those of a histogram.
-type observations struct {
-	count uint64
-	cells []uint64
-	sum   float64
-}
-
-// apportionObservations divides a histogram. The sum goes with the counts, so that a part
-// without observations has none. It returns false when that cannot be exact: the
-// cells do not add up to the count, or the sum is none of these observations.
-func apportionObservations(count uint64, cells []uint64, hasSum bool, sum float64, weights []uint64) ([]observations, bool) {
-	if total, ok := add(cells); !ok || total != count {
-		return nil, false
 	}
-	if hasSum && (!finite(sum) || count == 0 && sum != 0) {
-		return nil, false
-	}
-	shares, counts := make([]observations, len(weights)), make([]uint64, len(weights))
-	for i, cells := range apportion.Counts(cells, weights) {
-		counts[i], _ = add(cells)
-		shares[i] = observations{count: counts[i], cells: cells}
-	}
-	if hasSum && count > 0 {
-		for i, sum := range apportion.Double(sum, counts) {
-			shares[i].sum = sum
-		}
-	}
-	return shares, true
 }
 
 // add returns false when the sum does not fit.

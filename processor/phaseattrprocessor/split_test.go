@@ -438,7 +438,7 @@ func TestPointWhoseGracePeriodRanOutIsSplitByWhatIsKnown(t *testing.T) {
 		p := startPipelines(t, withGrace, split)
 		p.passLogs(t, records(t, (&program{session: "run"}).worker(1).enter(1, "train")))
 		require.NoError(t, p.metrics.ConsumeMetrics(t.Context(), counter(0, 3, int64(6))))
-		time.Sleep(defaultGracePeriod)
+		time.Sleep(gracePeriod)
 		synctest.Wait()
 		require.Len(t, p.metricsSink.AllMetrics(), 1)
 		assert.Equal(t, []string{"0-1: 2 <nil>", "1-3: 4 train"}, lines(sumsOf(p.metricsSink.AllMetrics()[0])))

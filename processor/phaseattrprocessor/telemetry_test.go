@@ -14,8 +14,10 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata/metricdatatest"
 
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/metadata"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/metadatatest"
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/replay"
 )
 
 // count is a data point with attributes of pairs of names and values.
@@ -135,7 +137,14 @@ func TestMetadataListsTheAttributeValuesThatAreCounted(t *testing.T) {
 		}
 		return values
 	}
-	assert.Equal(t, rejectionReasons(), listed("reason"))
+	var reasons []string
+	for _, reason := range boundary.Reasons() {
+		reasons = append(reasons, reason.String())
+	}
+	for _, outcome := range replay.Refusals() {
+		reasons = append(reasons, outcome.String())
+	}
+	assert.Equal(t, reasons, listed("reason"))
 	assert.Equal(t, []string{"accepted", "duplicate", "rejected"}, listed("outcome"))
 	var resolutionNames, signalNames []string
 	for r := range resolutions {

@@ -31,51 +31,40 @@ func (traces) items(td ptrace.Traces) iter.Seq[*item] {
 	}
 }
 
-func (traces) partition(td ptrace.Traces, c *cursor, n int) []ptrace.Traces {
-	parts := make([]ptrace.Traces, n)
-	for i := range parts {
-		parts[i] = ptrace.NewTraces()
-	}
+func (traces) partition(td ptrace.Traces, c *cursor, parts []ptrace.Traces) {
 	td.ResourceSpans().RemoveIf(func(resource ptrace.ResourceSpans) bool {
-		inResource := shells[ptrace.ResourceSpans]{}
-		resource.ScopeSpans().RemoveIf(func(scope ptrace.ScopeSpans) bool {
-			inScope := shells[ptrace.ScopeSpans]{}
-			scope.Spans().RemoveIf(func(span ptrace.Span) bool {
-				part := c.next()
-				if part == stays {
-					return false
-				}
-				to := inScope.of(part, func() ptrace.ScopeSpans {
-					outer := inResource.of(part, func() ptrace.ResourceSpans {
-						shell := parts[part].ResourceSpans().AppendEmpty()
-						resource.Resource().CopyTo(shell.Resource())
-						shell.SetSchemaUrl(resource.SchemaUrl())
-						return shell
-					})
-					shell := outer.ScopeSpans().AppendEmpty()
-					scope.Scope().CopyTo(shell.Scope())
-					shell.SetSchemaUrl(scope.SchemaUrl())
-					return shell
-				})
-				span.MoveTo(to.Spans().AppendEmpty())
-				return true
-			})
-			return len(inScope) > 0 && scope.Spans().Len() == 0
+		to := perPart(func(part int32) ptrace.ResourceSpans {
+			return copyResource(resource, parts[part].ResourceSpans().AppendEmpty())
 		})
-		return len(inResource) > 0 && resource.ScopeSpans().Len() == 0
+		return emptied(resource.ScopeSpans(), func(scope ptrace.ScopeSpans) bool {
+			return moveItems(scope.Spans(), c, func(part int32) ptrace.SpanSlice {
+				return copyScope(scope, to(part).ScopeSpans().AppendEmpty()).Spans()
+			})
+		})
 	})
-	return parts
 }
 
 func (traces) append(to, from ptrace.Traces) {
 	from.ResourceSpans().MoveAndAppendTo(to.ResourceSpans())
 }
 
-func (traces) count(td ptrace.Traces) int  { return td.SpanCount() }
-func (traces) empty(td ptrace.Traces) bool { return td.ResourceSpans().Len() == 0 }
-func (traces) itemBytes() int64            { return spanBytes }
+func (traces) empty() ptrace.Traces          { return ptrace.NewTraces() }
+func (traces) isEmpty(td ptrace.Traces) bool { return td.ResourceSpans().Len() == 0 }
+func (traces) count(td ptrace.Traces) int    { return td.SpanCount() }
 
-func (traces) wireBytes(td ptrace.Traces) int {
-	var marshaler ptrace.ProtoMarshaler
-	return marshaler.TracesSize(td)
+func (traces) bytes(td ptrace.Traces) int {
+	bytes := (&ptrace.ProtoMarshaler{}).TracesSize(td) + spanBytes*td.SpanCount()
+	for _, resource := range td.ResourceSpans().All() {
+		for _, scope := range resource.ScopeSpans().All() {
+			for _, span := range scope.Spans().All() {
+				for _, event := range span.Events().All() {
+					bytes += eventBytes + mapBytes(event.Attributes())
+				}
+				for _, link := range span.Links().All() {
+					bytes += eventBytes + mapBytes(link.Attributes())
+				}
+			}
+		}
+	}
+	return bytes
 }

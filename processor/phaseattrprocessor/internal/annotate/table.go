@@ -89,10 +89,10 @@ func number(name string, value func(*policy.Attribution) (int64, bool)) attribut
 }
 
 // Names lists the attributes that can be written.
-func Names() []string {
-	names := make([]string, 0, len(attributes()))
+func Names[Name ~string]() []Name {
+	var names []Name
 	for _, a := range attributes() {
-		names = append(names, a.name)
+		names = append(names, Name(a.name))
 	}
 	return names
 }

@@ -43,7 +43,7 @@ func TestWriteEachAttribute(t *testing.T) {
 		"phase_rank":        {int64(0), nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			require.Contains(t, Names(), name)
+			require.Contains(t, Names[string](), name)
 			table := New([]string{name})
 			attrs := pcommon.NewMap()
 			attrs.PutStr("other", "stays")
@@ -59,7 +59,7 @@ func TestWriteEachAttribute(t *testing.T) {
 			assert.True(t, table.Equal(&unique, unique.Clone()))
 		})
 	}
-	assert.Len(t, Names(), 10, "each attribute is tested")
+	assert.Len(t, Names[string](), 10, "each attribute is tested")
 }
 
 func TestWriteAttributesInTheirOrder(t *testing.T) {
@@ -101,7 +101,7 @@ func TestEqualAttributionsAreThoseWrittenAlike(t *testing.T) {
 		}
 		return a
 	})
-	names := rapid.SliceOfNDistinct(rapid.SampledFrom(Names()), 1, 3, rapid.ID)
+	names := rapid.SliceOfNDistinct(rapid.SampledFrom(Names[string]()), 1, 3, rapid.ID)
 	rapid.Check(t, func(t *rapid.T) {
 		table := New(names.Draw(t, "attributes"))
 		x, y := attributions.Draw(t, "x"), attributions.Draw(t, "y")

@@ -87,7 +87,6 @@ func BenchmarkHold(b *testing.B) {
 					b.Fatal(err)
 				}
 				close(c.sent)
-				buffer.Stop()
 			})
 		}
 	}
@@ -119,7 +118,6 @@ func BenchmarkCancel(b *testing.B) {
 			if err := p.Close(b.Context()); err != nil {
 				b.Fatal(err)
 			}
-			buffer.Stop()
 		})
 	}
 }
@@ -151,7 +149,6 @@ func BenchmarkExpire(b *testing.B) {
 			if err := p.Close(b.Context()); err != nil {
 				b.Fatal(err)
 			}
-			buffer.Stop()
 		})
 	}
 }

@@ -181,7 +181,9 @@ func (m *machine) end() {
 			_ = p.Close(ctx)
 		}
 	}
-	m.buffer.Stop()
+	for len(m.open) > 0 {
+		m.finish(0, false)
+	}
 }
 
 func (m *machine) draw(t *rapid.T) (pipeline int, parts []Part, models []*modelPart) {
@@ -286,8 +288,8 @@ func (m *machine) check(t *rapid.T) {
 			bytes, parts = bytes+p.bytes, parts+1
 		}
 	}
-	require.Equal(t, bytes, m.buffer.bytes.Load())
-	require.Equal(t, parts, m.buffer.parts.Load())
+	require.Equal(t, bytes, m.buffer.heldBytes.Load())
+	require.Equal(t, parts, m.buffer.heldParts.Load())
 }
 
 // checkSink compares what came out of a pipeline with the model. Of two parts that name the
@@ -382,10 +384,10 @@ func (m *machine) close(t *rapid.T) {
 		m.checkSink(t, s, want)
 		require.Empty(t, s.lost)
 	}
-	require.Zero(t, m.buffer.bytes.Load())
-	require.Zero(t, m.buffer.parts.Load())
+	require.Zero(t, m.buffer.heldBytes.Load())
+	require.Zero(t, m.buffer.heldParts.Load())
 	for _, p := range m.pipelines {
-		p.queue.waiting.Range(func(key, _ any) bool {
+		p.waiting.Range(func(key, _ any) bool {
 			require.Fail(t, "a key is still waited for", key)
 			return false
 		})

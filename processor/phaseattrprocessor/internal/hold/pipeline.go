@@ -5,7 +5,6 @@ package hold
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"reflect"
 	"time"
@@ -34,11 +33,8 @@ type Destination[T any] interface {
 
 // Pipeline is the side of the buffer that one pipeline sees. It must be closed.
 type Pipeline[T any] struct {
-	buffer      *Buffer
-	queue       *queue
+	*Queue
 	destination Destination[T]
-	// closing is closed when what fails is no longer sent again.
-	closing chan struct{}
 	// ended is closed when the forwarder has returned.
 	ended chan struct{}
 	// cancel ends the calls of the next component.
@@ -48,67 +44,26 @@ type Pipeline[T any] struct {
 // NewPipeline adds a pipeline to the buffer, and starts its forwarder.
 func NewPipeline[T any](b *Buffer, destination Destination[T]) *Pipeline[T] {
 	ctx, cancel := context.WithCancelCause(context.Background())
-	p := &Pipeline[T]{
-		buffer: b, queue: newQueue(), destination: destination,
-		closing: make(chan struct{}), ended: make(chan struct{}), cancel: cancel,
-	}
-	b.do(func(o *owner) { o.open(p.queue) })
+	p := &Pipeline[T]{Queue: b.newQueue(), destination: destination, ended: make(chan struct{}), cancel: cancel}
 	go p.forward(ctx)
 	return p
 }
 
-// AnyWaiting reports whether anything has not been forwarded yet. It takes no lock.
-func (p *Pipeline[T]) AnyWaiting() bool { return p.buffer.parts.Load() > 0 }
-
-// Waiting reports whether telemetry that names a key has not been forwarded yet: what
-// follows must line up behind it. It takes no lock.
-func (p *Pipeline[T]) Waiting(key *Key) bool {
-	_, waiting := p.queue.waiting.Load(*key)
-	return waiting
-}
-
-// Locate has what waits for locations wait for the ranks that are known there by now, so
-// that what names these ranks lines up behind it. It is called once a batch has been
-// assigned to its ranks.
-func (p *Pipeline[T]) Locate() {
-	if p.buffer.located.Load() == 0 {
-		return
-	}
-	done := make(chan struct{})
-	if p.buffer.do(func(o *owner) { o.locate(); close(done) }) {
-		<-done
-	}
-}
-
-// Reserve takes room for the held parts of a batch, and puts them in line. When the
-// buffer is full, the pipeline's oldest parts are released, and Reserve waits until they
-// have been forwarded or ctx is done.
-func (p *Pipeline[T]) Reserve(ctx context.Context, parts []Part) (*Reservation, error) {
-	return p.buffer.reserve(ctx, p.queue, parts)
-}
-
 // Commit lets the parts of a reservation wait, each with its payload. The buffer owns the
-// payloads from then on, and forwards them with the client metadata of ctx. It returns
-// false when the buffer has stopped, and does not own them.
-func (p *Pipeline[T]) Commit(ctx context.Context, r *Reservation, payloads []T) bool {
+// payloads from then on, and forwards them with the client metadata of ctx.
+func (p *Pipeline[T]) Commit(ctx context.Context, r *Reservation, payloads []T) {
 	from := client.FromContext(ctx)
 	for i, payload := range payloads {
 		r.parts[i].payload, r.parts[i].client = payload, from
 	}
-	return p.buffer.do(func(o *owner) { o.commit(r) })
-}
-
-// Cancel gives a reservation back.
-func (p *Pipeline[T]) Cancel(r *Reservation) {
-	p.buffer.do(func(o *owner) { o.abort(r) })
+	p.commit(r)
 }
 
 // Close forwards all that waits, and ends the forwarder. What fails is not sent again.
 // When ctx is done before, the rest is lost, and Close returns without waiting for a next
 // component that does not heed its context.
 func (p *Pipeline[T]) Close(ctx context.Context) error {
-	close(p.closing)
-	p.buffer.do(func(o *owner) { o.close(p.queue) })
+	p.close()
 	select {
 	case <-p.ended:
 		p.cancel(ErrClosed)
@@ -119,32 +74,19 @@ func (p *Pipeline[T]) Close(ctx context.Context) error {
 	return fmt.Errorf("telemetry that waited for its boundaries could not be forwarded: %w", context.Cause(ctx))
 }
 
-// forward sends what is released, until the pipeline is closed and nothing is left. What a
-// caller commits after Close has given up is lost, and recorded, until the buffer stops.
+// forward sends what is released, until the pipeline is closed and nothing is left. It sends
+// what was released together as one batch for each client in a row.
 func (p *Pipeline[T]) forward(ctx context.Context) {
 	defer close(p.ended)
-	for {
-		select {
-		case <-p.queue.more:
-			p.sendAll(ctx, p.queue.take())
-		case <-p.queue.drained:
-			return
-		case <-p.buffer.stopped:
-			p.sendAll(ctx, p.queue.take())
-			return
+	for parts := p.take(); len(parts) > 0; parts = p.take() {
+		for len(parts) > 0 {
+			n := 1
+			for n < len(parts) && sameClient(&parts[n].client, &parts[0].client) {
+				n++
+			}
+			p.send(client.NewContext(ctx, parts[0].client), parts[:n])
+			parts = parts[n:]
 		}
-	}
-}
-
-// sendAll sends parts that were released together as one batch for each client in a row.
-func (p *Pipeline[T]) sendAll(ctx context.Context, parts []*part) {
-	for len(parts) > 0 {
-		n := 1
-		for n < len(parts) && sameClient(&parts[n].client, &parts[0].client) {
-			n++
-		}
-		p.send(client.NewContext(ctx, parts[0].client), parts[:n])
-		parts = parts[n:]
 	}
 }
 
@@ -167,38 +109,25 @@ func (p *Pipeline[T]) send(ctx context.Context, parts []*part) {
 	} else {
 		p.destination.Sent(ctx, items)
 	}
-	p.buffer.do(func(o *owner) { o.forwarded(p.queue, parts) })
+	p.forwarded(parts)
 }
 
 // attempt sends a batch until it is taken, refused for good, or the pipeline is closing.
 // The batch keeps its room in the meantime, so callers are held up before memory is.
 func (p *Pipeline[T]) attempt(ctx context.Context, batch T, items int) error {
 	delays := backoff.NewExponentialBackOff()
-	for {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
+	for ctx.Err() == nil {
 		closing := p.isClosing()
 		err := p.destination.Send(ctx, batch)
-		if err == nil || closing || consumererror.IsPermanent(err) || errors.Is(err, context.Cause(ctx)) {
+		if err == nil || closing || consumererror.IsPermanent(err) {
 			return err
 		}
 		p.destination.Retry(ctx, items, err)
-		delay := time.NewTimer(delays.NextBackOff())
 		select {
-		case <-delay.C:
+		case <-time.After(delays.NextBackOff()):
 		case <-p.closing:
 		case <-ctx.Done():
 		}
-		delay.Stop()
 	}
-}
-
-func (p *Pipeline[T]) isClosing() bool {
-	select {
-	case <-p.closing:
-		return true
-	default:
-		return false
-	}
+	return context.Cause(ctx)
 }

@@ -110,7 +110,6 @@ func TestCloseLosesWhatItHasNoTimeFor(t *testing.T) {
 				start := time.Now()
 				require.ErrorIs(t, m.pipelines[0].Close(ctx), context.DeadlineExceeded)
 				assert.Equal(t, time.Second, time.Since(start))
-				m.buffer.Stop()
 				close(blocked)
 				synctest.Wait()
 				assert.Empty(t, m.sinks[0].received())
@@ -153,7 +152,7 @@ func TestUnknownKeysAreRememberedUpToALimit(t *testing.T) {
 	assert.True(t, wait(0, unknownPause+maxUnknownPeriod))
 }
 
-// A buffer without anything in it costs its callers nothing: no event reaches its owner.
+// A buffer without anything in it costs its callers nothing: no lock is taken.
 func TestAdvanceOfAnEmptyBufferIsFree(t *testing.T) {
 	m := newMachine(unbounded, 1)
 	defer m.stop(t)

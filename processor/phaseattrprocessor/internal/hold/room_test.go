@@ -114,13 +114,12 @@ func TestFullBufferKeepsItsBound(t *testing.T) {
 					p.committed = c.commit && !c.gaveUp
 				}
 			}
-			require.Zero(t, m.buffer.parts.Load())
-			require.Zero(t, m.buffer.bytes.Load())
-			m.checkOwner(t, func(o *owner) {
-				assert.Zero(t, o.unknown)
-				assert.Empty(t, o.lanes)
-				assert.Empty(t, o.deadlines)
-			})
+			require.Zero(t, m.buffer.heldParts.Load())
+			require.Zero(t, m.buffer.heldBytes.Load())
+			assert.Zero(t, m.buffer.unknown)
+			for _, q := range m.buffer.queues {
+				assert.Empty(t, q.lanes)
+			}
 			m.checkDelivered(t)
 			var wg sync.WaitGroup
 			for _, p := range m.pipelines {
@@ -135,47 +134,30 @@ func TestFullBufferKeepsItsBound(t *testing.T) {
 // alone in its pipeline, and that a pipeline in which nobody has parts that are not
 // committed keeps nobody waiting once its next component is idle.
 func (m *machine) checkRoom(t *rapid.T) {
-	m.checkOwner(t, func(o *owner) {
-		var bytes, parts int64
-		for _, q := range o.queues {
-			assert.Equal(t, q.held-q.leaving, int64(q.staying()), "parts that stay")
-			if q.held > 2 { // a batch has at most two
-				bytes, parts = bytes+q.charged, parts+q.held
+	m.buffer.mu.Lock()
+	defer m.buffer.mu.Unlock()
+	var bytes, parts int64
+	for _, q := range m.buffer.queues {
+		staying, committed := int64(0), true
+		for e := q.parts.Front(); e != nil; e = e.Next() {
+			p := e.Value.(*part)
+			committed = committed && p.committed
+			if !p.released {
+				staying++
 			}
 		}
-		assert.LessOrEqual(t, bytes, small.MaxBytes)
-		assert.LessOrEqual(t, parts, small.MaxParts)
-		assert.LessOrEqual(t, o.unknown, small.MaxUnknownBytes)
-		for _, q := range o.queues {
-			if len(q.pending) > 0 && q.leaving == 0 {
-				uncommitted := false
-				for p := range q.all() {
-					uncommitted = uncommitted || !p.committed
-				}
-				assert.True(t, uncommitted, "room for a waiting caller")
-			}
+		held := int64(q.parts.Len())
+		assert.Equal(t, held-q.leaving, staying, "parts that stay")
+		if held > 2 { // a batch has at most two
+			bytes, parts = bytes+q.bytes, parts+held
 		}
-	})
-}
-
-// checkOwner runs a check in the owner's goroutine.
-func (m *machine) checkOwner(t *rapid.T, check func(*owner)) {
-	done := make(chan struct{})
-	require.True(t, m.buffer.do(func(o *owner) {
-		defer close(done)
-		check(o)
-	}))
-	<-done
-}
-
-// staying is the number of parts that the forwarder has not got.
-func (q *queue) staying() (n int) {
-	for p := range q.all() {
-		if !p.leaving {
-			n++
+		if len(q.pending) > 0 && q.leaving == 0 {
+			assert.False(t, committed, "room for a waiting caller")
 		}
 	}
-	return n
+	assert.LessOrEqual(t, bytes, small.MaxBytes)
+	assert.LessOrEqual(t, parts, small.MaxParts)
+	assert.LessOrEqual(t, m.buffer.unknown, small.MaxUnknownBytes)
 }
 
 // checkDelivered requires that all that was committed came out once, in order by key, or
@@ -238,7 +220,6 @@ func (m *machine) stop(t *testing.T) {
 	for _, p := range m.pipelines {
 		require.NoError(t, p.Close(context.WithoutCancel(t.Context())))
 	}
-	m.buffer.Stop()
 }
 
 // Three callers at a buffer with room for one: the second one gives up.

@@ -4,6 +4,7 @@
 package hold
 
 import (
+	"maps"
 	"sync"
 	"time"
 )
@@ -57,11 +58,7 @@ func (u *Unknown) Deadline(key Key, now time.Time) (time.Time, bool) {
 func (u *Unknown) prune(now time.Time) bool {
 	if now.Sub(u.pruned) >= u.period {
 		u.pruned = now
-		for key, since := range u.named {
-			if now.Sub(since) >= u.period+unknownPause {
-				delete(u.named, key)
-			}
-		}
+		maps.DeleteFunc(u.named, func(_ Key, since time.Time) bool { return now.Sub(since) >= u.period+unknownPause })
 	}
 	return len(u.named) < u.most
 }

@@ -15,11 +15,8 @@ import (
 type Policy struct {
 	options Options
 	chosen  []replay.ScopeInterval
-	// threads are the threads of the scopes at hand, in the order of their first scopes.
-	// indexOf is the index of a thread ID in threads, ofScope that of each scope's thread.
-	threads []thread
-	indexOf map[int64]int
-	ofScope []int
+	// threads are the threads of the scopes at hand, by ID.
+	threads map[int64]thread
 }
 
 // thread is the result for the active scopes of one thread.
@@ -41,7 +38,7 @@ type Options struct {
 
 // New returns a policy.
 func New(options Options) *Policy {
-	return &Policy{options: options, indexOf: map[int64]int{}}
+	return &Policy{options: options, threads: map[int64]thread{}}
 }
 
 // Attribute sets a to the attribution of a record with an origin while scopes are active,
@@ -83,8 +80,8 @@ func (p *Policy) set(a *Attribution, scopes []replay.ScopeInterval, source strin
 		return
 	}
 	p.match(scopes)
-	if len(p.threads) == 1 && !p.threads[0].ambiguous {
-		p.setUnique(a, p.threads[0].best, source)
+	if t := p.threads[scopes[0].ThreadID]; len(p.threads) == 1 && !t.ambiguous {
+		p.setUnique(a, t.best, source)
 	} else {
 		p.setAmbiguous(a, scopes)
 	}
@@ -134,17 +131,13 @@ func latestOf(scopes []replay.ScopeInterval, origin boundary.Origin) *replay.Sco
 
 // match finds each thread's scopes that count.
 func (p *Policy) match(scopes []replay.ScopeInterval) {
-	p.threads, p.ofScope = p.threads[:0], p.ofScope[:0]
-	clear(p.indexOf)
+	clear(p.threads)
 	for i := range scopes {
 		scope := &scopes[i]
-		index, known := p.find(scopes, i)
-		p.ofScope = append(p.ofScope, index)
+		t, known := p.threads[scope.ThreadID]
 		if !known {
-			p.threads = append(p.threads, thread{best: scope, ambiguous: scope.Extent == replay.Unlisted})
-			continue
+			t = thread{best: scope, ambiguous: scope.Extent == replay.Unlisted}
 		}
-		t := &p.threads[index]
 		switch depth, deepest := scope.Path.Depth(), t.best.Path.Depth(); {
 		case depth > deepest && scope.Extent == replay.Decides:
 			t.best, t.ambiguous = scope, false
@@ -154,21 +147,8 @@ func (p *Policy) match(scopes []replay.ScopeInterval) {
 				t.best = scope
 			}
 		}
+		p.threads[scope.ThreadID] = t
 	}
-}
-
-// find returns the index of the thread of scope i, and whether it has had a scope before.
-// The scopes of a thread mostly follow each other.
-func (p *Policy) find(scopes []replay.ScopeInterval, i int) (index int, known bool) {
-	id := scopes[i].ThreadID
-	if i > 0 && id == scopes[i-1].ThreadID {
-		return p.ofScope[i-1], true
-	}
-	if index, known = p.indexOf[id]; !known {
-		index = len(p.threads)
-		p.indexOf[id] = index
-	}
-	return index, known
 }
 
 // label is the path of a scope as attributions have it.
@@ -198,7 +178,7 @@ func (p *Policy) setAmbiguous(a *Attribution, scopes []replay.ScopeInterval) {
 		}
 		decided = decided && scope.Extent == replay.Decides
 		unlisted = unlisted || scope.Extent == replay.Unlisted
-		if scope.Extent == replay.Partial || scope.Path.Depth() == p.threads[p.ofScope[i]].best.Path.Depth() {
+		if scope.Extent == replay.Partial || scope.Path.Depth() == p.threads[scope.ThreadID].best.Path.Depth() {
 			paths = append(paths, p.label(scope))
 		}
 	}

@@ -4,7 +4,6 @@
 package policy
 
 import (
-	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -21,12 +20,10 @@ type Threads struct {
 	Ignore []string
 }
 
-// CheckPattern returns an error for an invalid pattern.
-func CheckPattern(pattern string) error {
-	if _, err := path.Match(pattern, ""); err != nil {
-		return fmt.Errorf("%w: %q", err, pattern)
-	}
-	return nil
+// ValidPattern reports whether a pattern can match.
+func ValidPattern(pattern string) bool {
+	_, err := path.Match(pattern, "")
+	return err == nil
 }
 
 // Matches reports whether a name matches a pattern, in the syntax of path.Match, but for

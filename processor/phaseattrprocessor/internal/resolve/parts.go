@@ -27,17 +27,12 @@ type Part struct {
 	Limited bool
 }
 
-// Equal reports whether two attributions are written alike.
-type Equal interface {
-	Equal(x, y *policy.Attribution) bool
-}
-
-// Parts divides the interval of a lookup by its answers. Neighbors that are written
-// alike are one part. They are valid until the next call for another lookup.
+// Parts divides the interval of a lookup by its answers. Neighbors that are equal are one
+// part. They are valid until the next call for another lookup.
 //
 //   - none, false: how the interval divides is not known.
 //   - none, true: there would be more than most parts.
-func (r *Resolver) Parts(lookup Lookup, most int, equal Equal) (parts []Part, tooMany bool) {
+func (r *Resolver) Parts(lookup Lookup, most int, equal func(x, y *policy.Attribution) bool) (parts []Part, tooMany bool) {
 	result := r.result(lookup)
 	if r.parted != result || !result.parted {
 		r.parted, result.parted = result, true
@@ -53,7 +48,7 @@ func (r *Resolver) Parts(lookup Lookup, most int, equal Equal) (parts []Part, to
 // the latest lookup. It has no answer.
 func (r *Resolver) Parted() *Result { return r.parted }
 
-func (r *Resolver) divide(result *Result, most int, equal Equal) bool {
+func (r *Resolver) divide(result *Result, most int, equal func(x, y *policy.Attribution) bool) bool {
 	r.parts = r.parts[:0]
 	lookup, origin := result.lookup, r.origins[result.lookup.Origin]
 	boundaries := boundariesPerPart * min(most, math.MaxInt/boundariesPerPart)
@@ -66,7 +61,7 @@ func (r *Resolver) divide(result *Result, most int, equal Equal) bool {
 			part.Limited = part.Found && r.limit(&part.Attribution)
 			if n := len(r.parts); n > 0 {
 				last := &r.parts[n-1]
-				if last.Found == part.Found && (!part.Found || equal.Equal(&last.Attribution, &part.Attribution)) {
+				if last.Found == part.Found && (!part.Found || equal(&last.Attribution, &part.Attribution)) {
 					last.To = s.To
 					return true
 				}

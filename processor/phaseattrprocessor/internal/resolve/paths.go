@@ -21,7 +21,7 @@ type PathLimiter struct {
 
 	// mu guards current and previous: the paths that were written in this round, and those
 	// that were written in the one before but not since.
-	mu                sync.RWMutex
+	mu                sync.Mutex
 	current, previous map[string]struct{}
 }
 
@@ -39,8 +39,8 @@ func (l *PathLimiter) Rotate() {
 
 // Len returns the number of paths that are admitted now.
 func (l *PathLimiter) Len() int {
-	l.mu.RLock()
-	defer l.mu.RUnlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	return len(l.current) + len(l.previous)
 }
 
@@ -61,7 +61,7 @@ func (l *PathLimiter) Limit(answer *policy.Attribution) (limited bool) {
 
 // admit returns a path that may be written, or OtherPath.
 func (l *PathLimiter) admit(path string) string {
-	if path == "" || l.isCurrent(path) {
+	if path == "" {
 		return path
 	}
 	l.mu.Lock()
@@ -76,11 +76,4 @@ func (l *PathLimiter) admit(path string) string {
 	}
 	l.current[strings.Clone(path)] = struct{}{}
 	return path
-}
-
-func (l *PathLimiter) isCurrent(path string) bool {
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	_, ok := l.current[path]
-	return ok
 }

@@ -95,7 +95,7 @@ func TestReasonsOfParts(t *testing.T) {
 	key := rankOf(0)
 	resolver.Begin(true)
 	defer resolver.End()
-	parts, _ := resolver.Parts(Lookup{Rank: resolver.Rank(&key, replay.MainProcess), From: 0, To: 30}, 10, annotate.New([]string{"phase_path"}))
+	parts, _ := resolver.Parts(Lookup{Rank: resolver.Rank(&key, replay.MainProcess), From: 0, To: 30}, 10, annotate.New([]string{"phase_path"}).Equal)
 	var got []Reason
 	for _, part := range parts {
 		got = append(got, part.Reason)

@@ -118,20 +118,20 @@ func TestPartsOfAnInterval(t *testing.T) {
 	}
 	want := []string{"5-9 rank 0 / phase 0", "9-10 ", "10-19 rank 0 / phase 1", "19-20 ", "20-25 rank 0 / phase 2"}
 	for range 2 { // the second time from the cache
-		parts, tooMany := r.Parts(lookup, 5, table)
+		parts, tooMany := r.Parts(lookup, 5, table.Equal)
 		assert.False(t, tooMany)
 		assert.Equal(t, want, describe(parts))
 	}
 	later := lookup
 	later.To = 45
-	parts, tooMany := r.Parts(later, 5, table)
+	parts, tooMany := r.Parts(later, 5, table.Equal)
 	assert.True(t, tooMany)
 	assert.Empty(t, parts)
-	parts, tooMany = r.Parts(lookup, 5, table)
+	parts, tooMany = r.Parts(lookup, 5, table.Equal)
 	assert.False(t, tooMany)
 	assert.Equal(t, want, describe(parts))
 
-	same, _ := r.Parts(Lookup{Rank: lookup.Rank, From: 0, To: 49}, 100, annotate.New([]string{"phase_rank"}))
+	same, _ := r.Parts(Lookup{Rank: lookup.Rank, From: 0, To: 49}, 100, annotate.New([]string{"phase_rank"}).Equal)
 	assert.Len(t, same, 9, "neighbors that are written alike are one part")
 }
 
