@@ -3,7 +3,11 @@
 
 package boundary
 
-import "go.opentelemetry.io/collector/pdata/pcommon"
+import (
+	"math/bits"
+
+	"go.opentelemetry.io/collector/pdata/pcommon"
+)
 
 // Key is the name of a field. Keys that a KeySet returns are faster to look up.
 type Key struct {
@@ -78,18 +82,28 @@ func hash(text string) uint8 {
 	return uint8(len(text))*7 + text[0]*3 + text[len(text)-1]*13 //nolint:gosec // it may wrap
 }
 
-// Scan finds out which keys a map has. A zero Map has none.
-func (s *KeySet) Scan(m pcommon.Map) KeyedMap {
-	keyed := KeyedMap{m: m}
+// keyBits is the number of bits of a KeyMask.
+const keyBits = 64
+
+// values are those of the keys of a KeySet that one map has, by bit.
+type values [keyBits]pcommon.Value
+
+// scan finds out which keys a map has, and notes their values. A zero Map has none.
+func (s *KeySet) scan(m pcommon.Map, values *values) KeyedMap {
+	keyed := KeyedMap{m: m, values: values}
 	if m == (pcommon.Map{}) {
 		return keyed
 	}
-	for name := range m.All() {
-		if at := s.at[hash(name)]; at != 0 {
-			for _, key := range s.buckets[at] {
-				if key.text == name {
-					keyed.present |= key.mask
-				}
+	for name, v := range m.All() {
+		at := s.at[hash(name)]
+		if at == 0 {
+			continue
+		}
+		for _, key := range s.buckets[at] {
+			if key.text == name && !keyed.present.Any(key.mask) { // of keys with the same name, the first counts
+				keyed.present |= key.mask
+				values[bits.TrailingZeros64(uint64(key.mask))] = v
+				break
 			}
 		}
 	}
@@ -100,6 +114,8 @@ func (s *KeySet) Scan(m pcommon.Map) KeyedMap {
 type KeyedMap struct {
 	m       pcommon.Map
 	present KeyMask
+	// values are those of the keys that are present; nil if the map has not been scanned.
+	values *values
 }
 
 // unscanned returns a KeyedMap that may have any key.
@@ -107,15 +123,15 @@ func unscanned(m pcommon.Map) KeyedMap {
 	if m == (pcommon.Map{}) {
 		return KeyedMap{}
 	}
-	return KeyedMap{m, ^KeyMask(0)}
+	return KeyedMap{m: m, present: ^KeyMask(0)}
 }
 
-// Present returns the keys that the map has.
-func (m *KeyedMap) Present() KeyMask { return m.present }
-
 func (m *KeyedMap) get(key Key) (pcommon.Value, bool) {
-	if key.mask != 0 && !m.present.Any(key.mask) || m.m == (pcommon.Map{}) {
+	switch {
+	case m.m == (pcommon.Map{}) || key.mask != 0 && !m.present.Any(key.mask):
 		return pcommon.Value{}, false
+	case m.values == nil || key.mask == 0 || key.mask == sharedMask:
+		return m.m.Get(key.text)
 	}
-	return m.m.Get(key.text)
+	return m.values[bits.TrailingZeros64(uint64(key.mask))], true
 }

@@ -88,18 +88,18 @@ type Reader struct {
 // Identify returns the rank that a record belongs to, or why it belongs to none. The
 // rank's number is 0 if the record has none.
 func (r *Reader) Identify(f *Fields) (RankKey, Reason) {
-	read := scalar
+	read, get := scalar, f.getNamed
 	if r.Strict {
-		read = text
+		read, get = text, f.Get
 	}
-	session, ok := read(f.Get(r.SessionKey))
+	session, ok := read(get(r.SessionKey))
 	if !ok {
 		return RankKey{}, BadSession
 	}
 	if len(session) > r.Limits.TextBytes {
 		return RankKey{}, TooLong
 	}
-	v, found := f.Get(r.RankKey)
+	v, found := get(r.RankKey)
 	number, ok := integer(v, found)
 	if found && !ok {
 		return RankKey{}, BadRank
@@ -153,8 +153,14 @@ func (r *Reader) Named(f *Fields, session, rank []Key) Named {
 	return n
 }
 
-// Whole reports whether the record names a session and, unless it is 0, a rank.
-func (n *Named) Whole() bool { return n.hasSession && !n.badRank }
+// Whole reports whether the record names a session and a rank.
+func (n *Named) Whole() bool { return n.hasSession && n.hasRank && !n.badRank }
+
+// Session returns the session that the record names, if it names no rank.
+func (n *Named) Session() (string, bool) { return n.Rank.Session, n.hasSession && !n.hasRank }
+
+// Any reports whether the record names a session or a rank.
+func (n *Named) Any() bool { return n.hasSession || n.hasRank }
 
 // Allows reports whether the record names no other session and no other rank.
 func (n *Named) Allows(rank *RankKey) bool {
@@ -209,19 +215,6 @@ func (r *Reader) Time(lr plog.LogRecord, f *Fields) (int64, bool) {
 	}
 	stamp := cmp.Or(lr.Timestamp(), lr.ObservedTimestamp())
 	return int64(stamp), stamp != 0 && stamp <= math.MaxInt64 //nolint:gosec // false if it overflows
-}
-
-// Process returns the process of a rank, given one of its records. It returns a zero
-// Process unless the record has both the host and the process ID.
-func (r *Reader) Process(f *Fields, rank RankKey) Seat {
-	for _, names := range [...][2]string{{"host", "pid"}, {"host.name", "process.pid"}} {
-		host, hostOK := text(f.Get(names[0]))
-		pid, pidOK := integer(f.Get(names[1]))
-		if hostOK && pidOK && len(host) <= r.Limits.TextBytes {
-			return Seat{Host: strings.Clone(host), PID: pid, Rank: rank.Rank}
-		}
-	}
-	return Seat{}
 }
 
 // Origin has a record's hints of the scope and the thread that it comes from. The zero
