@@ -22,6 +22,7 @@ type annotator struct {
 	config      *Config
 	reader      *boundary.Reader
 	association *association.Association
+	index       *replay.Index
 	finder      *association.Finder
 	resolver    *resolve.Resolver
 	table       *annotate.Table
@@ -61,6 +62,9 @@ type decision struct {
 	// representative is true when the rank answers for others as well, present when the item
 	// may have an attribute that is written, split when it is to be divided by phase.
 	representative, present, split bool
+	// ambiguous is true when the answer is never unique, unlisted when the item belongs to
+	// more ranks than are listed, ranks then being 0.
+	ambiguous, unlisted bool
 }
 
 // noTarget is the rank of an item that belongs to none.
@@ -68,7 +72,7 @@ const noTarget int32 = -1
 
 func newAnnotator(e *engine) *annotator {
 	a := &annotator{
-		config: e.config, reader: e.reader, association: e.association, finder: association.NewFinder(e.association, e.reader),
+		config: e.config, reader: e.reader, association: e.association, index: e.index, finder: association.NewFinder(e.association, e.reader),
 		resolver:  resolve.New(e.index, policy.Threads{Prefer: e.config.Threads.Prefer, Ignore: e.config.Threads.Ignore}, e.config.Metrics.TruncatePaths, e.paths),
 		table:     e.table,
 		locations: map[string]int32{},
@@ -113,9 +117,7 @@ func (a *annotator) decideItem(it *item, d *decision) {
 	if it.scope != a.scope || it.resource != a.resource {
 		a.enterScope(it.scope, it.resource)
 	}
-	keys := a.association.Keys
-	own := keys.Scan(it.attributes)
-	a.fields.SetRecord(own, keys.Scan(it.body))
+	a.fields.ScanRecord(a.association.Keys, it.attributes, it.body)
 	a.from, a.to = it.from, it.to
 	if it.isRecord() {
 		at, ok := a.reader.Time(it.record, &a.fields)
@@ -130,45 +132,45 @@ func (a *annotator) decideItem(it *item, d *decision) {
 	}
 	*d = decision{
 		attributes: it.attributes, from: a.from, to: a.to, rank: noTarget, origin: a.resolver.Origin(origin), part: stays,
-		present: own.Present().Any(a.written), split: it.split,
+		present: a.fields.Attributes().Any(a.written), split: it.split,
 	}
-	a.target(d)
+	a.target(d, it.gpu)
 }
 
 // enterScope reads what the scope and resource of the items that follow say.
 func (a *annotator) enterScope(scope, resource pcommon.Map) {
-	keys := a.association.Keys
 	a.scope, a.resource = scope, resource
-	a.fields.SetRecord(boundary.KeyedMap{}, boundary.KeyedMap{})
-	a.fields.SetScope(keys.Scan(scope), keys.Scan(resource))
+	a.fields.ScanScope(a.association.Keys, scope, resource)
 	a.origin = a.reader.Origin(&a.fields)
 	a.finder.SetScope(&a.fields)
 }
 
-// target finds the ranks of the item at hand.
-func (a *annotator) target(d *decision) {
+// target finds the ranks of the item at hand. gpu reports whether its metric is one that
+// only GPUs have.
+func (a *annotator) target(d *decision, gpu bool) {
 	// Most items are of the rank that their resource names.
-	if key, ok := a.finder.Inherited(&a.fields); ok {
-		if rank := a.resolver.Rank(key); a.resolver.State(rank, a.from, a.to).Live {
-			a.finder.Tried[0][association.Matched]++
+	if target, ok := a.finder.Inherited(&a.fields); ok {
+		if rank := a.resolver.Rank(&target.Rank); a.resolver.State(rank, a.from, a.to).Live {
+			a.finder.Named()
 			d.ranks, d.rank = 1, rank
 			a.note(d, rank)
 			return
 		}
 	}
-	match := a.finder.Find(&a.fields, a)
-	switch len(match.Ranks) {
+	match := a.finder.Find(&a.fields, gpu, a)
+	d.representative, d.ambiguous, d.unlisted = match.Representative, match.Ambiguous, match.Unlisted
+	switch len(match.Targets) {
 	case 0:
 		if match.Location != nil {
 			d.rank, a.early = a.location(match.Location), true
 		}
 	case 1:
-		d.ranks, d.rank, d.representative = 1, a.resolver.Rank(&match.Ranks[0]), match.Representative
+		d.ranks, d.rank = 1, a.resolver.Rank(&match.Targets[0].Rank)
 		a.note(d, d.rank)
 	default:
-		d.ranks, d.rank = int32(len(match.Ranks)), int32(len(a.several)) //nolint:gosec // far fewer
-		for i := range match.Ranks {
-			rank := a.resolver.Rank(&match.Ranks[i])
+		d.ranks, d.rank = int32(len(match.Targets)), int32(len(a.several)) //nolint:gosec // far fewer
+		for i := range match.Targets {
+			rank := a.resolver.Rank(&match.Targets[i].Rank)
 			a.several = append(a.several, rank)
 			a.note(d, rank)
 		}
@@ -181,9 +183,19 @@ func (a *annotator) note(d *decision, rank int32) {
 	a.early = a.early || state.Behind || !state.Known
 }
 
+var _ association.Ranks = (*annotator)(nil)
+
 // Live implements association.Ranks for the item at hand.
 func (a *annotator) Live(rank *boundary.RankKey) bool {
 	return a.resolver.State(a.resolver.Rank(rank), a.from, a.to).Live
+}
+
+// Present implements association.Ranks for the item at hand.
+func (a *annotator) Present(o *boundary.Occupant) bool { return a.Live(&o.Rank) }
+
+// Session implements association.Ranks.
+func (a *annotator) Session(id string) (ranks []int64, complete bool) {
+	return a.index.SessionRanks(id), true
 }
 
 // location returns the batch's number of an unknown location.
@@ -205,13 +217,20 @@ func (a *annotator) annotate() {
 }
 
 func (a *annotator) annotateItem(d *decision) {
-	switch d.ranks {
-	case 0:
-	case 1:
+	switch {
+	case d.unlisted:
+		a.stats.answers[ambiguous]++
+		a.table.Write(d.attributes, &policy.Attribution{Resolution: policy.Ambiguous}, d.present)
+	case d.ranks == 0:
+	case d.ranks == 1:
 		result := a.resolver.Resolve(a.lookup(d, d.rank))
-		a.count(result, result.Found, &result.Attribution)
+		answer := &result.Attribution
+		if d.ambiguous && result.Found {
+			answer = ambiguousOf(answer)
+		}
+		a.count(result, result.Found, answer)
 		if result.Found {
-			a.write(d.attributes, &result.Attribution, d)
+			a.write(d.attributes, answer, d)
 		}
 	default:
 		a.annotateSeveral(d)
@@ -232,6 +251,9 @@ func (a *annotator) annotateSeveral(d *decision) {
 			merged = policy.Merge(merged, last.Attribution.Clone())
 		}
 	}
+	if merged != nil && d.ambiguous {
+		merged = ambiguousOf(merged)
+	}
 	a.count(last, merged != nil, merged)
 	if merged != nil {
 		a.table.Write(d.attributes, merged, d.present)
@@ -243,6 +265,11 @@ func (a *annotator) write(attributes pcommon.Map, answer *policy.Attribution, d 
 		answer = representative(answer)
 	}
 	a.table.Write(attributes, answer, d.present)
+}
+
+// ambiguousOf returns an answer that may not be that of the item's rank.
+func ambiguousOf(answer *policy.Attribution) *policy.Attribution {
+	return &policy.Attribution{Resolution: policy.Ambiguous, Paths: answer.Paths, Rank: answer.Rank, Summary: answer.Summary}
 }
 
 // representative returns the answer of a rank for those that it stands for.

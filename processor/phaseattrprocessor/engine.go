@@ -270,20 +270,14 @@ func (e *engine) sweep(ctx context.Context) {
 
 // register registers a rank by its first event. It returns where the rank is, and the
 // ranks that it ended, or false when there is no room for it, or it has been registered.
-func (e *engine) register(rank boundary.RankKey, r *checkpoint.Registration) (locations []association.Location, ended []boundary.RankKey, ok bool) {
+func (e *engine) register(rank boundary.RankKey, r *checkpoint.Registration) (locations []string, ended []boundary.RankKey, ok bool) {
 	var claims []string
 	if r.Claim != "" {
 		claims = append(claims, r.Claim)
 	}
-	locations = e.association.Locations(r.Identity)
-	for _, location := range locations {
-		if location.Exclusive {
-			claims = append(claims, location.String())
-		}
-	}
-	ok, ended = e.index.Register(rank, claims, r.At)
-	if ok {
-		e.association.Add(rank, locations)
+	claims = append(claims, e.association.Exclusive(r.Identity)...)
+	if ok, ended = e.index.Register(rank, claims, r.At); ok {
+		locations, _ = e.association.Add(boundary.Occupant{Rank: rank}, r.Identity)
 	}
 	return locations, ended, ok
 }

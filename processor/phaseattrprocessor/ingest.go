@@ -104,10 +104,10 @@ func (in *ingestion) introduce(rank boundary.RankKey, event *boundary.Event, fie
 	if in.events.Registered(rank) {
 		return
 	}
-	registration := checkpoint.Registration{
-		At:       event.Time,
-		Claim:    in.reader.Process(fields, rank).Claim(),
-		Identity: in.association.Identity(fields),
+	process := in.reader.Process(fields)
+	registration := checkpoint.Registration{At: event.Time, Identity: in.association.Identity(fields)}
+	if process.Named() {
+		registration.Claim = boundary.Seat{Host: process.Host, PID: process.PID, Rank: rank.Rank}.Claim()
 	}
 	locations, ended, ok := in.register(rank, &registration)
 	if !ok {
@@ -115,9 +115,7 @@ func (in *ingestion) introduce(rank boundary.RankKey, event *boundary.Event, fie
 	}
 	in.entry.Registered(rank, &registration)
 	in.advanced = append(in.advanced, ended...)
-	for _, location := range locations {
-		in.located = append(in.located, location.String())
-	}
+	in.located = append(in.located, locations...)
 }
 
 func (in *ingestion) observe(rank boundary.RankKey, event *boundary.Event) {

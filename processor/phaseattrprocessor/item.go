@@ -21,8 +21,8 @@ type item struct {
 	from, to int64
 	record   plog.LogRecord
 	// skipped is true when it is not to be annotated, split when it is to be divided by
-	// phase.
-	skipped, split bool
+	// phase, gpu when it is of a metric that only GPUs have.
+	skipped, split, gpu bool
 }
 
 // between sets the interval of an item. What has no time, or one that no event can have,

@@ -5,6 +5,7 @@ package phaseattrprocessor
 
 import (
 	"iter"
+	"strings"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/pmetric"
@@ -22,6 +23,7 @@ func (m metrics) items(md pmetric.Metrics) iter.Seq[*item] {
 			for _, scope := range resource.ScopeMetrics().All() {
 				w.it.scope = scope.Scope().Attributes()
 				for _, metric := range scope.Metrics().All() {
+					w.it.gpu = strings.HasPrefix(metric.Name(), gpuMetricPrefix)
 					if !w.metric(metric, m.use(metric)) {
 						return
 					}
@@ -30,6 +32,9 @@ func (m metrics) items(md pmetric.Metrics) iter.Seq[*item] {
 		}
 	}
 }
+
+// gpuMetricPrefix begins the names of the GPU metrics of the semantic conventions.
+const gpuMetricPrefix = "hw.gpu."
 
 // use says how the data points of a metric are annotated.
 type use uint8

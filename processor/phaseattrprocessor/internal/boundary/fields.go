@@ -116,6 +116,9 @@ func (f *Fields) findAny(n int, keys []Key) (pcommon.Value, bool) {
 	return pcommon.Value{}, false
 }
 
+// Integer returns the integer under any of the keys.
+func (f *Fields) Integer(keys []Key) (int64, bool) { return integer(f.FindAny(keys)) }
+
 // getNamed is Get for a value that is not blank, if there is one.
 func (f *Fields) getNamed(name string) (pcommon.Value, bool) {
 	key := Key{text: name}

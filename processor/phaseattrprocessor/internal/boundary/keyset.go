@@ -4,6 +4,8 @@
 package boundary
 
 import (
+	"hash/maphash"
+	"math"
 	"math/bits"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
@@ -108,6 +110,43 @@ func (s *KeySet) scan(m pcommon.Map, values *values) KeyedMap {
 		}
 	}
 	return keyed
+}
+
+// Print returns a number that tells the values of some of the keys, in the maps that have
+// been scanned, from other ones.
+func (f *Fields) Print(seed maphash.Seed, mask KeyMask) uint64 {
+	var sum uint64
+	for i := range f.maps {
+		m := &f.maps[i]
+		sum = sum*31 + 1
+		for left := m.present & mask &^ sharedMask; left != 0; left &= left - 1 {
+			bit := bits.TrailingZeros64(uint64(left))
+			sum += (printOf(seed, m.values[bit]) + uint64(bit)) * 0x9e3779b97f4a7c15 //nolint:gosec // any bits will do
+		}
+		if !(m.present & mask).Any(sharedMask) {
+			continue
+		}
+		for name, v := range m.m.All() { // in any order
+			sum += (maphash.String(seed, name) ^ printOf(seed, v)) * 0x9e3779b97f4a7c15
+		}
+	}
+	return sum
+}
+
+func printOf(seed maphash.Seed, v pcommon.Value) uint64 {
+	switch v.Type() {
+	case pcommon.ValueTypeStr:
+		return maphash.String(seed, v.Str())
+	case pcommon.ValueTypeInt:
+		return uint64(v.Int()) //nolint:gosec // any bits will do
+	case pcommon.ValueTypeDouble:
+		return math.Float64bits(v.Double())
+	case pcommon.ValueTypeBool:
+		if v.Bool() {
+			return 1
+		}
+	}
+	return 0
 }
 
 // KeyedMap is a map together with the keys that it has. The zero KeyedMap is empty.
