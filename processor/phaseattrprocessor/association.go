@@ -111,26 +111,30 @@ func defaultRules(config *Config) []association.Rule {
 	return rules
 }
 
-func newAssociation(config *Config) *association.Association {
-	rules := defaultRules(config)
-	if len(config.Association) > 0 {
-		rules = make([]association.Rule, len(config.Association))
+// rules returns the association rules of a configuration.
+func (cfg *Config) rules() []association.Rule {
+	if len(cfg.Association) == 0 {
+		return defaultRules(cfg)
 	}
-	for i, rule := range config.Association {
+	rules := make([]association.Rule, len(cfg.Association))
+	for i, rule := range cfg.Association {
 		rules[i].Representative = rule.Representative
 		for _, key := range rule.Keys {
 			rules[i].Keys = append(rules[i].Keys, association.Key{Field: key.Field, Names: key.Names})
 		}
 	}
+	return rules
+}
+
+func newAssociation(config *Config) *association.Association {
 	devices := make([]association.Device, len(config.DeviceMap))
 	for i, d := range config.DeviceMap {
 		devices[i] = association.Device{
-			Host: d.Host, Device: d.Device, Instance: d.Instance,
-			ToHost: cmp.Or(d.ToHost, d.Host), LocalRank: d.LocalRank,
+			Host: d.Host, Device: d.Device, Instance: d.Instance, ToHost: cmp.Or(d.ToHost, d.Host), LocalRank: d.LocalRank,
 		}
 	}
 	return association.New(association.Options{
-		Rules: rules, Devices: devices,
+		Rules: config.rules(), Devices: devices,
 		Session: config.SessionAttribute, Rank: config.RankAttribute,
 		TextBytes: config.Limits.MaxTextBytes,
 	})

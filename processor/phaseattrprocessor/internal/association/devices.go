@@ -42,10 +42,24 @@ func (a *Association) addDevices(devices []Device) {
 		device.location, _ = a.location(a.mapped, Identity{
 			{FieldHost, device.toHost}, {FieldLocalRank, strconv.Itoa(d.LocalRank)},
 		}, boundary.Process{})
-		name, _ := canonical(deviceForm, strings.TrimSpace(d.Device))
-		key := boundary.FirstLabel(device.host) + "\x00" + name
+		form, name := deviceNamed(strings.TrimSpace(d.Device))
+		key := boundary.FirstLabel(device.host) + string([]byte{0, byte(form)}) + name
 		a.devices[key] = append(a.devices[key], device)
 	}
+}
+
+// deviceNamed returns what a text names a device by, and its canonical form.
+func deviceNamed(text string) (by form, name string) {
+	switch {
+	case isUUID(text):
+		by = uuidForm
+	case isPCI(text):
+		by = pciForm
+	default:
+		by = deviceForm
+	}
+	name, _ = canonical(by, text)
+	return by, name
 }
 
 // mapDevice returns the entries of the device map for the record's device, first by its
@@ -56,13 +70,12 @@ func (f *Finder) mapDevice() []mappedDevice {
 	if !ok {
 		return nil
 	}
-	host := append(f.scratch, 0)
+	host := len(f.scratch)
 	for _, key := range [...]*compiledKey{f.keys.uuid, f.keys.pci, f.keys.device} {
 		if !f.has(key) {
 			continue
 		}
-		f.scratch = host
-		if f.scratch, _, ok = f.appendKey(f.scratch, key); !ok {
+		if f.scratch, _, ok = f.appendKey(append(f.scratch[:host], 0, byte(key.form)), key); !ok {
 			continue
 		}
 		entries := f.association.devices[string(f.scratch)]

@@ -290,12 +290,12 @@ func (f *Finder) findByRules(ranks Ranks) Match {
 }
 
 // waits returns how well a location of a rule tells when the record's rank has become
-// known. Most ranks tell their host, but neither their UUID nor their pod.
+// known. Most ranks tell their host and an index, but neither a UUID nor their pod.
 func waits(rule *compiledRule) int {
 	switch s := rule.space; {
 	case s.process:
 		return 2
-	case s.device && s.host >= 0:
+	case s.device && slices.Contains(s.fields, FieldDevice):
 		return 1
 	}
 	return 0

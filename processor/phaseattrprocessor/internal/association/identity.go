@@ -143,7 +143,7 @@ func (id Identity) withDevice() Identity {
 	case isPCI(device) && id.text(FieldPCI) == "":
 		return append(id, FieldText{FieldPCI, device})
 	case isUUID(device) && id.text(FieldUUID) == "":
-		return append(id, FieldText{FieldUUID, device})
+		return append(id, FieldText{FieldUUID, canonicalUUID(device)})
 	}
 	return id
 }

@@ -92,7 +92,7 @@ func (f *Finder) has(key *compiledKey) bool {
 // name of a host.
 func (f *Finder) appendKey(to []byte, key *compiledKey) (text []byte, host string, ok bool) {
 	v, found := f.fields.FindAny(f.namesOf(key))
-	if !found || key.form == uuidForm && isIndex(v) {
+	if !found || key.form == uuidForm && f.gpu && isIndex(v) {
 		return to, "", false
 	}
 	return f.texts.append(to, key.form, v)

@@ -69,13 +69,14 @@ func canonical(form form, text string) (string, bool) {
 	return text, true
 }
 
-// canonicalDevice returns false for a negative index, which is the CPU's.
+// canonicalDevice returns false for a negative index, which is the CPU's. A UUID cannot be
+// taken for an index.
 func canonicalDevice(text string) (string, bool) {
 	switch {
 	case text[0] == '-':
 		return "", false
 	case isUUID(text):
-		return canonicalUUID(text), true
+		return strings.ToLower(text), true
 	case isPCI(text):
 		return canonicalPCI(text)
 	}
@@ -123,15 +124,25 @@ func canonicalPCI(text string) (string, bool) {
 	return domain + ":" + device, true
 }
 
-const cachedTexts = 128
+// texts are cached in sets of some ways.
+const (
+	textSets = 64
+	textWays = 4
+)
 
 // texts computes the canonical form of a value once, for as long as the value is among the
 // recent ones. It is not safe for concurrent use.
 type texts struct {
 	seed maphash.Seed
 	// limit bounds the length of a value, in bytes.
-	limit  int
-	recent [cachedTexts]cachedText
+	limit int
+	sets  [textSets]textSet
+}
+
+// textSet has the texts of one hash, and where the next one goes.
+type textSet struct {
+	texts [textWays]cachedText
+	next  uint8
 }
 
 type cachedText struct {
@@ -146,14 +157,19 @@ func newTexts(limit int) *texts { return &texts{seed: maphash.MakeSeed(), limit:
 
 // of returns the canonical form of a text that is not blank.
 func (t *texts) of(form form, raw string) *cachedText {
-	cached := &t.recent[(maphash.String(t.seed, raw)+uint64(form))%cachedTexts]
-	if cached.raw != raw || cached.form != form {
-		raw = strings.Clone(raw) // it is part of telemetry
-		text, ok := canonical(form, raw)
-		*cached = cachedText{form, raw, text, text, ok}
-		if form == hostForm {
-			cached.label = boundary.FirstLabel(text)
+	set := &t.sets[maphash.String(t.seed, raw)%textSets]
+	for i := range set.texts {
+		if cached := &set.texts[i]; cached.form == form && cached.raw == raw {
+			return cached
 		}
+	}
+	cached := &set.texts[set.next]
+	set.next = (set.next + 1) % textWays
+	raw = strings.Clone(raw) // it is part of telemetry
+	text, ok := canonical(form, raw)
+	*cached = cachedText{form, raw, text, text, ok}
+	if form == hostForm {
+		cached.label = boundary.FirstLabel(text)
 	}
 	return cached
 }

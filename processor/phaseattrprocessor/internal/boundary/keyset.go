@@ -121,16 +121,22 @@ func (f *Fields) Print(seed maphash.Seed, mask KeyMask) uint64 {
 		sum = sum*31 + 1
 		for left := m.present & mask &^ sharedMask; left != 0; left &= left - 1 {
 			bit := bits.TrailingZeros64(uint64(left))
-			sum += (printOf(seed, m.values[bit]) + uint64(bit)) * 0x9e3779b97f4a7c15 //nolint:gosec // any bits will do
+			sum += mix(printOf(seed, m.values[bit]) ^ uint64(bit)<<56) //nolint:gosec // it is not negative
 		}
 		if !(m.present & mask).Any(sharedMask) {
 			continue
 		}
 		for name, v := range m.m.All() { // in any order
-			sum += (maphash.String(seed, name) ^ printOf(seed, v)) * 0x9e3779b97f4a7c15
+			sum += mix(maphash.String(seed, name) ^ printOf(seed, v))
 		}
 	}
 	return sum
+}
+
+// mix spreads the bits of a number, so that sums of such numbers differ.
+func mix(n uint64) uint64 {
+	n = (n ^ n>>31) * 0x9e3779b97f4a7c15
+	return n ^ n>>29
 }
 
 func printOf(seed maphash.Seed, v pcommon.Value) uint64 {
