@@ -22,6 +22,7 @@ type annotator struct {
 	config      *Config
 	reader      *boundary.Reader
 	association *association.Association
+	index       *replay.Index
 	finder      *association.Finder
 	resolver    *resolve.Resolver
 	table       *annotate.Table
@@ -61,6 +62,11 @@ type decision struct {
 	// representative is true when the rank answers for others as well, present when the item
 	// may have an attribute that is written, split when it is to be divided by phase.
 	representative, present, split bool
+	// ambiguous is true when the answer is never unique, unlisted when the item belongs to
+	// more ranks than are listed, ranks then being 0.
+	ambiguous, unlisted bool
+	// reason is why it belongs to no rank, or to more than one.
+	reason resolve.Reason
 }
 
 // noTarget is the rank of an item that belongs to none.
@@ -68,7 +74,7 @@ const noTarget int32 = -1
 
 func newAnnotator(e *engine) *annotator {
 	a := &annotator{
-		config: e.config, reader: e.reader, association: e.association, finder: association.NewFinder(e.association, e.reader),
+		config: e.config, reader: e.reader, association: e.association, index: e.index, finder: association.NewFinder(e.association, e.reader),
 		resolver:  resolve.New(e.index, policy.Threads{Prefer: e.config.Threads.Prefer, Ignore: e.config.Threads.Ignore}, e.config.Metrics.TruncatePaths, e.paths),
 		table:     e.table,
 		locations: map[string]int32{},
@@ -102,8 +108,8 @@ func (a *annotator) restart() {
 // decide finds out which ranks the items of a batch belong to. Nothing is written.
 func (a *annotator) decide(items iter.Seq[*item]) {
 	for it := range items {
-		a.decisions = append(a.decisions, decision{rank: noTarget, part: stays})
-		if !it.skipped {
+		a.decisions = append(a.decisions, decision{rank: noTarget, part: stays, reason: it.skip})
+		if it.skip == resolve.NoReason {
 			a.decideItem(it, &a.decisions[len(a.decisions)-1])
 		}
 	}
@@ -113,13 +119,12 @@ func (a *annotator) decideItem(it *item, d *decision) {
 	if it.scope != a.scope || it.resource != a.resource {
 		a.enterScope(it.scope, it.resource)
 	}
-	keys := a.association.Keys
-	own := keys.Scan(it.attributes)
-	a.fields.SetRecord(own, keys.Scan(it.body))
+	a.fields.ScanRecord(a.association.Keys, it.attributes, it.body)
 	a.from, a.to = it.from, it.to
 	if it.isRecord() {
 		at, ok := a.reader.Time(it.record, &a.fields)
 		if !ok {
+			d.reason = resolve.NoTime
 			return
 		}
 		a.from, a.to = at, at
@@ -130,45 +135,46 @@ func (a *annotator) decideItem(it *item, d *decision) {
 	}
 	*d = decision{
 		attributes: it.attributes, from: a.from, to: a.to, rank: noTarget, origin: a.resolver.Origin(origin), part: stays,
-		present: own.Present().Any(a.written), split: it.split,
+		present: a.fields.Attributes().Any(a.written), split: it.split,
 	}
-	a.target(d)
+	a.target(d, it.gpu)
 }
 
 // enterScope reads what the scope and resource of the items that follow say.
 func (a *annotator) enterScope(scope, resource pcommon.Map) {
-	keys := a.association.Keys
 	a.scope, a.resource = scope, resource
-	a.fields.SetRecord(boundary.KeyedMap{}, boundary.KeyedMap{})
-	a.fields.SetScope(keys.Scan(scope), keys.Scan(resource))
+	a.fields.ScanScope(a.association.Keys, scope, resource)
 	a.origin = a.reader.Origin(&a.fields)
 	a.finder.SetScope(&a.fields)
 }
 
-// target finds the ranks of the item at hand.
-func (a *annotator) target(d *decision) {
+// target finds the ranks of the item at hand. gpu reports whether its metric is one that
+// only GPUs have.
+func (a *annotator) target(d *decision, gpu bool) {
 	// Most items are of the rank that their resource names.
-	if key, ok := a.finder.Inherited(&a.fields); ok {
-		if rank := a.resolver.Rank(key); a.resolver.State(rank, a.from, a.to).Live {
-			a.finder.Tried[0][association.Matched]++
+	if target, ok := a.finder.Inherited(&a.fields); ok {
+		if rank := a.resolver.Rank(&target.Rank, target.Process); a.resolver.State(rank, a.from, a.to).Live {
+			a.finder.Named()
 			d.ranks, d.rank = 1, rank
 			a.note(d, rank)
 			return
 		}
 	}
-	match := a.finder.Find(&a.fields, a)
-	switch len(match.Ranks) {
+	match := a.finder.Find(&a.fields, gpu, a)
+	d.representative, d.ambiguous, d.unlisted = match.Representative, match.Ambiguous, match.Unlisted
+	d.reason = reasonOf(match.Reason)
+	switch len(match.Targets) {
 	case 0:
 		if match.Location != nil {
 			d.rank, a.early = a.location(match.Location), true
 		}
 	case 1:
-		d.ranks, d.rank, d.representative = 1, a.resolver.Rank(&match.Ranks[0]), match.Representative
+		d.ranks, d.rank = 1, a.resolver.Rank(&match.Targets[0].Rank, match.Targets[0].Process)
 		a.note(d, d.rank)
 	default:
-		d.ranks, d.rank = int32(len(match.Ranks)), int32(len(a.several)) //nolint:gosec // far fewer
-		for i := range match.Ranks {
-			rank := a.resolver.Rank(&match.Ranks[i])
+		d.ranks, d.rank = int32(len(match.Targets)), int32(len(a.several)) //nolint:gosec // far fewer
+		for i := range match.Targets {
+			rank := a.resolver.Rank(&match.Targets[i].Rank, match.Targets[i].Process)
 			a.several = append(a.several, rank)
 			a.note(d, rank)
 		}
@@ -181,9 +187,39 @@ func (a *annotator) note(d *decision, rank int32) {
 	a.early = a.early || state.Behind || !state.Known
 }
 
+var _ association.Ranks = (*annotator)(nil)
+
 // Live implements association.Ranks for the item at hand.
 func (a *annotator) Live(rank *boundary.RankKey) bool {
-	return a.resolver.State(a.resolver.Rank(rank), a.from, a.to).Live
+	return a.resolver.State(a.resolver.Rank(rank, boundary.MainProcess), a.from, a.to).Live
+}
+
+// Present implements association.Ranks for the item at hand.
+func (a *annotator) Present(o *boundary.Occupant) bool { return a.resolver.Present(o, a.from, a.to) }
+
+// Session implements association.Ranks.
+func (a *annotator) Session(id string) (ranks []int64, complete bool) { return a.index.Session(id) }
+
+// reasonOf returns the reason of a match as answers have it.
+func reasonOf(reason association.Reason) resolve.Reason {
+	return [...]resolve.Reason{
+		association.NoReason:     resolve.NoReason,
+		association.NamesNothing: resolve.NoSession,
+		association.UnknownRank:  resolve.UnknownSession,
+		association.OtherDevice:  resolve.OtherDevice,
+		association.SharedDevice: resolve.SharedDevice,
+		association.SeveralRanks: resolve.SeveralRanks,
+	}[reason]
+}
+
+// giveUp stops waiting for the processes that have not come as far as items that have
+// waited for them.
+func (a *annotator) giveUp() {
+	for i := range a.decisions {
+		if d := &a.decisions[i]; d.ranks == 1 && a.resolver.State(d.rank, d.from, d.to).Behind {
+			a.resolver.GiveUp(d.rank, d.to)
+		}
+	}
 }
 
 // location returns the batch's number of an unknown location.
@@ -205,12 +241,25 @@ func (a *annotator) annotate() {
 }
 
 func (a *annotator) annotateItem(d *decision) {
-	switch d.ranks {
-	case 0:
-	case 1:
+	switch {
+	case d.unlisted:
+		answer := policy.Unlisted()
+		answer.Reason = d.reason.String()
+		a.count(answer.Resolution, d.reason)
+		a.table.Write(d.attributes, answer, d.present)
+	case d.ranks == 0:
+		a.none(d, d.reason)
+	case d.ranks == 1:
 		result := a.resolver.Resolve(a.lookup(d, d.rank))
-		a.count(result, result.Found, &result.Attribution)
-		if result.Found {
+		switch {
+		case !result.Found:
+			result.Annotated++
+			a.none(d, result.Reason)
+		case d.ambiguous:
+			a.annotateAmbiguous(d, result.Attribution.Clone(), result)
+		default:
+			a.noteResult(result)
+			a.count(result.Attribution.Resolution, result.Reason)
 			a.write(d.attributes, &result.Attribution, d)
 		}
 	default:
@@ -235,14 +284,23 @@ func (a *annotator) annotateSeveral(d *decision) {
 		}
 		oneNumber = oneNumber && a.resolver.Key(rank).Rank == number
 	}
-	merged = merged.NotUnique()
-	if merged != nil && !oneNumber { // also when only one of them was in a phase
+	if merged == nil {
+		a.none(d, last.Reason)
+		return
+	}
+	if !oneNumber { // also when only one of them was in a phase
 		merged.Rank = policy.Rank{}
 	}
-	a.count(last, merged != nil, merged)
-	if merged != nil {
-		a.table.Write(d.attributes, merged, d.present)
-	}
+	a.annotateAmbiguous(d, merged, last)
+}
+
+// annotateAmbiguous writes an answer that may not be that of the item's rank.
+func (a *annotator) annotateAmbiguous(d *decision, answer *policy.Attribution, result *resolve.Result) {
+	answer = answer.NotUnique()
+	answer.Reason = d.reason.String()
+	a.noteResult(result)
+	a.count(answer.Resolution, d.reason)
+	a.write(d.attributes, answer, d)
 }
 
 func (a *annotator) write(attributes pcommon.Map, answer *policy.Attribution, d *decision) {
@@ -262,22 +320,26 @@ func representative(answer *policy.Attribution) *policy.Attribution {
 	return &r
 }
 
-// count counts an item that was annotated from a result.
-func (a *annotator) count(result *resolve.Result, found bool, answer *policy.Attribution) {
-	switch {
-	case found && answer.Resolution == policy.Unique:
-		a.stats.answers[unique]++
-	case found:
-		a.stats.answers[ambiguous]++
-	case result.Status == replay.BeforeWindow:
-		a.stats.answers[beforeWindow]++
-		return
-	default:
-		a.stats.answers[none]++
+// none leaves an item without a phase. The streams of cumulative points stay unchanged.
+func (a *annotator) none(d *decision, reason resolve.Reason) {
+	a.stats.answers[none][reason]++
+	if reason != resolve.SkippedCumulative && reason != resolve.Excluded && d.attributes != (pcommon.Map{}) {
+		a.table.WriteReason(d.attributes, reason.String())
 	}
-	if result.Status != replay.Unknown {
-		result.Annotated++
+}
+
+// count counts an answer.
+func (a *annotator) count(resolution string, reason resolve.Reason) {
+	r := ambiguous
+	if resolution == policy.Unique {
+		r = unique
 	}
+	a.stats.answers[r][reason]++
+}
+
+// noteResult notes that an item was annotated from a result.
+func (a *annotator) noteResult(result *resolve.Result) {
+	result.Annotated++
 	if result.Limited {
 		a.stats.otherPaths++
 	}

@@ -4,10 +4,14 @@
 package phaseattrprocessor
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+
+	"go.opentelemetry.io/collector/confmap"
 
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/association"
 )
@@ -29,8 +33,9 @@ type AssociationRule struct {
 // AssociationKey is a field of boundary records, and the attributes that have it on
 // telemetry.
 type AssociationKey struct {
-	// Field is the boundary record's: session_id, rank, host, pid, device_id,
-	// local_rank, job_id, or any of its attributes.
+	// Field is the boundary record's: session_id, rank, host, pid, container_id, pod_uid,
+	// pod, namespace, job_id, gpu_uuid, pci_bus_id, device_id, gpu_instance_id, local_rank,
+	// or any of its attributes.
 	Field string `mapstructure:"field"`
 
 	// Names are the telemetry's attributes that may hold it: of the data point, log
@@ -47,8 +52,13 @@ type DeviceMapping struct {
 	// Host is the device's host in the telemetry.
 	Host string `mapstructure:"host"`
 
-	// Device is the device in the telemetry: its index or its UUID.
+	// Device is the device in the telemetry: its index, its UUID or its PCI address. A
+	// number is an index.
 	Device string `mapstructure:"device"`
+
+	// Instance is the MIG instance of the device in the telemetry, such as dcgm-exporter's
+	// GPU_I_ID. Default: none, for the whole device.
+	Instance string `mapstructure:"instance"`
 
 	// ToHost is the host in the boundary records. Default: the same.
 	ToHost string `mapstructure:"to_host"`
@@ -60,43 +70,74 @@ type DeviceMapping struct {
 	_ struct{}
 }
 
-// defaultRules are the rules of a configuration that has none: session and rank,
-// host and process, host and device.
-func defaultRules(config *Config) []association.Rule {
-	host := association.Key{Field: association.FieldHost, Names: []string{"host.name", "host", "Hostname", "hostname"}}
-	return []association.Rule{
-		{Keys: []association.Key{
-			{Field: association.FieldSession, Names: []string{config.SessionAttribute}},
-			{Field: association.FieldRank, Names: []string{config.RankAttribute}},
-		}},
-		{Keys: []association.Key{
-			host, {Field: association.FieldPID, Names: []string{"process.pid", "pid"}},
-		}},
-		{Keys: []association.Key{
-			host, {Field: association.FieldDevice, Names: []string{"gpu", "gpu.index", "hw.id", "device_id", "GPU_ID", "gpu_id", "GpuIndex", "UUID", "uuid"}},
-		}},
+var _ confmap.Unmarshaler = (*DeviceMapping)(nil)
+
+// Unmarshal accepts numbers for the device and its instance.
+func (d *DeviceMapping) Unmarshal(conf *confmap.Conf) error {
+	texts := map[string]any{}
+	for _, key := range []string{"device", "instance"} {
+		if number, ok := conf.Get(key).(int); ok {
+			texts[key] = strconv.Itoa(number)
+		}
 	}
+	if err := conf.Merge(confmap.NewFromStringMap(texts)); err != nil {
+		return err
+	}
+	return conf.Unmarshal(d)
 }
 
-func newAssociation(config *Config) *association.Association {
-	rules := defaultRules(config)
-	if len(config.Association) > 0 {
-		rules = make([]association.Rule, len(config.Association))
+// defaultRules are the rules of a configuration that has none: session and rank, process,
+// pod, job, and device, by its UUID, its PCI address and its index.
+func defaultRules(config *Config) []association.Rule {
+	rules := []association.Rule{{Keys: []association.Key{
+		{Field: association.FieldSession, Names: []string{config.SessionAttribute}},
+		{Field: association.FieldRank, Names: []string{config.RankAttribute}},
+	}}}
+	for _, fields := range [][]string{
+		{association.FieldHost, association.FieldPID},
+		{association.FieldPodUID},
+		{association.FieldPod},
+		{association.FieldJob},
+		{association.FieldUUID},
+		{association.FieldHost, association.FieldPCI},
+		{association.FieldHost, association.FieldDevice},
+	} {
+		var rule association.Rule
+		for _, field := range fields {
+			rule.Keys = append(rule.Keys, association.Key{Field: field, Names: association.TelemetryNames(field)})
+		}
+		rules = append(rules, rule)
 	}
-	for i, rule := range config.Association {
+	return rules
+}
+
+// rules returns the association rules of a configuration.
+func (cfg *Config) rules() []association.Rule {
+	if len(cfg.Association) == 0 {
+		return defaultRules(cfg)
+	}
+	rules := make([]association.Rule, len(cfg.Association))
+	for i, rule := range cfg.Association {
 		rules[i].Representative = rule.Representative
 		for _, key := range rule.Keys {
 			rules[i].Keys = append(rules[i].Keys, association.Key{Field: key.Field, Names: key.Names})
 		}
 	}
+	return rules
+}
+
+func newAssociation(config *Config) *association.Association {
 	devices := make([]association.Device, len(config.DeviceMap))
 	for i, d := range config.DeviceMap {
-		devices[i] = association.Device{Host: d.Host, Device: d.Device, ToHost: d.ToHost, LocalRank: d.LocalRank}
-		if d.ToHost == "" {
-			devices[i].ToHost = d.Host
+		devices[i] = association.Device{
+			Host: d.Host, Device: d.Device, Instance: d.Instance, ToHost: cmp.Or(d.ToHost, d.Host), LocalRank: d.LocalRank,
 		}
 	}
-	return association.New(rules, devices, config.Limits.MaxTextBytes)
+	return association.New(association.Options{
+		Rules: config.rules(), Devices: devices,
+		Session: config.SessionAttribute, Rank: config.RankAttribute,
+		TextBytes: config.Limits.MaxTextBytes,
+	})
 }
 
 func (cfg *Config) validateAssociation() error {
@@ -127,12 +168,22 @@ func (cfg *Config) validateDeviceMap() error {
 	var errs []error
 	for i, d := range cfg.DeviceMap {
 		path := fmt.Sprintf("device_map::%d", i)
-		sameDevice := func(other DeviceMapping) bool { return other.Host == d.Host && other.Device == d.Device }
+		sameDevice := func(other DeviceMapping) bool {
+			return other.Host == d.Host && other.Device == d.Device && other.Instance == d.Instance
+		}
 		errs = append(errs,
 			notBlank(path+"::host", d.Host),
 			notBlank(path+"::device", d.Device),
 			notNegative(path+"::local_rank", d.LocalRank),
-			checkf(!slices.ContainsFunc(cfg.DeviceMap[:i], sameDevice), "%s: duplicate device %q on host %q", path, d.Device, d.Host))
+			checkf(!slices.ContainsFunc(cfg.DeviceMap[:i], sameDevice), "%s: duplicate device %s on host %q", path, d.name(), d.Host))
 	}
 	return errors.Join(errs...)
+}
+
+// name returns what the mapping is about, as errors name it.
+func (d *DeviceMapping) name() string {
+	if d.Instance == "" {
+		return strconv.Quote(d.Device)
+	}
+	return fmt.Sprintf("%q, instance %q,", d.Device, d.Instance)
 }

@@ -61,8 +61,8 @@ type Config struct {
 	RankAttribute string `mapstructure:"rank_attribute"`
 
 	// Association lists the rules that associate telemetry with ranks; the first one that
-	// finds a live rank applies. Default: session and rank, then host and pid, then host
-	// and device.
+	// finds a single live rank applies. Default: session and rank, then process, pod, job and
+	// device.
 	Association []AssociationRule `mapstructure:"association"`
 
 	// DeviceMap maps devices to local ranks, on hosts where CUDA_VISIBLE_DEVICES or MIG

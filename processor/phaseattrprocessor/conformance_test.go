@@ -249,9 +249,9 @@ func (f *recordedFile) add(t *testing.T, ingest *replay.Ingest, raw object) (isB
 	}
 	f.intervals[rank] = nil
 	if isBoundary {
-		ingest.Add(rank, &b)
+		ingest.Add(&replay.Sender{Rank: rank}, &b)
 	} else {
-		ingest.Observe(rank, event.Time, false)
+		ingest.Observe(&replay.Sender{Rank: rank}, &replay.Event{Time: event.Time})
 	}
 	return isBoundary
 }

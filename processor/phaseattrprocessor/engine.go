@@ -36,8 +36,8 @@ type engine struct {
 	association *association.Association
 	table       *annotate.Table
 	paths       *resolve.PathLimiter
-	// annotators are those that no batch is using.
-	annotators sync.Pool
+	// annotators and senders are those that no batch is using.
+	annotators, senders sync.Pool
 	// buffer is where telemetry waits, unknowns what it has waited for.
 	buffer   *hold.Buffer
 	unknowns *hold.Unknown
@@ -69,6 +69,7 @@ func newEngine(ctx context.Context, s *shared, host component.Host) (*engine, er
 	}, e)
 	newAnnotator(e) // so that the association knows all keys before it is used
 	e.annotators.New = func() any { return newAnnotator(e) }
+	e.senders.New = func() any { return association.NewSenderReader(e.association) }
 	if err := e.openStore(ctx, s.id, host); err != nil {
 		return nil, err
 	}
@@ -137,7 +138,7 @@ func (e *engine) openStore(ctx context.Context, id component.ID, host component.
 			return opener.GetClient(ctx, component.KindProcessor, id, name)
 		},
 		Index:    e.index,
-		Restorer: restorer{e, e.index.Reingest()},
+		Restorer: newRestorer(e),
 		Failed: func(ctx context.Context, operation checkpoint.Operation, times int, err error) {
 			e.recorder.storageFailed(ctx, operation, times, err)
 			if operation != checkpoint.Read { // a record that cannot be read says nothing of the storage
@@ -193,36 +194,43 @@ func (e *engine) sweepRegularly(ctx context.Context) {
 	}
 }
 
-// sweep ends the sessions that have timed out, and forgets those that are over.
+// sweep stops waiting for ranks that have been silent for long, and forgets those that
+// are over.
 func (e *engine) sweep(ctx context.Context) {
-	ended, forgotten := e.index.Sweep()
-	for _, rank := range forgotten {
-		e.association.Remove(rank, e.index.Has)
-	}
-	e.buffer.Advance(ended, nil)
-	e.store.Forget(ctx, forgotten)
+	silent, forgotten := e.index.Sweep()
+	e.forget(ctx, forgotten)
+	e.buffer.Advance(append(silent, forgotten...), nil)
 }
 
-// register registers a rank by its first event. It returns where the rank is, and the
-// ranks that it ended, or false when there is no room for it, or it has been registered.
-func (e *engine) register(p *checkpoint.Presence) (locations []association.Location, ended []boundary.RankKey, ok bool) {
-	rank := p.Sender.Rank
-	var claims []string
-	seat := boundary.Seat{Host: p.Sender.Process.Host, PID: p.Sender.Process.PID, Rank: rank.Rank}
-	if claim := seat.Claim(); claim != "" {
-		claims = append(claims, claim)
+// forget forgets all that depends on ranks that the index has removed.
+func (e *engine) forget(ctx context.Context, ranks []boundary.RankKey) {
+	if len(ranks) == 0 {
+		return
 	}
-	locations = e.association.Locations(p.Identity)
-	for _, location := range locations {
-		if location.Exclusive {
-			claims = append(claims, location.String())
+	for _, rank := range ranks {
+		e.association.Remove(rank, e.index.Has)
+	}
+	e.store.Forget(ctx, ranks)
+}
+
+// occupy makes known where a process is, which has just come there or started. It returns
+// the locations, and the ranks of which a process has ended with that.
+func (e *engine) occupy(o boundary.Occupant, id association.Identity) (locations []string, ended []boundary.RankKey) {
+	e.association.RemovePresence(o) // the one whose number it has, or the same one
+	locations, others := e.association.Add(o, id)
+	for _, other := range others {
+		ended = append(ended, e.index.Contend(o, other.Occupant, other.SameJob)...)
+	}
+	return locations, ended
+}
+
+// leave removes processes of a rank that the index has removed.
+func (e *engine) leave(rank boundary.RankKey, processes []int32) {
+	for _, process := range processes {
+		for presence := range int32(replay.MaxPresences) {
+			e.association.RemovePresence(boundary.Occupant{Rank: rank, Process: process, Presence: presence})
 		}
 	}
-	ok, ended = e.index.Register(rank, claims, p.Since)
-	if ok {
-		e.association.Add(rank, locations)
-	}
-	return locations, ended, ok
 }
 
 // annotator returns an annotator for a batch, which done takes back.

@@ -5,11 +5,11 @@ package phaseattrprocessor
 
 import (
 	"context"
-	"strings"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog"
 
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/association"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/checkpoint"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/replay"
@@ -18,8 +18,9 @@ import (
 // ingestion is how the events of one batch reach the index.
 type ingestion struct {
 	*engine
-	events *replay.Ingest
-	entry  *checkpoint.Entry
+	events  *replay.Ingest
+	entry   *checkpoint.Entry
+	senders *association.SenderReader
 	// defaults is the rank that the scope at hand names for its records.
 	defaults boundary.ScopeDefaults
 	paths    boundary.Paths
@@ -33,12 +34,17 @@ type ingestion struct {
 // ingest adds the events of a batch to the index. Under boundaries: drop, it removes the
 // boundaries that the index has, and what that leaves empty.
 func (e *engine) ingest(ctx context.Context, ld plog.Logs) {
-	in := ingestion{engine: e, events: e.index.Ingest(), entry: e.store.Entry()}
+	in := ingestion{
+		engine: e, events: e.index.Ingest(), entry: e.store.Entry(),
+		senders: e.senders.Get().(*association.SenderReader),
+	}
+	defer e.senders.Put(in.senders)
 	drop := e.config.Boundaries == BoundariesDrop
 	ld.ResourceLogs().RemoveIf(func(resource plog.ResourceLogs) bool {
 		return emptied(resource.ScopeLogs(), func(scope plog.ScopeLogs) bool {
 			fields := boundary.NewFields(pcommon.Map{}, pcommon.Map{}, scope.Scope().Attributes(), resource.Resource().Attributes())
 			in.defaults = e.reader.ScopeDefaults(&fields)
+			in.senders.SetScope(&fields)
 			return emptied(scope.LogRecords(), func(record plog.LogRecord) bool {
 				fields.SetLog(record)
 				event := e.reader.Event(record, &fields)
@@ -47,6 +53,7 @@ func (e *engine) ingest(ctx context.Context, ld plog.Logs) {
 		})
 	})
 	outdated := in.events.Flush()
+	e.forget(ctx, in.events.Vacated())
 	e.buffer.Advance(in.advanced, in.located)
 	e.recorder.ingested(ctx, in.accepted, outdated)
 	// What the index has is stored before the caller is told so.
@@ -54,7 +61,7 @@ func (e *engine) ingest(ctx context.Context, ld plog.Logs) {
 }
 
 // add adds an event to the index. It reports whether the event is a boundary that the
-// index has. One that is rejected is an event of its rank all the same.
+// index has. One that is rejected is an event of its process all the same.
 func (in *ingestion) add(ctx context.Context, event *boundary.Event, fields *boundary.Fields) bool {
 	rank, reason := in.reader.IdentifyWith(&in.defaults, fields)
 	if reason == boundary.OK && !event.HasTime {
@@ -66,69 +73,72 @@ func (in *ingestion) add(ctx context.Context, event *boundary.Event, fields *bou
 		}
 		return false
 	}
-	sender := in.sender(rank, fields)
-	in.introduce(&sender, event, fields)
+	said := in.senders.Read(fields)
+	from := replay.Sender{Rank: rank, Process: said.Process, Print: said.Print}
 	if n := len(in.advanced); n == 0 || in.advanced[n-1] != rank {
 		in.advanced = append(in.advanced, rank)
 	}
 	if !event.IsBoundary() {
-		in.observe(&sender, event)
+		in.observe(&from, &replay.Event{
+			Time: event.Time, Kind: kindOf(event), Interval: in.reader.SamplingInterval(event, fields), WorldSize: said.WorldSize,
+		})
 		return false
 	}
 	b, reason := in.reader.Boundary(event, fields, &in.paths)
 	if reason != boundary.OK {
-		in.observe(&sender, event)
+		in.observe(&from, &replay.Event{Time: event.Time})
 		in.recorder.rejected(ctx, reason.String())
 		return false
 	}
-	result := in.events.Add(rank, &b)
-	in.recorder.added(ctx, result)
-	switch result.Outcome {
+	added := in.events.Add(&from, &b)
+	in.recorder.added(ctx, &added)
+	in.settle(&from, &added, event.Time, false)
+	switch added.Outcome {
 	case replay.Accepted:
 		in.accepted++
-		in.entry.Boundary(&sender, &b)
+		in.entry.Boundary(&checkpoint.Sender{Rank: rank, Process: from.Process}, &b)
 		return true
-	case replay.TooManyRanks:
+	case replay.TooManyRanks, replay.AmbiguousProcess:
 		return false
 	}
-	in.entry.Event(&sender, &checkpoint.Event{Time: event.Time})
-	return result.Outcome == replay.Duplicate
+	in.entry.Event(&checkpoint.Sender{Rank: rank, Process: from.Process}, &replay.Event{Time: event.Time})
+	return added.Outcome == replay.Duplicate
 }
 
-// sender returns the process of an event, which is read with the first event of a rank.
-func (in *ingestion) sender(rank boundary.RankKey, fields *boundary.Fields) checkpoint.Sender {
-	sender := checkpoint.Sender{Rank: rank}
-	if !in.events.Registered(rank) {
-		seat := in.reader.Process(fields, rank)
-		sender.Process = boundary.Process{Host: strings.ToLower(seat.Host), PID: seat.PID}
+func kindOf(event *boundary.Event) replay.Kind {
+	switch {
+	case event.Start():
+		return replay.Start
+	case event.Stop():
+		return replay.Stop
+	case event.Sample():
+		return replay.Sample
 	}
-	return sender
+	return replay.Other
 }
 
-// introduce registers the rank of an event, if that is its first one.
-func (in *ingestion) introduce(sender *checkpoint.Sender, event *boundary.Event, fields *boundary.Fields) {
-	if in.events.Registered(sender.Rank) {
+func (in *ingestion) observe(from *replay.Sender, event *replay.Event) {
+	added := in.events.Observe(from, event)
+	if added.Outcome != replay.Accepted {
 		return
 	}
-	presence := checkpoint.Presence{Sender: *sender, Since: event.Time, Identity: in.association.Identity(fields)}
-	locations, ended, ok := in.register(&presence)
-	if !ok {
-		return
-	}
-	in.entry.Presence(&presence)
-	in.advanced = append(in.advanced, ended...)
-	for _, location := range locations {
-		in.located = append(in.located, location.String())
-	}
+	in.settle(from, &added, event.Time, event.Kind == replay.Start)
+	in.entry.Event(&checkpoint.Sender{Rank: from.Rank, Process: from.Process}, event)
 }
 
-func (in *ingestion) observe(sender *checkpoint.Sender, event *boundary.Event) {
-	if in.events.Observe(sender.Rank, event.Time, event.Stop()) != replay.Accepted {
+// settle makes known where the sender of an event is, if that is new, and who has left.
+func (in *ingestion) settle(from *replay.Sender, added *replay.Added, at int64, started bool) {
+	in.leave(from.Rank, added.Dropped)
+	if added.Outcome == replay.TooManyRanks || !added.Moved && !started {
 		return
 	}
-	stored := checkpoint.Event{Time: event.Time}
-	if event.Stop() {
-		stored.Kind = checkpoint.Stop
+	presence := checkpoint.Presence{
+		Sender: checkpoint.Sender{Rank: from.Rank, Process: from.Process},
+		Since:  at, Print: from.Print, Identity: in.senders.Identity(),
 	}
-	in.entry.Event(sender, &stored)
+	locations, ended := in.occupy(added.Occupant, presence.Identity)
+	in.located, in.advanced = append(in.located, locations...), append(in.advanced, ended...)
+	if added.Moved {
+		in.entry.Presence(&presence)
+	}
 }

@@ -9,6 +9,8 @@ import (
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog"
+
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/resolve"
 )
 
 // item is a data point, a log record or a span.
@@ -20,16 +22,18 @@ type item struct {
 	// Those of a log record are read from it.
 	from, to int64
 	record   plog.LogRecord
-	// skipped is true when it is not to be annotated, split when it is to be divided by
-	// phase.
-	skipped, split bool
+	// skip is why it is not to be annotated, if so.
+	skip resolve.Reason
+	// split is true when it is to be divided by phase, gpu when it is of a metric that only
+	// GPUs have.
+	split, gpu bool
 }
 
 // between sets the interval of an item. What has no time, or one that no event can have,
 // is not annotated.
 func (it *item) between(from, to pcommon.Timestamp) {
 	if from == 0 || to == 0 || from > math.MaxInt64 || to > math.MaxInt64 {
-		it.skipped = true
+		it.skip = resolve.NoTime
 		return
 	}
 	it.from, it.to = int64(min(from, to)), int64(to)

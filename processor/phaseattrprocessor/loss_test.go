@@ -104,10 +104,14 @@ func (e *runEvent) ingest(index *replay.Index) {
 	ingest := index.Ingest()
 	defer ingest.Flush()
 	if e.boundary != nil {
-		ingest.Add(e.rank, e.boundary)
+		ingest.Add(&replay.Sender{Rank: e.rank}, e.boundary)
 		return
 	}
-	ingest.Observe(e.rank, e.time, e.stop)
+	event := &replay.Event{Time: e.time}
+	if e.stop {
+		event.Kind = replay.Stop
+	}
+	ingest.Observe(&replay.Sender{Rank: e.rank}, event)
 }
 
 // attribution is the resolution and the path at the event's time.

@@ -5,9 +5,12 @@ package phaseattrprocessor
 
 import (
 	"iter"
+	"strings"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/pmetric"
+
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/resolve"
 )
 
 // metrics walks data points: those of gauges are annotated as of their time, delta points
@@ -22,6 +25,7 @@ func (m metrics) items(md pmetric.Metrics) iter.Seq[*item] {
 			for _, scope := range resource.ScopeMetrics().All() {
 				w.it.scope = scope.Scope().Attributes()
 				for _, metric := range scope.Metrics().All() {
+					w.it.gpu = strings.HasPrefix(metric.Name(), gpuMetricPrefix)
 					if !w.metric(metric, m.use(metric)) {
 						return
 					}
@@ -31,11 +35,17 @@ func (m metrics) items(md pmetric.Metrics) iter.Seq[*item] {
 	}
 }
 
+// gpuMetricPrefix begins the names of the GPU metrics of the semantic conventions.
+const gpuMetricPrefix = "hw.gpu."
+
 // use says how the data points of a metric are annotated.
 type use uint8
 
 const (
+	// skipped: not at all, since their streams are cumulative.
 	skipped use = iota
+	// excluded: not at all, by the configuration.
+	excluded
 	// atTime: as of their time.
 	atTime
 	// overInterval: over their interval.
@@ -44,9 +54,21 @@ const (
 	divided
 )
 
+// reason is why data points are not annotated, if so.
+func (u use) reason() resolve.Reason {
+	switch u {
+	case skipped:
+		return resolve.SkippedCumulative
+	case excluded:
+		return resolve.Excluded
+	case atTime, overInterval, divided:
+	}
+	return resolve.NoReason
+}
+
 func (m metrics) use(metric pmetric.Metric) use {
 	if !m.config.Metrics.includes(metric.Name()) {
-		return skipped
+		return excluded
 	}
 	temporality := pmetric.AggregationTemporalityCumulative
 	//exhaustive:enforce
@@ -116,7 +138,7 @@ type dataPoint interface {
 func yieldPoints[S points[P], P dataPoint](w *pointWalk, points S, use use) bool {
 	for i := range points.Len() {
 		dp := points.At(i)
-		w.it.attributes, w.it.skipped, w.it.split = dp.Attributes(), use == skipped, use == divided
+		w.it.attributes, w.it.skip, w.it.split = dp.Attributes(), use.reason(), use == divided
 		from, to := dp.StartTimestamp(), dp.Timestamp()
 		if from == 0 || use == atTime { // the start is not known, or does not count
 			from = to

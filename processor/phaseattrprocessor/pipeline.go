@@ -194,6 +194,7 @@ func (p *pipeline[T]) Join(ctx context.Context, parts []T) (T, int) {
 	a := p.engine.annotator(p.signal)
 	defer p.engine.done(a)
 	a.decide(p.telemetry.items(b))
+	a.giveUp()
 	p.annotate(ctx, a, b)
 	return b, p.telemetry.count(b)
 }

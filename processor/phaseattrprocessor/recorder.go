@@ -22,6 +22,7 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/metadata"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/policy"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/replay"
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/resolve"
 )
 
 // warnEvery is how often, at most, the log repeats a warning of one kind.
@@ -40,27 +41,25 @@ const (
 // String returns the signal's name in the processor's metrics.
 func (s signal) String() string { return [signals]string{"logs", "metrics", "traces"}[s] }
 
-// resolution is the result of looking up an item.
+// resolution is what an item got.
 type resolution int
 
 const (
 	unique resolution = iota
 	ambiguous
-	// none: no phase was active, or nothing is known of the rank.
+	// none: no phase, for a reason.
 	none
-	// beforeWindow: the item is older than what is kept of its rank.
-	beforeWindow
 	resolutions // the number of resolutions
 )
 
 // String returns the resolution's name in the processor's metrics.
 func (r resolution) String() string {
-	return [resolutions]string{policy.Unique, policy.Ambiguous, "none", "before_window"}[r]
+	return [resolutions]string{policy.Unique, policy.Ambiguous, "none"}[r]
 }
 
 // batchStats counts what became of the items of a batch.
 type batchStats struct {
-	answers [resolutions]int64
+	answers [resolutions][resolve.Reasons]int64
 	// otherPaths counts the data points that got resolve.OtherPath, unsplit those that
 	// stayed whole at a bound.
 	otherPaths, unsplit int64
@@ -74,7 +73,7 @@ type recorder struct {
 	id        component.ID
 
 	processor, accepted, duplicate metric.MeasurementOption
-	answers                        [signals][resolutions]metric.MeasurementOption
+	answers                        [signals][resolutions][resolve.Reasons]metric.MeasurementOption
 	associations                   [association.MaxRules][association.Outcomes]metric.MeasurementOption
 	signals                        [signals]metric.MeasurementOption
 	waits                          [signals][waitReasons]metric.MeasurementOption
@@ -106,7 +105,11 @@ func newRecorder(set component.TelemetrySettings, id component.ID) (*recorder, e
 			r.waits[s][reason] = r.with(attribute.Stringer("signal", s), attribute.Stringer("reason", reason))
 		}
 		for resolution := range resolutions {
-			r.answers[s][resolution] = r.with(attribute.Stringer("signal", s), attribute.Stringer("resolution", resolution))
+			for reason := range resolve.Reasons {
+				r.answers[s][resolution][reason] = r.with(
+					attribute.Stringer("signal", s), attribute.Stringer("resolution", resolution), attribute.Stringer("reason", reason),
+				)
+			}
 		}
 	}
 	for rule := range association.MaxRules {
@@ -172,7 +175,7 @@ func (r *recorder) ingested(ctx context.Context, accepted, outdated int64) {
 
 // added records the outcome of a boundary that was handed to the index, but for those
 // that ingested counts.
-func (r *recorder) added(ctx context.Context, result replay.AddResult) {
+func (r *recorder) added(ctx context.Context, result *replay.Added) {
 	switch result.Outcome {
 	case replay.Accepted:
 		if result.Late > 0 {
@@ -197,8 +200,10 @@ func (r *recorder) rejected(ctx context.Context, reason string) {
 
 // annotated counts what became of the items of a batch.
 func (r *recorder) annotated(ctx context.Context, s signal, a *annotator) {
-	for resolution, n := range a.stats.answers {
-		increase(ctx, r.telemetry.ProcessorPhaseAttrAnswers, n, r.answers[s][resolution])
+	for resolution := range a.stats.answers {
+		for reason, n := range a.stats.answers[resolution] {
+			increase(ctx, r.telemetry.ProcessorPhaseAttrAnswers, n, r.answers[s][resolution][reason])
+		}
 	}
 	for rule := range a.finder.Tried {
 		for outcome, n := range a.finder.Tried[rule] {

@@ -13,31 +13,50 @@ import (
 type restorer struct {
 	*engine
 	events *replay.Ingest
+	// prints has that of the newest presence of each process.
+	prints map[checkpoint.Sender]uint64
 }
 
-var _ checkpoint.Restorer = restorer{}
+func newRestorer(e *engine) *restorer {
+	return &restorer{engine: e, events: e.index.Reingest(), prints: map[checkpoint.Sender]uint64{}}
+}
+
+var _ checkpoint.Restorer = (*restorer)(nil)
+
+func (r *restorer) sender(s *checkpoint.Sender) *replay.Sender {
+	return &replay.Sender{Rank: s.Rank, Process: s.Process, Print: r.prints[*s]}
+}
 
 // Presence implements checkpoint.Restorer.
-func (r restorer) Presence(p *checkpoint.Presence) { r.register(p) }
+func (r *restorer) Presence(p *checkpoint.Presence) {
+	p.Print = p.Identity.Print()
+	r.prints[p.Sender] = p.Print
+	added := r.events.Observe(r.sender(&p.Sender), &replay.Event{Time: p.Since})
+	if added.Outcome == replay.Accepted {
+		r.occupy(added.Occupant, p.Identity)
+	}
+}
 
 // Event implements checkpoint.Restorer.
-func (r restorer) Event(sender *checkpoint.Sender, e *checkpoint.Event) {
-	r.events.Observe(sender.Rank, e.Time, e.Kind == checkpoint.Stop)
+func (r *restorer) Event(sender *checkpoint.Sender, e *replay.Event) {
+	added := r.events.Observe(r.sender(sender), e)
+	r.leave(sender.Rank, added.Dropped)
 }
 
 // Boundary implements checkpoint.Restorer.
-func (r restorer) Boundary(sender *checkpoint.Sender, b *boundary.Boundary) {
-	r.events.Add(sender.Rank, b)
+func (r *restorer) Boundary(sender *checkpoint.Sender, b *boundary.Boundary) {
+	added := r.events.Add(r.sender(sender), b)
+	r.leave(sender.Rank, added.Dropped)
 }
 
 // Interval implements checkpoint.Restorer. There are none yet.
-func (restorer) Interval(*checkpoint.Sender, *replay.Interval) {}
+func (*restorer) Interval(*checkpoint.Sender, *replay.Interval) {}
 
 // Flush implements checkpoint.Restorer.
-func (r restorer) Flush() { r.events.Flush() }
+func (r *restorer) Flush() { r.events.Flush() }
 
 // Forget implements checkpoint.Restorer.
-func (r restorer) Forget(rank boundary.RankKey) {
+func (r *restorer) Forget(rank boundary.RankKey) {
 	r.index.Forget(rank)
 	r.association.Remove(rank, r.index.Has)
 }

@@ -161,13 +161,17 @@ func (w *splitter) parts(d *decision, divisible bool) []resolve.Part {
 
 // annotatePart annotates what a part of a data point stands for.
 func (w *splitter) annotatePart(p *resolve.Part, attributes pcommon.Map, d *decision) {
-	w.count(w.resolver.Parted(), p.Found, &p.Attribution)
+	w.resolver.Parted().Annotated++
 	if p.Limited {
 		w.stats.otherPaths++
 	}
-	if p.Found {
-		w.write(attributes, &p.Attribution, d)
+	if !p.Found {
+		w.stats.answers[none][p.Reason]++
+		w.table.WriteReason(attributes, p.Reason.String())
+		return
 	}
+	w.count(p.Attribution.Resolution, p.Reason)
+	w.write(attributes, &p.Attribution, d)
 }
 
 // apportionNumber divides a number.

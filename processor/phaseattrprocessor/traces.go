@@ -7,6 +7,8 @@ import (
 	"iter"
 
 	"go.opentelemetry.io/collector/pdata/ptrace"
+
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/resolve"
 )
 
 // traces walks spans, which are annotated over their duration.
@@ -20,7 +22,7 @@ func (traces) items(td ptrace.Traces) iter.Seq[*item] {
 			for _, scope := range resource.ScopeSpans().All() {
 				it.scope = scope.Scope().Attributes()
 				for _, span := range scope.Spans().All() {
-					it.attributes, it.skipped = span.Attributes(), false
+					it.attributes, it.skip = span.Attributes(), resolve.NoReason
 					it.between(span.StartTimestamp(), span.EndTimestamp())
 					if !yield(&it) {
 						return

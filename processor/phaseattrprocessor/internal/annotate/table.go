@@ -49,6 +49,8 @@ func attributes() []attribute {
 		text("phase_scope_id", func(a *policy.Attribution) string { return a.ScopeID }),
 		number("phase_thread_id", func(a *policy.Attribution) (int64, bool) { return a.ThreadID, a.HasScope }),
 		text("phase_thread_name", func(a *policy.Attribution) string { return a.ThreadName }),
+		// why the answer is not unique, or there is none
+		text(reasonAttribute, func(a *policy.Attribution) string { return a.Reason }),
 		// the rank that answered, unless several did, or one for others
 		number("phase_rank", func(a *policy.Attribution) (int64, bool) { return a.Rank.Number, a.Rank.Known }),
 	}
@@ -97,8 +99,13 @@ func Names[Name ~string]() []Name {
 	return names
 }
 
+const reasonAttribute = "phase_reason"
+
 // Table writes some attributes.
-type Table struct{ attributes []attribute }
+type Table struct {
+	attributes []attribute
+	reason     bool // is among them
+}
 
 // New returns a table of the attributes of some names, in their order. Other names are
 // left out.
@@ -108,6 +115,7 @@ func New[Name ~string](names []Name) *Table {
 	for _, name := range names {
 		if i := slices.IndexFunc(all, func(a attribute) bool { return a.name == string(name) }); i >= 0 {
 			t.attributes = append(t.attributes, all[i])
+			t.reason = t.reason || name == reasonAttribute
 		}
 	}
 	return t
@@ -125,6 +133,14 @@ func (t *Table) Write(attrs pcommon.Map, a *policy.Attribution, present bool) {
 	}
 	for _, attribute := range a.Attributes {
 		_ = attrs.PutEmpty(attribute.Key).FromRaw(attribute.Value) // a string, an int64, a float64 or a bool
+	}
+}
+
+// WriteReason puts on telemetry why there is no attribution, if that is among the
+// attributes.
+func (t *Table) WriteReason(attrs pcommon.Map, reason string) {
+	if t.reason {
+		attrs.PutStr(reasonAttribute, reason)
 	}
 }
 

@@ -27,7 +27,7 @@ func TestWriteEachAttribute(t *testing.T) {
 		ScopeID: "s:1", ThreadID: 0, ThreadName: "Main", HasScope: true, Rank: policy.Rank{Known: true},
 	}
 	ambiguous := policy.Attribution{
-		Resolution: policy.Ambiguous, Paths: []string{"load", "train"},
+		Resolution: policy.Ambiguous, Reason: "threads", Paths: []string{"load", "train"},
 		Summary: policy.Summary{Path: "load", Source: policy.SourceHeuristic},
 	}
 	for name, want := range map[string][2]any{
@@ -41,6 +41,7 @@ func TestWriteEachAttribute(t *testing.T) {
 		"phase_thread_id":   {int64(0), nil},
 		"phase_thread_name": {"Main", nil},
 		"phase_rank":        {int64(0), nil},
+		"phase_reason":      {nil, "threads"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			require.Contains(t, Names[string](), name)
@@ -59,7 +60,7 @@ func TestWriteEachAttribute(t *testing.T) {
 			assert.True(t, table.Equal(&unique, unique.Clone()))
 		})
 	}
-	assert.Len(t, Names[string](), 10, "each attribute is tested")
+	assert.Len(t, Names[string](), 11, "each attribute is tested")
 }
 
 func TestWriteAttributesInTheirOrder(t *testing.T) {

@@ -4,218 +4,260 @@
 package association
 
 import (
+	"hash/maphash"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
-// Device is an entry of the device map, for hosts on which the training program numbers
-// its devices differently from the telemetry.
-type Device struct {
-	// Host and Device are the telemetry's values; Device is an index or a UUID.
-	Host, Device string
-	// ToHost and LocalRank are the boundary records' values.
-	ToHost    string
-	LocalRank int
+// Options configure an Association.
+type Options struct {
+	// Rules are at most MaxRules, in order of precedence.
+	Rules   []Rule
+	Devices []Device
+	// Session and Rank are the telemetry's attributes of the session and the rank, beside
+	// those that the rules name.
+	Session, Rank string
+	// TextBytes bounds the length of a value. Longer ones count as absent.
+	TextBytes int
 }
 
-// Association knows the locations of ranks. Its methods are safe for concurrent use.
+// Association knows where the processes of ranks are. Its methods are safe for concurrent
+// use.
 type Association struct {
 	// Keys has the attribute keys of all rules. Keys must not be added to it once it is in
 	// use.
 	Keys *boundary.KeySet
 
-	rules     []compiledRule
 	textBytes int
-	// located are the rules that have locations, with mapped among them if there is a
-	// device map.
-	located []*compiledRule
-	// session and rank are the attribute keys of these two fields, identity has the bits
-	// of both.
-	session, rank []boundary.Key
-	identity      boundary.KeyMask
-	// fields are the fields of boundary records that an Identity has.
-	fields []string
-	// devices maps the hosts and devices of the device map to locations of mapped.
-	devices map[string]string
-	mapped  compiledRule
+	seed      maphash.Seed
+	rules     []compiledRule
+	// direct is the position of the direct rule, or -1.
+	direct int
+	// spaces are those of the rules and those that there are always. session has the
+	// sessions, processes the processes, mapped what the device map maps to.
+	spaces          []*space
+	session, mapped *space
+	processes       []compiledRule
+	// known has the telemetry keys of a field: the usual ones, and those of all rules.
+	known                  map[string]*compiledKey
+	hardware, hardwareType boundary.Key
+	// gpuUUID are the keys of UUIDs that only GPUs have.
+	gpuUUID []boundary.Key
+	// sessionKeys and rankKeys are known ones, named has the bits of both.
+	sessionKeys, rankKeys []boundary.Key
+	named                 boundary.KeyMask
+	devices               map[string][]mappedDevice
+
+	// recordKeys are the keys of boundary records, recordFields those of each field.
+	recordKeys   *boundary.KeySet
+	recordFields []*compiledKey
+	worldSize    []boundary.Key
+	recordMask   boundary.KeyMask
 
 	// changes counts the locations that Add has added.
 	changes atomic.Uint64
+	// marked has the telemetry keys of the marks that any rank is known to have.
+	marked atomic.Uint64
 
-	// mu guards the fields below, which are each other's inverse.
+	// mu guards the fields below. Slices of presences are replaced, never changed.
 	mu        sync.RWMutex
-	ranks     map[string][]boundary.RankKey
-	locations map[boundary.RankKey][]string
+	locations map[string][]*presence
+	tenants   map[boundary.RankKey]*tenant
+	// hosts counts the presences on hosts with a qualified name, by the first label and the
+	// whole name.
+	hosts map[string]map[string]int
 }
 
-// New returns an association by at most MaxRules rules, in order of precedence. Values
-// longer than textBytes count as absent.
-func New(rules []Rule, devices []Device, textBytes int) *Association {
+// New returns an association by rules.
+func New(options Options) *Association {
 	a := &Association{
-		Keys:      boundary.NewKeySet(),
-		rules:     make([]compiledRule, len(rules)),
-		textBytes: textBytes,
-		fields:    []string{FieldHost, FieldPID, FieldDevice, FieldLocalRank, FieldJob},
-		devices:   map[string]string{},
-		ranks:     map[string][]boundary.RankKey{},
-		locations: map[boundary.RankKey][]string{},
+		Keys:       boundary.NewKeySet(),
+		textBytes:  options.TextBytes,
+		seed:       maphash.MakeSeed(),
+		direct:     -1,
+		known:      map[string]*compiledKey{},
+		devices:    map[string][]mappedDevice{},
+		recordKeys: boundary.NewKeySet(),
+		locations:  map[string][]*presence{},
+		tenants:    map[boundary.RankKey]*tenant{},
+		hosts:      map[string]map[string]int{},
 	}
-	for i, rule := range rules {
-		a.rules[i] = compile(rule, i, a.Keys)
-		if !a.rules[i].direct {
-			a.located = append(a.located, &a.rules[i])
+	a.key(FieldSession, options.Session)
+	a.key(FieldRank, options.Rank)
+	for i, rule := range options.Rules {
+		a.rules = append(a.rules, a.compile(&rule))
+		if a.rules[i].direct && a.direct < 0 {
+			a.direct = i
 		}
-		for _, key := range a.rules[i].keys {
-			a.addKey(&key)
-		}
 	}
-	a.mapped = compile(Rule{Keys: []Key{{Field: FieldHost}, {Field: FieldLocalRank}}}, len(rules), a.Keys)
-	if len(devices) > 0 {
-		a.located = append(a.located, &a.mapped)
-	}
-	for _, d := range devices {
-		a.devices[d.Host+"\x00"+d.Device] = a.mapped.number + "\x00" + d.ToHost + "\x00" + strconv.Itoa(d.LocalRank)
-	}
+	a.addKnown()
+	a.addDevices(options.Devices)
+	a.addRecordKeys(options.Rules)
 	return a
 }
 
-func (a *Association) addKey(key *compiledKey) {
-	switch key.field {
-	case FieldSession:
-		a.session = append(a.session, key.names...)
-		a.identity |= key.mask
-	case FieldRank:
-		a.rank = append(a.rank, key.names...)
-		a.identity |= key.mask
+// key returns the telemetry keys of a field, some more names of it included.
+func (a *Association) key(field string, names ...string) *compiledKey {
+	key, ok := a.known[field]
+	if !ok {
+		key = &compiledKey{field: field, form: formOf(field)}
+		a.known[field] = key
 	}
-	if !slices.Contains(a.fields, key.field) {
-		a.fields = append(a.fields, key.field)
+	for _, name := range names {
+		if name != "" {
+			key.add(a.Keys, name)
+		}
+	}
+	return key
+}
+
+func (a *Association) compile(rule *Rule) compiledRule {
+	c := compiledRule{direct: isDirect(rule), representative: rule.Representative}
+	fields := make([]string, len(rule.Keys))
+	for i, key := range rule.Keys {
+		fields[i] = key.Field
+		a.key(key.Field, key.Names...)
+	}
+	if c.direct {
+		return c
+	}
+	c.space = a.space(fields)
+	c.process = c.space.process && len(fields) == 2
+	for _, field := range c.space.fields {
+		i := slices.Index(fields, field)
+		c.keys = append(c.keys, compileKey(a.Keys, field, rule.Keys[i].Names))
+	}
+	return c
+}
+
+// space returns the space of some fields, which it adds if it is new.
+func (a *Association) space(fields []string) *space {
+	for _, s := range a.spaces {
+		if s.is(fields) {
+			return s
+		}
+	}
+	s := newSpace(byte(len(a.spaces)), fields)
+	a.spaces = append(a.spaces, s)
+	return s
+}
+
+// addKnown adds the keys and the spaces that there are whatever the rules.
+func (a *Association) addKnown() {
+	for _, field := range knownFields() {
+		a.key(field, TelemetryNames(field)...)
+	}
+	a.hardware, a.hardwareType = a.Keys.Add(nameHardware), a.Keys.Add(nameHardwareType)
+	for _, name := range TelemetryNames(FieldUUID) {
+		if !isGeneric(name) {
+			a.gpuUUID = append(a.gpuUUID, a.Keys.Add(name))
+		}
+	}
+	session, rank := a.key(FieldSession), a.key(FieldRank)
+	a.sessionKeys, a.rankKeys, a.named = session.names, rank.names, session.mask|rank.mask
+	a.session = newSpace(byte(len(a.spaces)), []string{FieldSession})
+	a.spaces = append(a.spaces, a.session)
+	for _, of := range []string{FieldHost, FieldContainer, FieldPodUID} {
+		s := a.space([]string{of, FieldPID})
+		s.builtin = true
+		a.processes = append(a.processes, compiledRule{space: s, keys: a.keysOf(s), process: true})
+	}
+	for _, fields := range [][]string{{FieldUUID}, {FieldHost, FieldPCI}, {FieldHost, FieldDevice}} {
+		a.space(fields).builtin = true
 	}
 }
 
-// Location is where a rank is, as seen by one rule.
-type Location struct {
-	text string
-	// Exclusive reports whether only one session at a time is there.
-	Exclusive bool
+func (a *Association) keysOf(s *space) []*compiledKey {
+	var keys []*compiledKey
+	for _, field := range s.fields {
+		keys = append(keys, a.key(field))
+	}
+	return keys
 }
 
-// String returns a text that is unique to the location.
-func (l Location) String() string { return l.text }
-
-// Identity has the fields of a boundary record that locate its rank.
-type Identity []FieldText
-
-// FieldText is a field of a boundary record with its value as text.
-type FieldText struct{ Field, Text string }
-
-// Identity reads the fields that the rules use from a boundary record. The result does
-// not refer to the record.
-func (a *Association) Identity(f *boundary.Fields) Identity {
-	var id Identity
-	var text []byte
-	for _, field := range a.fields {
-		for _, name := range namesOf(field) {
-			v, found := f.Get(name)
-			var ok bool
-			if text, ok = appendText(text[:0], v, found); ok && len(text) <= a.textBytes {
-				id = append(id, FieldText{field, string(text)})
-				break
+// addRecordKeys adds the keys of the fields that are read from boundary records.
+func (a *Association) addRecordKeys(rules []Rule) {
+	fields := knownFields()
+	for _, rule := range rules {
+		for _, key := range rule.Keys {
+			if !isDirect(&rule) && !slices.Contains(fields, key.Field) {
+				fields = append(fields, key.Field)
 			}
 		}
 	}
-	return id
-}
-
-// namesOf returns the names that boundary records have for a field: its own, and that of
-// the semantic conventions.
-func namesOf(field string) []string {
-	switch field {
-	case FieldHost:
-		return []string{field, "host.name"}
-	case FieldPID:
-		return []string{field, "process.pid"}
+	for _, field := range fields {
+		key := compileKey(a.recordKeys, field, RecordNames(field))
+		a.recordFields = append(a.recordFields, key)
+		a.recordMask |= key.mask
 	}
-	return []string{field}
-}
-
-// Locations returns the locations of a rank with the given identity: one for each rule all
-// of whose keys are in the identity.
-func (a *Association) Locations(id Identity) []Location {
-	var locations []Location
-	for _, rule := range a.located {
-		if text, ok := a.locate(rule, id); ok {
-			locations = append(locations, Location{text, rule.exclusive})
-		}
-	}
-	return locations
-}
-
-func (a *Association) locate(rule *compiledRule, id Identity) (string, bool) {
-	text := []byte(rule.number)
-	for _, key := range rule.keys {
-		i := slices.IndexFunc(id, func(t FieldText) bool { return t.Field == key.field })
-		if i < 0 {
-			return "", false
-		}
-		text = append(text, 0)
-		start := len(text)
-		if text = append(text, id[i].Text...); !a.valid(key.field, text[start:]) {
-			return "", false
-		}
-	}
-	return string(text), true
-}
-
-// valid reports whether a value can be part of a location.
-func (a *Association) valid(field string, value []byte) bool {
-	return len(value) > 0 && len(value) <= a.textBytes && (field != FieldDevice || value[0] != '-') // device -1 is the CPU
-}
-
-// Add adds a rank at the given locations.
-func (a *Association) Add(rank boundary.RankKey, locations []Location) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	rank.Session = strings.Clone(rank.Session) // it may be part of a larger text
-	for _, location := range locations {
-		if !slices.Contains(a.ranks[location.text], rank) {
-			a.ranks[location.text] = append(a.ranks[location.text], rank)
-			a.locations[rank] = append(a.locations[rank], location.text)
-			a.changes.Add(1)
-		}
-	}
+	size := compileKey(a.recordKeys, "", []string{"world_size", "nv.dl.world_size", "dl.world_size"})
+	a.worldSize = size.names
+	a.recordMask |= size.mask
 }
 
 // Changes is another number once Add has added a rank at a location.
 func (a *Association) Changes() uint64 { return a.changes.Load() }
 
-// At returns a copy of the ranks known at a location, live or not.
+// At returns the ranks known at a location, live or not.
 func (a *Association) At(location string) []boundary.RankKey {
-	a.mu.RLock()
-	defer a.mu.RUnlock()
-	return slices.Clone(a.ranks[location])
+	var ranks []boundary.RankKey
+	seen := map[boundary.RankKey]bool{}
+	for _, p := range a.at(location) {
+		if rank := p.occupant.Rank; !seen[rank] {
+			seen[rank] = true
+			ranks = append(ranks, rank)
+		}
+	}
+	return ranks
 }
 
-// Remove removes a rank, unless registered reports that it has been registered again.
-// It calls registered with its lock held.
-func (a *Association) Remove(rank boundary.RankKey, registered func(boundary.RankKey) bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if registered(rank) {
-		return
+// at returns the presences at a location.
+func (a *Association) at(location string) []*presence {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	return a.locations[location]
+}
+
+// location returns the location of an identity in a space. It returns false when the
+// identity lacks one of the fields.
+func (a *Association) location(s *space, id Identity, process boundary.Process) (string, bool) {
+	text := []byte{s.number}
+	for i, field := range s.fields {
+		value := id.text(field)
+		switch {
+		case field == FieldHost:
+			value = boundary.FirstLabel(value)
+		case s.process && field == FieldPID:
+			if value = ""; process.PID > 0 {
+				value = strconv.FormatInt(process.PID, 10)
+			}
+		}
+		if value == "" {
+			return "", false
+		}
+		if i > 0 {
+			text = append(text, 0)
+		}
+		text = append(text, value...)
 	}
-	for _, location := range a.locations[rank] {
-		left := slices.DeleteFunc(a.ranks[location], func(r boundary.RankKey) bool { return r == rank })
-		if len(left) == 0 {
-			delete(a.ranks, location)
+	return string(text), true
+}
+
+// Exclusive returns the locations of an identity that are one process's alone.
+func (a *Association) Exclusive(id Identity) []string {
+	var texts []string
+	process := id.process()
+	for _, s := range a.spaces {
+		if !s.builtin {
 			continue
 		}
-		a.ranks[location] = left
+		if text, ok := a.location(s, id, process); ok {
+			texts = append(texts, text+"\x00"+process.Host+"\x00"+id.text(FieldInstance))
+		}
 	}
-	delete(a.locations, rank)
+	return texts
 }

@@ -4,7 +4,6 @@
 package association
 
 import (
-	"cmp"
 	"slices"
 
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
@@ -16,8 +15,13 @@ type Outcome uint8
 const (
 	// Matched: one live rank matches.
 	Matched Outcome = iota
-	// Several: several live ranks match.
+	// Several: several live ranks match, at a location that ranks share.
 	Several
+	// Shared: several live ranks of one session match, at a location that is one's alone, or
+	// the record does not say which part of the location it is about.
+	Shared
+	// Conflict: live ranks of different sessions match, at a location that is one's alone.
+	Conflict
 	// NoRank: no live rank matches.
 	NoRank
 	// MissingKey: the record lacks a key of the rule.
@@ -28,26 +32,69 @@ const (
 
 // String returns the outcome as the processor's metrics name it.
 func (o Outcome) String() string {
-	return [Outcomes]string{"matched", "several", "no_rank", "missing_key"}[o]
+	return [Outcomes]string{"matched", "several", "shared", "conflict", "no_rank", "missing_key"}[o]
 }
 
-// Ranks reports which ranks can answer for the record at hand.
+// Ranks reports what is known of ranks for the record at hand. It must not keep pointers.
 type Ranks interface {
-	// Live reports whether a rank can answer. It must not keep the pointer.
+	// Present reports whether a presence had begun and its process can answer.
+	Present(o *boundary.Occupant) bool
+	// Live reports whether a rank can answer.
 	Live(rank *boundary.RankKey) bool
+	// Session returns the ranks that are known of a session. They are complete unless a
+	// record says that there are more.
+	Session(id string) (ranks []int64, complete bool)
 }
+
+// Target is a rank that a record belongs to, or one of its processes.
+type Target struct {
+	Rank boundary.RankKey
+	// Process is the number of a process of the rank, or boundary.MainProcess.
+	Process int32
+}
+
+// Reason is why a record belongs to no rank, or not to one alone.
+type Reason uint8
+
+const (
+	// NoReason: the record belongs to one rank.
+	NoReason Reason = iota
+	// NamesNothing: the record has nothing that tells a rank.
+	NamesNothing
+	// UnknownRank: no rank that can answer is where the record says.
+	UnknownRank
+	// OtherDevice: the rank is known to have another device, pod or job.
+	OtherDevice
+	// SharedDevice: several ranks share the device or the process, or the record does not say
+	// which part of the device it is about.
+	SharedDevice
+	// SeveralRanks: several ranks of the session, the pod or the job match.
+	SeveralRanks
+)
+
+// String returns the reason as attributes and metrics name it; empty for NoReason.
+func (r Reason) String() string {
+	return [...]string{"", "no_session", "unknown_session", "other_device", "shared_device", "several_ranks"}[r]
+}
+
+// maxTargets bounds the ranks that are listed for a record.
+const maxTargets = 64
 
 // Match is the result of Finder.Find.
 type Match struct {
-	// Ranks are the ranks that the record belongs to; empty if there are none. They are
+	// Targets are the ranks that the record belongs to; empty if there are none. They are
 	// valid until the next call.
-	Ranks []boundary.RankKey
-	// Representative reports whether Ranks has one rank that answers for others as well.
+	Targets []Target
+	// Representative reports whether Targets has a rank that answers for others as well.
 	Representative bool
-	// Location is the record's location by the first rule all of whose keys the record has,
-	// if Ranks is empty and no rank is known there; nil otherwise. It is valid until the
-	// next call.
+	// Ambiguous reports that the answer is never unique, whatever the ranks answer.
+	Ambiguous bool
+	// Unlisted reports that more ranks match than are listed: Targets is empty.
+	Unlisted bool
+	// Location is where the record says that its rank is, if Targets is empty and no rank is
+	// known there; nil otherwise. It is valid until the next call.
 	Location []byte
+	Reason   Reason
 }
 
 // Finder finds the ranks of records. It is not safe for concurrent use: each goroutine
@@ -58,172 +105,338 @@ type Finder struct {
 
 	association *Association
 	reader      *boundary.Reader
-	// inherited is the rank that the scope and the resource name, own the one that a record
-	// names itself.
+	keys        finderKeys
+
+	// inherited is what the scope and the resource name, target its rank; own is what a
+	// record names itself. direct is set when target can answer for the records of the scope.
 	inherited, own boundary.Named
-	// direct is set when the first rule takes the rank from inherited alone.
-	direct bool
-	// location is the record's by the rule at hand, vacant the one for Match.Location, device
-	// the record's key in the device map. All are reused.
-	location, vacant, device []byte
-	found                    []boundary.RankKey
+	target         Target
+	tenant         *tenant
+	direct         bool
+
+	record
+
+	// found are the ranks at the location at hand. uncertain is set when the record may be
+	// about a part of the location that is another one's, vetoed when a rank there is known
+	// to be elsewhere.
+	found             []found
+	uncertain, vetoed bool
+	// narrowed are the locations with several ranks, among which the later rules choose.
+	narrowed []narrowed
+	targets  []Target
+	// numbers has the positions of rank numbers in found.
+	numbers map[int64]int
+}
+
+// found is a rank at a location.
+type found struct {
+	Target
+	// exact is true when it is at the record's instance of the device, twice when a rank of
+	// another session has the same number.
+	exact, twice bool
+}
+
+// narrowed is a location with several ranks.
+type narrowed struct {
+	space    *space
+	location []byte
+	// hostName and process are the record's, by which the ranks there are looked through.
+	hostName string
+	process  boundary.Process
 }
 
 // NewFinder returns a Finder of the ranks of an association. It reads the ranks that
 // records name with reader.
 func NewFinder(a *Association, reader *boundary.Reader) *Finder {
-	return &Finder{association: a, reader: reader}
+	return &Finder{
+		association: a, reader: reader, keys: a.finderKeys(), numbers: map[int64]int{},
+		record: record{texts: newTexts(a.textBytes)},
+	}
 }
 
 // SetScope sets the scope and the resource of the records that follow. The fields must
 // not have a record.
 func (f *Finder) SetScope(fields *boundary.Fields) {
 	a := f.association
-	f.inherited = f.reader.Named(fields, a.session, a.rank)
-	f.direct = f.inherited.Whole() && len(a.rules) > 0 && a.rules[0].direct && !a.rules[0].representative
+	f.inherited = f.reader.Named(fields, a.sessionKeys, a.rankKeys)
 	f.own = boundary.Named{}
-	clear(f.found[:cap(f.found)]) // it may refer to another resource
-}
-
-// Inherited returns the rank that Find returns for a record if that rank is live. It
-// returns false when this takes more than the names in the scope and the resource.
-func (f *Finder) Inherited(fields *boundary.Fields) (*boundary.RankKey, bool) {
-	return &f.inherited.Rank, f.direct && !fields.Own().Any(f.association.identity)
-}
-
-// Find returns the live ranks of the first rule that matches any. If no rule does, it
-// returns the rank that the record names, if it names one. A record that names its
-// session or its rank only matches ranks that have the same.
-func (f *Finder) Find(fields *boundary.Fields, ranks Ranks) Match {
-	a := f.association
-	named := &f.inherited
-	if fields.Own().Any(a.identity) {
-		f.own = f.reader.Named(fields, a.session, a.rank)
-		named = &f.own
-	}
-	var location []byte
-	complete := false // whether the record has all keys of an earlier rule
-	for i := range a.rules {
-		rule := &a.rules[i]
-		outcome, vacant := f.try(rule, fields, named, ranks)
-		f.Tried[i][outcome]++
-		switch outcome {
-		case Matched:
-			return Match{Ranks: f.found, Representative: rule.representative}
-		case Several:
-			return f.several(rule)
-		case NoRank:
-			if vacant && !complete {
-				f.vacant = append(f.vacant[:0], f.location...)
-				location = f.vacant
-			}
-			complete = true
-		}
-	}
-	if named.Whole() {
-		f.found = append(f.found[:0], named.Rank)
-		return Match{Ranks: f.found}
-	}
-	return Match{Location: location}
-}
-
-// several returns the match of a rule that found several ranks.
-func (f *Finder) several(rule *compiledRule) Match {
-	if rule.representative {
-		smallest := slices.MinFunc(f.found, func(a, b boundary.RankKey) int {
-			return cmp.Or(cmp.Compare(a.Rank, b.Rank), cmp.Compare(a.Session, b.Session))
-		})
-		f.found = append(f.found[:0], smallest)
-	}
-	return Match{Ranks: f.found, Representative: rule.representative}
-}
-
-// try tries a rule and leaves the live ranks that match in f.found. It reports as vacant
-// that the record has a location by the rule, f.location, and no rank is known there.
-func (f *Finder) try(
-	rule *compiledRule, fields *boundary.Fields, named *boundary.Named, ranks Ranks,
-) (outcome Outcome, vacant bool) {
-	if rule.direct {
-		switch {
-		case !named.Whole():
-			return MissingKey, false
-		case !ranks.Live(&named.Rank):
-			return NoRank, false
-		}
-		f.found = append(f.found[:0], named.Rank)
-		return Matched, false
-	}
-	if !f.locate(rule, fields) {
-		return MissingKey, false
-	}
-	known := f.findAt(named, ranks)
-	switch len(f.found) {
-	case 0:
-		return NoRank, !known
-	case 1:
-		return Matched, false
-	}
-	return Several, false
-}
-
-// findAt sets f.found to the live ranks at f.location that the record allows. It reports
-// whether any rank is known there.
-func (f *Finder) findAt(named *boundary.Named, ranks Ranks) (known bool) {
-	f.association.mu.RLock()
-	f.found = append(f.found[:0], f.association.ranks[string(f.location)]...)
-	f.association.mu.RUnlock()
-	known = len(f.found) > 0
-	live := f.found[:0]
-	for i := range f.found {
-		if rank := &f.found[i]; named.Allows(rank) && ranks.Live(rank) {
-			live = append(live, *rank)
-		}
-	}
-	f.found = live
-	return known
-}
-
-// locate sets f.location to the record's by a rule. It returns false when the record
-// lacks one of the rule's keys.
-func (f *Finder) locate(rule *compiledRule, fields *boundary.Fields) bool {
-	present := fields.Present()
-	for i := range rule.keys {
-		if !present.Any(rule.keys[i].mask) {
-			return false
-		}
-	}
-	f.location = append(f.location[:0], rule.number...)
-	for i := range rule.keys {
-		key := &rule.keys[i]
-		f.location = append(f.location, 0)
-		start := len(f.location)
-		v, found := fields.FindAny(key.names)
-		var ok bool
-		if f.location, ok = appendText(f.location, v, found); !ok || !f.association.valid(key.field, f.location[start:]) {
-			return false
-		}
-	}
-	f.mapDevice(rule, fields)
-	return true
-}
-
-// mapDevice replaces f.location by the one that the device map has for the record's
-// device, if any.
-func (f *Finder) mapDevice(rule *compiledRule, fields *boundary.Fields) {
-	devices := f.association.devices
-	if len(devices) == 0 || rule.host < 0 || rule.device < 0 {
+	f.forget()
+	f.direct, f.tenant = false, nil
+	if !f.inherited.Whole() {
 		return
 	}
-	v, found := fields.FindAny(rule.keys[rule.host].names)
-	f.device, _ = appendText(f.device[:0], v, found)
-	f.device = append(f.device, 0)
-	host := len(f.device)
-	for _, name := range rule.keys[rule.device].names {
-		v, found := fields.Find(name)
-		f.device, found = appendText(f.device[:host], v, found)
-		if location, mapped := devices[string(f.device)]; found && mapped {
-			f.location = append(f.location[:0], location...)
-			return
+	f.target = Target{f.inherited.Rank, boundary.MainProcess}
+	f.tenant = a.tenant(&f.inherited.Rank)
+	f.begin(fields, false)
+	var process bool
+	f.target.Process, process = f.processOf(f.tenant, nil)
+	f.direct = process && !f.contradicts(f.tenant, nil) && (a.direct < 0 || !a.rules[a.direct].representative)
+}
+
+// forget clears what may refer to other telemetry.
+func (f *Finder) forget() {
+	clear(f.found[:cap(f.found)])
+	clear(f.targets[:cap(f.targets)])
+	for i := range f.narrowed[:cap(f.narrowed)] {
+		n := &f.narrowed[:cap(f.narrowed)][i]
+		*n = narrowed{location: n.location}
+	}
+	f.target = Target{}
+	f.record.forget()
+}
+
+// Inherited returns the target that Find returns for a record if its rank is live. It
+// returns false when this takes more than what the scope and the resource name.
+func (f *Finder) Inherited(fields *boundary.Fields) (*Target, bool) {
+	if !f.direct {
+		return nil, false
+	}
+	needed := f.association.named | boundary.KeyMask(f.association.marked.Load())
+	if f.tenant != nil && f.tenant.summary.Load().processes {
+		needed |= f.keys.processMask
+	}
+	return &f.target, !fields.Own().Any(needed)
+}
+
+// Named counts that a record was answered by the rank that it names.
+func (f *Finder) Named() { f.count(f.association.direct, Matched) }
+
+func (f *Finder) count(rule int, outcome Outcome) {
+	if rule >= 0 {
+		f.Tried[rule][outcome]++
+	}
+}
+
+// Find returns the ranks that a record belongs to. A record that names its session and its
+// rank belongs to that one. Otherwise the rules are tried in order, on the ranks that the
+// record allows: those of its session, or of its number, that are not known to have
+// another device, pod or job. A rule that finds several leaves the choice to the later
+// ones. gpu reports whether the record is of a metric that only GPUs have.
+func (f *Finder) Find(fields *boundary.Fields, gpu bool, ranks Ranks) Match {
+	f.begin(fields, gpu)
+	f.named, f.vetoed = &f.inherited, false
+	if fields.Own().Any(f.association.named) {
+		f.own = f.reader.Named(fields, f.association.sessionKeys, f.association.rankKeys)
+		f.named = &f.own
+	}
+	f.targets = f.targets[:0]
+	if f.named.Whole() {
+		return f.findNamed(ranks)
+	}
+	return f.findByRules(ranks)
+}
+
+// findNamed returns the rank that a record names.
+func (f *Finder) findNamed(ranks Ranks) Match {
+	rank := &f.named.Rank
+	t := f.tenant
+	if f.named != &f.inherited {
+		t = f.association.tenant(rank)
+	}
+	if f.contradicts(t, ranks) {
+		f.count(f.association.direct, NoRank)
+		return Match{Reason: OtherDevice}
+	}
+	outcome := NoRank
+	if ranks.Live(rank) {
+		outcome = Matched
+	}
+	f.count(f.association.direct, outcome)
+	process, _ := f.processOf(t, ranks)
+	f.targets = append(f.targets, Target{*rank, process})
+	representative := f.association.direct >= 0 && f.association.rules[f.association.direct].representative
+	return Match{Targets: f.targets, Representative: representative}
+}
+
+func (f *Finder) findByRules(ranks Ranks) Match {
+	f.narrowed = f.narrowed[:0]
+	rules := f.association.rules
+	first := -1 // the rule by which the record waits
+	for i := range rules {
+		rule := &rules[i]
+		if rule.direct {
+			continue // counted at the end
+		}
+		outcome, mapped := f.try(rule, ranks)
+		f.count(i, outcome)
+		switch outcome {
+		case MissingKey:
+		case NoRank:
+			if first < 0 || waits(rule) > waits(&rules[first]) {
+				first = i
+			}
+		case Matched:
+			f.count(f.association.direct, MissingKey)
+			return f.match(rule, outcome)
+		default:
+			if rule.representative || mapped || f.uncertain && len(f.found) == 1 {
+				f.count(f.association.direct, MissingKey)
+				return f.match(rule, outcome)
+			}
 		}
 	}
+	if len(f.narrowed) > 0 {
+		f.count(f.association.direct, MissingKey)
+		return f.undecided(ranks)
+	}
+	if session, ok := f.named.Session(); ok {
+		return f.findSession(session, ranks)
+	}
+	f.count(f.association.direct, MissingKey)
+	return f.nowhere(first, ranks)
+}
+
+// waits returns how well a location of a rule tells when the record's rank has become
+// known. Most ranks tell their host and an index, but neither a UUID nor their pod.
+func waits(rule *compiledRule) int {
+	switch s := rule.space; {
+	case s.process:
+		return 2
+	case s.device && slices.Contains(s.fields, FieldDevice):
+		return 1
+	}
+	return 0
+}
+
+// nowhere returns the match of a record that no rule finds a rank for. It has a location
+// by the rule with that number, if that is not negative.
+func (f *Finder) nowhere(rule int, ranks Ranks) Match {
+	if f.vetoed {
+		return Match{Reason: OtherDevice}
+	}
+	if rule < 0 {
+		if f.named.Any() {
+			return Match{Reason: UnknownRank}
+		}
+		return Match{Reason: NamesNothing}
+	}
+	match := Match{Reason: UnknownRank}
+	if f.relocate(&f.association.rules[rule], ranks) && len(f.association.at(string(f.location))) == 0 {
+		match.Location = f.location
+	}
+	return match
+}
+
+// relocate sets f.location to the record's by a rule that found no rank.
+func (f *Finder) relocate(rule *compiledRule, ranks Ranks) bool {
+	if rule.space.device && len(f.association.devices) > 0 {
+		f.location = f.location[:0]
+		if f.findMapped(ranks) {
+			return len(f.location) > 0
+		}
+	}
+	if !rule.process {
+		return f.locate(rule)
+	}
+	if f.locateProcess(rule) {
+		return true
+	}
+	return slices.ContainsFunc(f.association.processes, func(other compiledRule) bool { return f.locateProcess(&other) })
+}
+
+// match returns the match of a rule that decides.
+func (f *Finder) match(rule *compiledRule, outcome Outcome) Match {
+	m := Match{Representative: rule.representative}
+	if rule.representative {
+		m.Ambiguous, m.Unlisted = f.chooseRepresentative()
+	} else {
+		m.Ambiguous = outcome != Matched
+		f.list()
+	}
+	if m.Targets = f.targets; m.Unlisted {
+		m.Targets = nil
+	}
+	switch {
+	case m.Ambiguous && (outcome == Shared || outcome == Conflict):
+		m.Reason = SharedDevice
+	case m.Ambiguous:
+		m.Reason = SeveralRanks
+	}
+	return m
+}
+
+func (f *Finder) list() {
+	for i := range f.found {
+		f.targets = append(f.targets, f.found[i].Target)
+	}
+}
+
+// chooseRepresentative lists the smallest of the ranks that were found. If two have the
+// same number, they are of two jobs: all ranks of that number are listed as well. It
+// reports whether there are two jobs, and whether they have more ranks than are listed.
+func (f *Finder) chooseRepresentative() (ambiguous, unlisted bool) {
+	smallest := f.found[0].Rank.Rank
+	for i := range f.found {
+		smallest = min(smallest, f.found[i].Rank.Rank)
+	}
+	for i := range f.found {
+		r := &f.found[i]
+		ambiguous = ambiguous || r.twice
+		if r.Rank.Rank != smallest && !r.twice || slices.Contains(f.targets, r.Target) {
+			continue
+		}
+		if len(f.targets) == maxTargets {
+			return true, true
+		}
+		f.targets = append(f.targets, r.Target)
+	}
+	return ambiguous, false
+}
+
+// undecided returns the match of a record whose rules found several ranks, of which no
+// later rule chose one.
+func (f *Finder) undecided(ranks Ranks) Match {
+	last := &f.narrowed[len(f.narrowed)-1]
+	f.narrowed = f.narrowed[:len(f.narrowed)-1]
+	f.found = f.found[:0]
+	f.hostName, f.process = last.hostName, last.process
+	f.gather(f.association.at(string(last.location)), last.space, maxTargets+1, ranks)
+	m := Match{Ambiguous: true, Reason: SeveralRanks}
+	if last.space.exclusive {
+		m.Reason = SharedDevice
+	}
+	if len(f.found) > maxTargets {
+		m.Unlisted = true
+		return m
+	}
+	f.list()
+	m.Targets = f.targets
+	return m
+}
+
+// findSession returns the ranks of the session that a record names without a rank, when no
+// rule chooses one of them.
+func (f *Finder) findSession(session string, ranks Ranks) Match {
+	a := f.association
+	f.location = a.sessionLocation(f.location[:0], session)
+	known := a.at(string(f.location))
+	numbers, complete := ranks.Session(session)
+	f.found = f.found[:0]
+	f.gather(known, a.session, maxTargets+1, ranks)
+	live := len(f.found) > 0
+	switch {
+	case live && len(numbers) == 1 && complete:
+		f.count(a.direct, Matched)
+		f.list()
+		return Match{Targets: f.targets}
+	case live:
+		f.count(a.direct, Several)
+		m := Match{Ambiguous: true, Reason: SeveralRanks, Unlisted: len(f.found) > maxTargets}
+		if !m.Unlisted {
+			f.list()
+			m.Targets = f.targets
+		}
+		return m
+	}
+	f.count(a.direct, NoRank)
+	switch {
+	case f.vetoed:
+		return Match{Reason: OtherDevice}
+	case len(known) == 0:
+		return Match{Location: f.location, Reason: UnknownRank}
+	case len(numbers) == 1: // it knows best why it does not answer
+		f.targets = append(f.targets, Target{known[0].occupant.Rank, boundary.MainProcess})
+		return Match{Targets: f.targets}
+	}
+	return Match{Reason: UnknownRank}
 }

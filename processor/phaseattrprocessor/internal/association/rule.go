@@ -2,15 +2,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package association finds the ranks that telemetry belongs to. Telemetry that does not
-// name a session may still name the process or the device of a rank.
+// name a rank may still name its session, process, pod, job or device.
 package association
 
 import (
 	"slices"
-	"strconv"
-	"strings"
-
-	"go.opentelemetry.io/collector/pdata/pcommon"
+	"sync/atomic"
 
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
@@ -18,17 +15,6 @@ import (
 // MaxRules bounds the number of association rules, each of which has its own metric
 // attributes.
 const MaxRules = 16
-
-// The fields of boundary records that the rules treat specially.
-const (
-	FieldSession   = "session_id"
-	FieldRank      = "rank"
-	FieldHost      = "host"
-	FieldPID       = "pid"
-	FieldDevice    = "device_id"
-	FieldLocalRank = "local_rank"
-	FieldJob       = "job_id"
-)
 
 // Rule associates telemetry with the ranks whose boundary records have the same values
 // for all of its keys.
@@ -45,69 +31,89 @@ type Key struct {
 	Names []string
 }
 
+// space is a kind of locations: the values of some fields.
+type space struct {
+	// number tells the locations of spaces apart.
+	number byte
+	fields []string
+	// host is the position of the host among the fields, or -1.
+	host int
+	// exclusive reports whether a location, a process or a device, belongs to one process
+	// at a time.
+	exclusive bool
+	// device and process report which of them a location is.
+	device, process bool
+	// pod and job report whether the field is among the fields.
+	pod, job bool
+	// builtin reports whether ranks contend for the locations, whatever the rules.
+	builtin bool
+	// locations counts those at which a rank is known.
+	locations atomic.Int64
+}
+
+func newSpace(number byte, fields []string) *space {
+	has := func(field string) bool { return slices.Contains(fields, field) }
+	s := &space{number: number, fields: fields, host: slices.Index(fields, FieldHost), pod: has(FieldPod)}
+	s.device = has(FieldUUID) || s.host >= 0 && (has(FieldPCI) || has(FieldDevice))
+	s.process = has(FieldPID) && (s.host >= 0 || has(FieldContainer) || has(FieldPodUID))
+	s.job = has(FieldJob) && s.host < 0
+	s.exclusive = s.device || s.process
+	return s
+}
+
+// is reports whether the fields are those of the space, in any order.
+func (s *space) is(fields []string) bool {
+	return len(fields) == len(s.fields) &&
+		!slices.ContainsFunc(fields, func(field string) bool { return !slices.Contains(s.fields, field) })
+}
+
 // compiledRule is a Rule prepared for lookups.
 type compiledRule struct {
-	// number is the rule's position, with which all its locations begin.
-	number string
-	keys   []compiledKey
-	// host and device are the positions of these two keys, or -1.
-	host, device int
+	space *space
+	// keys are those of the space's fields, in the same order.
+	keys []*compiledKey
 	// direct rules take the rank from the session and the rank that the telemetry names,
 	// and have no locations.
 	direct bool
-	// exclusive reports whether a location of the rule, a process or a device, belongs to
-	// one session at a time.
-	exclusive      bool
+	// process rules find a process by its host, container or pod, whichever is named.
+	process        bool
 	representative bool
 }
 
+// compiledKey has the telemetry attributes of a field.
 type compiledKey struct {
 	field string
-	names []boundary.Key
-	// mask has the bits of all names.
-	mask boundary.KeyMask
+	form  form
+	// names are all attributes, general those that may be of other hardware than a GPU.
+	names, general []boundary.Key
+	// mask has the bits of all names, generalMask those of general.
+	mask, generalMask boundary.KeyMask
 }
 
-func compile(rule Rule, number int, keySet *boundary.KeySet) compiledRule {
-	position := func(field string) int {
-		return slices.IndexFunc(rule.Keys, func(k Key) bool { return k.Field == field })
+func (k *compiledKey) add(keys *boundary.KeySet, name string) {
+	key := keys.Add(name)
+	if slices.Contains(k.names, key) {
+		return
 	}
-	c := compiledRule{
-		number:         strconv.Itoa(number),
-		keys:           make([]compiledKey, len(rule.Keys)),
-		host:           position(FieldHost),
-		device:         position(FieldDevice),
-		direct:         len(rule.Keys) == 2 && position(FieldSession) >= 0 && position(FieldRank) >= 0,
-		representative: rule.Representative,
+	k.names = append(k.names, key)
+	k.mask |= key.Mask()
+	if name != nameHardware {
+		k.general = append(k.general, key)
+		k.generalMask |= key.Mask()
 	}
-	c.exclusive = c.host >= 0 && (c.device >= 0 || position(FieldPID) >= 0)
-	for i, key := range rule.Keys {
-		c.keys[i].field = key.Field
-		for _, name := range key.Names {
-			k := keySet.Add(name)
-			c.keys[i].names = append(c.keys[i].names, k)
-			c.keys[i].mask |= k.Mask()
-		}
-	}
-	return c
 }
 
-// appendText appends a scalar as text, so that the string "0" equals the integer 0. It
-// returns false when there is no value, or one that is empty, a map, a list or bytes.
-func appendText(text []byte, v pcommon.Value, found bool) ([]byte, bool) {
-	if !found {
-		return text, false
+func compileKey(keys *boundary.KeySet, field string, names []string) *compiledKey {
+	k := &compiledKey{field: field, form: formOf(field)}
+	for _, name := range names {
+		k.add(keys, name)
 	}
-	switch v.Type() {
-	case pcommon.ValueTypeStr:
-		value := strings.TrimSpace(v.Str())
-		return append(text, value...), value != ""
-	case pcommon.ValueTypeInt:
-		return strconv.AppendInt(text, v.Int(), 10), true
-	case pcommon.ValueTypeDouble:
-		return strconv.AppendFloat(text, v.Double(), 'f', -1, 64), true
-	case pcommon.ValueTypeBool:
-		return strconv.AppendBool(text, v.Bool()), true
+	return k
+}
+
+func isDirect(rule *Rule) bool {
+	has := func(field string) bool {
+		return slices.ContainsFunc(rule.Keys, func(k Key) bool { return k.Field == field })
 	}
-	return text, false
+	return len(rule.Keys) == 2 && has(FieldSession) && has(FieldRank)
 }

@@ -5,29 +5,11 @@
 // or a Reason for its rejection.
 package boundary
 
-import "fmt"
-
 // RankKey identifies a rank of a session. The boundaries of one rank are replayed
 // independently of all others.
 type RankKey struct {
 	Session string
 	Rank    int64
-}
-
-// Seat identifies the process of a rank, which runs one session at a time. The zero
-// Seat is unknown.
-type Seat struct {
-	Host string
-	PID  int64
-	Rank int64
-}
-
-// Claim returns a text that is unique to the process; empty if it is unknown.
-func (p Seat) Claim() string {
-	if p.Host == "" {
-		return ""
-	}
-	return fmt.Sprintf("process\x00%s\x00%d\x00%d", p.Host, p.PID, p.Rank)
 }
 
 // Action is whether a boundary opens or closes a scope.

@@ -16,11 +16,16 @@ import (
 // attributes of the record (log record, data point, span), its body if that is a map, the
 // attributes of its scope and those of its resource. The zero Fields has none.
 type Fields struct {
-	maps [4]KeyedMap
+	maps [mapCount]KeyedMap
+	// scanned has the values of the maps that have been scanned.
+	scanned *[mapCount]values
 }
 
-// ownMaps is the number of maps that are the record's own.
-const ownMaps = 2
+const (
+	mapCount = 4
+	// ownMaps is the number of maps that are the record's own.
+	ownMaps = 2
+)
 
 // NewFields returns the fields of a record. A zero Map has none.
 func NewFields(attributes, body, scope, resource pcommon.Map) Fields {
@@ -29,14 +34,51 @@ func NewFields(attributes, body, scope, resource pcommon.Map) Fields {
 
 // SetLog replaces the record by a log record, in the same scope.
 func (f *Fields) SetLog(lr plog.LogRecord) {
-	f.SetRecord(unscanned(lr.Attributes()), unscanned(MapBody(lr)))
+	f.maps[0], f.maps[1] = unscanned(lr.Attributes()), unscanned(MapBody(lr))
 }
 
-// SetRecord replaces the record, in the same scope.
-func (f *Fields) SetRecord(attributes, body KeyedMap) { f.maps[0], f.maps[1] = attributes, body }
+// ScanRecord replaces the record, in the same scope. Its values are found with one look
+// at each attribute.
+func (f *Fields) ScanRecord(keys *KeySet, attributes, body pcommon.Map) {
+	f.scan(keys, 0, attributes)
+	f.scan(keys, 1, body)
+}
 
-// SetScope replaces the attributes of the scope and of the resource.
-func (f *Fields) SetScope(scope, resource KeyedMap) { f.maps[2], f.maps[3] = scope, resource }
+// ScanScope replaces the attributes of the scope and of the resource. There is no record
+// then.
+func (f *Fields) ScanScope(keys *KeySet, scope, resource pcommon.Map) {
+	f.maps[0], f.maps[1] = KeyedMap{}, KeyedMap{}
+	f.scan(keys, 2, scope)
+	f.scan(keys, 3, resource)
+}
+
+// ScanSame replaces the record by that of other fields, in the same scope.
+func (f *Fields) ScanSame(keys *KeySet, other *Fields) {
+	f.ScanRecord(keys, other.maps[0].m, other.maps[1].m)
+}
+
+// ScanSameScope replaces the scope and the resource by those of other fields.
+func (f *Fields) ScanSameScope(keys *KeySet, other *Fields) {
+	f.ScanScope(keys, other.maps[2].m, other.maps[3].m)
+}
+
+func (f *Fields) scan(keys *KeySet, at int, m pcommon.Map) {
+	if f.scanned == nil {
+		f.scanned = new([mapCount]values)
+	}
+	f.maps[at] = keys.scan(m, &f.scanned[at])
+}
+
+// Clear forgets all maps, and what they refer to.
+func (f *Fields) Clear() {
+	f.maps = [mapCount]KeyedMap{}
+	if f.scanned != nil {
+		*f.scanned = [mapCount]values{}
+	}
+}
+
+// Attributes returns the keys that the attributes of the record have.
+func (f *Fields) Attributes() KeyMask { return f.maps[0].present }
 
 // Present returns the keys that any of the maps has.
 func (f *Fields) Present() KeyMask { return f.Own() | f.maps[2].present | f.maps[3].present }
@@ -54,16 +96,43 @@ func (f *Fields) Get(name string) (pcommon.Value, bool) { return f.Find(Key{text
 func (f *Fields) Find(key Key) (pcommon.Value, bool) { return f.first(len(f.maps), key) }
 
 // FindAny returns the value of the first map that has any of the keys, of the first key
-// that this map has. A blank value is none: exporters write labels that are empty.
-func (f *Fields) FindAny(keys []Key) (pcommon.Value, bool) {
-	for i := range f.maps {
-		for _, key := range keys {
-			if v, ok := f.maps[i].get(key); ok && !isBlank(v) {
+// that this map has. Only scalars that are not blank count: exporters write labels that
+// are empty.
+func (f *Fields) FindAny(keys []Key) (pcommon.Value, bool) { return f.findAny(mapCount, keys) }
+
+// FindOwn is FindAny in the record itself.
+func (f *Fields) FindOwn(keys []Key) (pcommon.Value, bool) { return f.findAny(ownMaps, keys) }
+
+// findAny is FindAny in the first n maps.
+func (f *Fields) findAny(n int, keys []Key) (pcommon.Value, bool) {
+	for i := range n {
+		m := &f.maps[i]
+		for j := range keys {
+			if v, ok := m.get(keys[j]); ok && isNamed(v) {
 				return v, true
 			}
 		}
 	}
 	return pcommon.Value{}, false
+}
+
+// Integer returns the integer under any of the keys.
+func (f *Fields) Integer(keys []Key) (int64, bool) { return integer(f.FindAny(keys)) }
+
+// getNamed is Get for a value that is not blank, if there is one.
+func (f *Fields) getNamed(name string) (pcommon.Value, bool) {
+	key := Key{text: name}
+	blank, found := pcommon.Value{}, false
+	for i := range f.maps {
+		v, ok := f.maps[i].get(key)
+		if ok && !isBlank(v) {
+			return v, true
+		}
+		if ok && !found {
+			blank, found = v, true
+		}
+	}
+	return blank, found
 }
 
 // getOwn is Get in the record itself.
@@ -99,24 +168,51 @@ func isBlank(v pcommon.Value) bool {
 	return v.Type() == pcommon.ValueTypeEmpty || v.Type() == pcommon.ValueTypeStr && strings.TrimSpace(v.Str()) == ""
 }
 
-// scalar returns the value as text if it is a string that is not blank, a number or a
-// bool: a job ID is a number to one sender and text to another.
+// isNamed reports whether a value is a scalar that is not blank.
+func isNamed(v pcommon.Value) bool {
+	switch v.Type() {
+	case pcommon.ValueTypeStr:
+		return strings.TrimSpace(v.Str()) != ""
+	case pcommon.ValueTypeInt, pcommon.ValueTypeDouble, pcommon.ValueTypeBool:
+		return true
+	}
+	return false
+}
+
+// AppendText appends the text of a value: that of a string without the spaces around it,
+// and of 3.0 what 3 has. It returns false if the value is blank or no scalar.
+func AppendText(text []byte, v pcommon.Value) ([]byte, bool) {
+	switch v.Type() {
+	case pcommon.ValueTypeStr:
+		value := strings.TrimSpace(v.Str())
+		return append(text, value...), value != ""
+	case pcommon.ValueTypeInt:
+		return strconv.AppendInt(text, v.Int(), 10), true
+	case pcommon.ValueTypeDouble:
+		return strconv.AppendFloat(text, v.Double(), 'f', -1, 64), true
+	case pcommon.ValueTypeBool:
+		return strconv.AppendBool(text, v.Bool()), true
+	}
+	return text, false
+}
+
+// Text returns the text of a value. That of a string refers to the value.
+func Text(v pcommon.Value) (string, bool) {
+	if v.Type() == pcommon.ValueTypeStr {
+		text := strings.TrimSpace(v.Str())
+		return text, text != ""
+	}
+	text, ok := AppendText(nil, v)
+	return string(text), ok
+}
+
+// scalar is Text of a value that may not be there: a job ID is a number to one sender and
+// text to another.
 func scalar(v pcommon.Value, found bool) (string, bool) {
 	if !found {
 		return "", false
 	}
-	switch v.Type() {
-	case pcommon.ValueTypeStr:
-		text := strings.TrimSpace(v.Str())
-		return text, text != ""
-	case pcommon.ValueTypeInt:
-		return strconv.FormatInt(v.Int(), 10), true
-	case pcommon.ValueTypeDouble:
-		return strconv.FormatFloat(v.Double(), 'f', -1, 64), true
-	case pcommon.ValueTypeBool:
-		return strconv.FormatBool(v.Bool()), true
-	}
-	return "", false
+	return Text(v)
 }
 
 // text returns the value if it is a string.

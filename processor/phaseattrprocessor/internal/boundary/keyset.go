@@ -3,7 +3,13 @@
 
 package boundary
 
-import "go.opentelemetry.io/collector/pdata/pcommon"
+import (
+	"hash/maphash"
+	"math"
+	"math/bits"
+
+	"go.opentelemetry.io/collector/pdata/pcommon"
+)
 
 // Key is the name of a field. Keys that a KeySet returns are faster to look up.
 type Key struct {
@@ -78,28 +84,83 @@ func hash(text string) uint8 {
 	return uint8(len(text))*7 + text[0]*3 + text[len(text)-1]*13 //nolint:gosec // it may wrap
 }
 
-// Scan finds out which keys a map has. A zero Map has none.
-func (s *KeySet) Scan(m pcommon.Map) KeyedMap {
-	keyed := KeyedMap{m: m}
+// keyBits is the number of bits of a KeyMask.
+const keyBits = 64
+
+// values are those of the keys of a KeySet that one map has, by bit.
+type values [keyBits]pcommon.Value
+
+// scan finds out which keys a map has, and notes their values. A zero Map has none.
+func (s *KeySet) scan(m pcommon.Map, values *values) KeyedMap {
+	keyed := KeyedMap{m: m, values: values}
 	if m == (pcommon.Map{}) {
 		return keyed
 	}
-	for name := range m.All() {
-		if at := s.at[hash(name)]; at != 0 {
-			for _, key := range s.buckets[at] {
-				if key.text == name {
-					keyed.present |= key.mask
-				}
+	for name, v := range m.All() {
+		at := s.at[hash(name)]
+		if at == 0 {
+			continue
+		}
+		for _, key := range s.buckets[at] {
+			if key.text == name && !keyed.present.Any(key.mask) { // of keys with the same name, the first counts
+				keyed.present |= key.mask
+				values[bits.TrailingZeros64(uint64(key.mask))] = v
+				break
 			}
 		}
 	}
 	return keyed
 }
 
+// Print returns a number that tells the values of some of the keys, in the maps that have
+// been scanned, from other ones.
+func (f *Fields) Print(seed maphash.Seed, mask KeyMask) uint64 {
+	var sum uint64
+	for i := range f.maps {
+		m := &f.maps[i]
+		sum = sum*31 + 1
+		for left := m.present & mask &^ sharedMask; left != 0; left &= left - 1 {
+			bit := bits.TrailingZeros64(uint64(left))
+			sum += mix(printOf(seed, m.values[bit]) ^ uint64(bit)<<56) //nolint:gosec // it is not negative
+		}
+		if !(m.present & mask).Any(sharedMask) {
+			continue
+		}
+		for name, v := range m.m.All() { // in any order
+			sum += mix(maphash.String(seed, name) ^ printOf(seed, v))
+		}
+	}
+	return sum
+}
+
+// mix spreads the bits of a number, so that sums of such numbers differ.
+func mix(n uint64) uint64 {
+	n = (n ^ n>>31) * 0x9e3779b97f4a7c15
+	return n ^ n>>29
+}
+
+func printOf(seed maphash.Seed, v pcommon.Value) uint64 {
+	switch v.Type() {
+	case pcommon.ValueTypeStr:
+		return maphash.String(seed, v.Str())
+	case pcommon.ValueTypeInt:
+		return uint64(v.Int()) //nolint:gosec // any bits will do
+	case pcommon.ValueTypeDouble:
+		return math.Float64bits(v.Double())
+	case pcommon.ValueTypeBool:
+		if v.Bool() {
+			return 1
+		}
+	}
+	return 0
+}
+
 // KeyedMap is a map together with the keys that it has. The zero KeyedMap is empty.
 type KeyedMap struct {
 	m       pcommon.Map
 	present KeyMask
+	// values are those of the keys that are present; nil if the map has not been scanned.
+	values *values
 }
 
 // unscanned returns a KeyedMap that may have any key.
@@ -107,15 +168,15 @@ func unscanned(m pcommon.Map) KeyedMap {
 	if m == (pcommon.Map{}) {
 		return KeyedMap{}
 	}
-	return KeyedMap{m, ^KeyMask(0)}
+	return KeyedMap{m: m, present: ^KeyMask(0)}
 }
 
-// Present returns the keys that the map has.
-func (m *KeyedMap) Present() KeyMask { return m.present }
-
 func (m *KeyedMap) get(key Key) (pcommon.Value, bool) {
-	if key.mask != 0 && !m.present.Any(key.mask) || m.m == (pcommon.Map{}) {
+	switch {
+	case m.m == (pcommon.Map{}) || key.mask != 0 && !m.present.Any(key.mask):
 		return pcommon.Value{}, false
+	case m.values == nil || key.mask == 0 || key.mask == sharedMask:
+		return m.m.Get(key.text)
 	}
-	return m.m.Get(key.text)
+	return m.values[bits.TrailingZeros64(uint64(key.mask))], true
 }

@@ -32,10 +32,16 @@ func TestAddingAKeyAgainReturnsTheSameKey(t *testing.T) {
 func TestScanFindsTheKeysOfAMap(t *testing.T) {
 	keys := NewKeySet()
 	gpu, rank, empty := keys.Add("gpu"), keys.Add("rank"), keys.Add("")
-	keyed := keys.Scan(mapOf(t, object{"gpu": "0", "": "empty", "upg": "1", "origin_thread_id": int64(1)}))
-	assert.Equal(t, gpu.Mask()|empty.Mask()|originThreadMask, keyed.Present())
-	assert.False(t, keyed.Present().Any(rank.Mask()))
-	assert.Zero(t, keys.Scan(pcommon.Map{}))
+	var f Fields
+	f.ScanRecord(keys, mapOf(t, object{"gpu": "0", "": "empty", "upg": "1", "origin_thread_id": int64(1)}), pcommon.Map{})
+	f.ScanScope(keys, pcommon.Map{}, mapOf(t, object{"rank": int64(1)}))
+	assert.Equal(t, rank.Mask(), f.Present())
+	f.ScanRecord(keys, mapOf(t, object{"gpu": "0", "": "empty", "upg": "1", "origin_thread_id": int64(1)}), pcommon.Map{})
+	assert.Equal(t, gpu.Mask()|empty.Mask()|originThreadMask, f.Own())
+	f.Clear()
+	assert.Zero(t, f.Present())
+	_, found := f.Find(gpu)
+	assert.False(t, found)
 }
 
 // However many keys there are, and whatever their names.
@@ -61,8 +67,8 @@ func TestFieldsAreTheSameScannedOrNot(t *testing.T) {
 		}
 		plain := NewFields(maps[0], maps[1], maps[2], maps[3])
 		var scanned Fields
-		scanned.SetRecord(keys.Scan(maps[0]), keys.Scan(maps[1]))
-		scanned.SetScope(keys.Scan(maps[2]), keys.Scan(maps[3]))
+		scanned.ScanScope(keys, maps[2], maps[3])
+		scanned.ScanRecord(keys, maps[0], maps[1])
 		for i, key := range known {
 			want, wanted := plain.Find(key)
 			got, found := scanned.Find(key)

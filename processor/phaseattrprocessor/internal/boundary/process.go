@@ -8,6 +8,14 @@ import (
 	"strings"
 )
 
+// The names of what identifies a process, in boundary records and in telemetry.
+const (
+	fieldHost, fieldHostName         = "host", "host.name"
+	fieldPID, fieldProcessPID        = "pid", "process.pid"
+	fieldContainer, fieldContainerID = "container_id", "container.id"
+	fieldPod, fieldPodUID            = "pod_uid", "k8s.pod.uid"
+)
+
 // Process identifies a process of a rank, as far as a record names it. The zero Process
 // is unnamed.
 type Process struct {
@@ -91,9 +99,53 @@ func isAddress(host string) bool {
 	return err == nil
 }
 
+// Process returns the process that a record names. Its texts do not refer to the record.
+func (r *Reader) Process(f *Fields) Process {
+	named := func(names ...string) string {
+		for _, name := range names {
+			if text, ok := scalar(f.getNamed(name)); ok && len(text) <= r.Limits.TextBytes {
+				return text
+			}
+		}
+		return ""
+	}
+	return NewProcess(
+		named(fieldHost, fieldHostName), named(fieldPID, fieldProcessPID),
+		named(fieldContainer, fieldContainerID), named(fieldPod, fieldPodUID),
+	)
+}
+
+// NewProcess returns the process that is named by texts; an empty one names nothing.
+func NewProcess(host, pid, container, pod string) Process {
+	p := Process{
+		Host:      strings.Clone(strings.ToLower(host)),
+		Container: strings.Clone(Container(container)),
+		Pod:       strings.Clone(strings.ToLower(pod)),
+	}
+	if number, ok := decimal(pid); ok && number > 0 {
+		p.PID = number
+	}
+	if p.PID == initPID && p.Container == "" && p.Pod == "" {
+		p.PID = 0 // every container has one
+	}
+	return p
+}
+
+// Container returns the ID of a container without the name of its runtime, in lower case.
+func Container(id string) string {
+	if _, bare, ok := strings.Cut(id, "://"); ok {
+		id = bare
+	}
+	return strings.ToLower(id)
+}
+
 // Occupant is a process of a rank at the places of one of its presences. Process and
 // Presence number those of the rank and of the process.
 type Occupant struct {
 	Rank              RankKey
 	Process, Presence int32
 }
+
+// MainProcess stands for the process of a rank that answers for all telemetry that names
+// no process.
+const MainProcess int32 = -1

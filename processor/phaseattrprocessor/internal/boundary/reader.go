@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"math"
 	"strings"
+	"time"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog"
@@ -20,6 +21,7 @@ const (
 	fieldPhaseScope   = "phase_scope"
 	fieldOriginScope  = "origin_phase_scope_id"
 	fieldOriginThread = "origin_thread_id"
+	fieldInterval     = "sampling_interval_ms"
 
 	// The flattened forms of nested fields.
 	metadataPrefix  = fieldMetadata + "."
@@ -32,7 +34,9 @@ const (
 const (
 	eventPhaseEnter = "phase_enter"
 	eventPhaseExit  = "phase_exit"
+	eventStart      = "start"
 	eventStop       = "stop"
+	eventSample     = "sample"
 )
 
 // The bits of the keys that are read from telemetry whatever the configuration.
@@ -88,18 +92,18 @@ type Reader struct {
 // Identify returns the rank that a record belongs to, or why it belongs to none. The
 // rank's number is 0 if the record has none.
 func (r *Reader) Identify(f *Fields) (RankKey, Reason) {
-	read := scalar
+	read, get := scalar, f.getNamed
 	if r.Strict {
-		read = text
+		read, get = text, f.Get
 	}
-	session, ok := read(f.Get(r.SessionKey))
+	session, ok := read(get(r.SessionKey))
 	if !ok {
 		return RankKey{}, BadSession
 	}
 	if len(session) > r.Limits.TextBytes {
 		return RankKey{}, TooLong
 	}
-	v, found := f.Get(r.RankKey)
+	v, found := get(r.RankKey)
 	number, ok := integer(v, found)
 	if found && !ok {
 		return RankKey{}, BadRank
@@ -153,8 +157,14 @@ func (r *Reader) Named(f *Fields, session, rank []Key) Named {
 	return n
 }
 
-// Whole reports whether the record names a session and, unless it is 0, a rank.
-func (n *Named) Whole() bool { return n.hasSession && !n.badRank }
+// Whole reports whether the record names a session and a rank.
+func (n *Named) Whole() bool { return n.hasSession && n.hasRank && !n.badRank }
+
+// Session returns the session that the record names, if it names no rank.
+func (n *Named) Session() (string, bool) { return n.Rank.Session, n.hasSession && !n.hasRank }
+
+// Any reports whether the record names a session or a rank.
+func (n *Named) Any() bool { return n.hasSession || n.hasRank }
 
 // Allows reports whether the record names no other session and no other rank.
 func (n *Named) Allows(rank *RankKey) bool {
@@ -171,11 +181,42 @@ type Event struct {
 	HasTime bool
 }
 
-// Stop reports whether the event ends its session.
+// Start reports whether the event begins the work of its process, Stop whether it ends
+// it.
+func (e *Event) Start() bool { return e.Type == eventStart }
+
+// Stop is described at Start.
 func (e *Event) Stop() bool { return e.Type == eventStop }
+
+// Sample reports whether the event is one that its process sends regularly.
+func (e *Event) Sample() bool { return e.Type == eventSample }
 
 // IsBoundary reports whether the event is of a boundary's type.
 func (e *Event) IsBoundary() bool { return e.Type == eventPhaseEnter || e.Type == eventPhaseExit }
+
+// SamplingInterval returns how often the process of an event says that it sends samples;
+// 0 unless the event is one and says so.
+func (*Reader) SamplingInterval(e *Event, f *Fields) time.Duration {
+	if !e.Sample() {
+		return 0
+	}
+	v, found := f.Get(fieldInterval)
+	if !found {
+		v, found = f.findIn(keyMetadata, fieldInterval, Key{text: metadataPrefix + fieldInterval})
+	}
+	var milliseconds float64
+	switch {
+	case !found:
+	case v.Type() == pcommon.ValueTypeInt:
+		milliseconds = float64(v.Int())
+	case v.Type() == pcommon.ValueTypeDouble:
+		milliseconds = v.Double()
+	}
+	if milliseconds > 0 && milliseconds <= float64(time.Hour/time.Millisecond) {
+		return time.Duration(milliseconds * float64(time.Millisecond))
+	}
+	return 0
+}
 
 // MapBody returns the body of a log record if it is a map, a zero Map otherwise.
 func MapBody(lr plog.LogRecord) pcommon.Map {
@@ -209,19 +250,6 @@ func (r *Reader) Time(lr plog.LogRecord, f *Fields) (int64, bool) {
 	}
 	stamp := cmp.Or(lr.Timestamp(), lr.ObservedTimestamp())
 	return int64(stamp), stamp != 0 && stamp <= math.MaxInt64 //nolint:gosec // false if it overflows
-}
-
-// Process returns the process of a rank, given one of its records. It returns a zero
-// Process unless the record has both the host and the process ID.
-func (r *Reader) Process(f *Fields, rank RankKey) Seat {
-	for _, names := range [...][2]string{{"host", "pid"}, {"host.name", "process.pid"}} {
-		host, hostOK := text(f.Get(names[0]))
-		pid, pidOK := integer(f.Get(names[1]))
-		if hostOK && pidOK && len(host) <= r.Limits.TextBytes {
-			return Seat{Host: strings.Clone(host), PID: pid, Rank: rank.Rank}
-		}
-	}
-	return Seat{}
 }
 
 // Origin has a record's hints of the scope and the thread that it comes from. The zero

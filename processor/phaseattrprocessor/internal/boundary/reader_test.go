@@ -375,8 +375,10 @@ func TestBlankValuesAreNotNamed(t *testing.T) {
 	for _, blank := range []any{"", " ", nil} {
 		fields := newFields(t, object{"session": blank, "session_id": int64(7), "rank": blank})
 		named := newReader().Named(&fields, []Key{session, id}, []Key{keys.Add("rank")})
-		assert.True(t, named.Whole())
-		assert.Equal(t, RankKey{Session: "7"}, named.Rank)
+		assert.False(t, named.Whole())
+		name, ok := named.Session()
+		assert.True(t, ok)
+		assert.Equal(t, "7", name)
 	}
 }
 
@@ -589,32 +591,58 @@ func TestActionsAreNamedAsInRecords(t *testing.T) {
 	assert.Equal(t, "exit", Exit.String())
 }
 
-func TestProcessIsTheHostTheProcessIDAndTheRank(t *testing.T) {
+func TestProcessIsReadUnderAllItsNames(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		fields object
-		want   Seat
+		want   Process
 	}{
-		{"the library's names", object{"host": "vm", "pid": int64(7)}, Seat{"vm", 7, 3}},
-		{"the semantic conventions' names", object{"host.name": "vm", "process.pid": int64(7)}, Seat{"vm", 7, 3}},
+		{"the library's names", object{"host": "vm", "pid": int64(7)}, Process{Host: "vm", PID: 7}},
+		{"the semantic conventions' names", object{"host.name": "vm", "process.pid": int64(7)}, Process{Host: "vm", PID: 7}},
 		{
 			"both: the library's",
-			object{"host": "a", "pid": int64(1), "host.name": "b", "process.pid": int64(2)},
-			Seat{"a", 1, 3},
+			object{"host": "a", "pid": int64(2), "host.name": "b", "process.pid": int64(3)},
+			Process{Host: "a", PID: 2},
 		},
-		{"half of each", object{"host": "vm", "process.pid": int64(7)}, Seat{}},
-		{"no process ID", object{"host": "vm"}, Seat{}},
-		{"no host", object{"pid": int64(7)}, Seat{}},
-		{"process ID that is an integral double", object{"host": "vm", "pid": 7.0}, Seat{"vm", 7, 3}},
-		{"process ID that is text", object{"host": "vm", "pid": "seven"}, Seat{}},
-		{"host that is a number", object{"host": int64(1), "pid": int64(7)}, Seat{}},
-		{"host past the limit", object{"host": strings.Repeat("h", 65), "pid": int64(7)}, Seat{}},
+		{"half of each", object{"host": "vm", "process.pid": int64(7)}, Process{Host: "vm", PID: 7}},
+		{"blank ones", object{"host": " ", "host.name": "vm", "pid": nil, "process.pid": "7"}, Process{Host: "vm", PID: 7}},
+		{"no process ID", object{"host": "vm"}, Process{Host: "vm"}},
+		{"capitals", object{"host": "VM.Example.COM", "pid": int64(7)}, Process{Host: "vm.example.com", PID: 7}},
+		{"process ID that is an integral double", object{"host": "vm", "pid": 7.0}, Process{Host: "vm", PID: 7}},
+		{"process ID that is text", object{"host": "vm", "pid": "seven"}, Process{Host: "vm"}},
+		{"host that is a number", object{"host": int64(1), "pid": int64(7)}, Process{Host: "1", PID: 7}},
+		{"host past the limit", object{"host": strings.Repeat("h", 65), "pid": int64(7)}, Process{PID: 7}},
+		{"the first process of some container", object{"host": "vm", "pid": int64(1)}, Process{Host: "vm"}},
+		{
+			"the first process of a container",
+			object{"host": "vm", "pid": int64(1), "container.id": "containerd://AB12"},
+			Process{Host: "vm", PID: 1, Container: "ab12"},
+		},
+		{
+			"the first process of a pod",
+			object{"pid": int64(1), "k8s.pod.uid": "7F-A"}, Process{PID: 1, Pod: "7f-a"},
+		},
+		{
+			"the fields' own names of container and pod",
+			object{"pid": int64(9), "container_id": "c", "pod_uid": "p"}, Process{PID: 9, Container: "c", Pod: "p"},
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			fields := newFields(t, tc.fields)
-			process := newReader().Process(&fields, RankKey{"run", 3})
-			assert.Equal(t, tc.want, process)
-			assert.Equal(t, tc.want != Seat{}, process.Claim() != "")
+			assert.Equal(t, tc.want, newReader().Process(&fields))
 		})
+	}
+}
+
+func TestBlankValuesLetTheNextPlaceIdentify(t *testing.T) {
+	for _, blank := range []any{"", " ", nil} {
+		fields := newFields(t, object{"session_id": blank, "rank": blank}, object{}, object{}, object{"session_id": "run", "rank": "3"})
+		rank, reason := newReader().Identify(&fields)
+		assert.Equal(t, OK, reason)
+		assert.Equal(t, RankKey{"run", 3}, rank)
+		strict := newReader()
+		strict.Strict = true
+		_, reason = strict.Identify(&fields)
+		assert.NotEqual(t, OK, reason)
 	}
 }

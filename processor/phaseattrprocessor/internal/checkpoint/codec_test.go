@@ -130,12 +130,13 @@ func drawProcess(t *rapid.T) replay.Process {
 			FirstEvent: drawTime(t), Now: drawTime(t), Candidate: drawTime(t),
 			Confirmations:          rapid.Int8Range(0, 3).Draw(t, "confirmations"),
 			CandidateConfirmations: rapid.Int8Range(0, 3).Draw(t, "candidate's"),
-			Evicted:                drawTime(t), LastEnter: drawTime(t), MaxSequence: drawTime(t), Stopped: drawTime(t), Replaced: drawTime(t),
+			Evicted:                drawTime(t), FirstBoundary: drawTime(t), LastBoundary: drawTime(t),
+			LastEnter: drawTime(t), MaxSequence: drawTime(t), Stopped: drawTime(t),
 		},
-		Starts: drawMany(t, drawTime), Pulse: drawMany(t, drawTime),
+		Starts: drawMany(t, drawTime), Firsts: drawMany(t, drawTime), Begins: drawMany(t, drawTime), Samples: drawMany(t, drawTime),
 		Interval: time.Duration(drawTime(t)),
 		Presences: drawMany(t, func(t *rapid.T) replay.Presence {
-			return replay.Presence{Print: rapid.Uint64().Draw(t, "print"), Since: drawTime(t), Last: drawTime(t)}
+			return replay.Presence{Print: rapid.Uint64().Draw(t, "print"), Since: drawTime(t), Last: drawTime(t), Taken: drawTime(t)}
 		}),
 		Threads: drawMany(t, func(t *rapid.T) replay.Thread {
 			return replay.Thread{
@@ -176,7 +177,7 @@ func TestSnapshotsAreReadAsWritten(t *testing.T) {
 type item struct {
 	sender   Sender
 	presence *Presence
-	event    *Event
+	event    *replay.Event
 	boundary *boundary.Boundary
 	interval *replay.Interval
 }
@@ -191,7 +192,7 @@ func (i *items) Presence(p *Presence) {
 	i.all = append(i.all, item{sender: p.Sender, presence: p})
 }
 
-func (i *items) Event(sender *Sender, e *Event) {
+func (i *items) Event(sender *Sender, e *replay.Event) {
 	i.all = append(i.all, item{sender: *sender, event: e})
 }
 
@@ -219,8 +220,8 @@ func TestARestorerRepeatsWhatAnEntryHasRecorded(t *testing.T) {
 				next.sender, next.presence = p.Sender, &p
 				e.Presence(&p)
 			case 1:
-				next.event = &Event{
-					Time: drawTime(t), Kind: EventKind(rapid.IntRange(int(Other), int(Stop)).Draw(t, "event")),
+				next.event = &replay.Event{
+					Time: drawTime(t), Kind: replay.Kind(rapid.IntRange(int(replay.Other), int(replay.Stop)).Draw(t, "event")),
 					Interval: time.Duration(drawTime(t)), WorldSize: drawTime(t),
 				}
 				e.Event(&next.sender, next.event)

@@ -75,7 +75,7 @@ func (e *Entry) Presence(p *Presence) {
 }
 
 // Event records an event that is not a boundary.
-func (e *Entry) Event(sender *Sender, event *Event) {
+func (e *Entry) Event(sender *Sender, event *replay.Event) {
 	if e.begin(sender, kindEvent) {
 		e.codec.event(event)
 	}

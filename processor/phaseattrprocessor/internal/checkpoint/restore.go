@@ -30,7 +30,7 @@ type Restorer interface {
 	// Print is 0 if an earlier version stored it: the index does not have it then, and
 	// Presence sets the Print. Presences come in the order in which they were recorded.
 	Presence(p *Presence)
-	Event(sender *Sender, e *Event)
+	Event(sender *Sender, e *replay.Event)
 	Boundary(sender *Sender, b *boundary.Boundary)
 	Interval(sender *Sender, i *replay.Interval)
 	// Flush ends the items of one entry.
@@ -242,7 +242,7 @@ func (r *restoration) item(c *codec, kind byte) {
 		c.identity(&p)
 		r.presence(c, &p)
 	case kindEvent:
-		var e Event
+		var e replay.Event
 		c.event(&e)
 		r.event(c, &e)
 	case kindInterval:
@@ -271,7 +271,7 @@ func (r *restoration) presence(c *codec, p *Presence) {
 	}
 }
 
-func (r *restoration) event(c *codec, e *Event) {
+func (r *restoration) event(c *codec, e *replay.Event) {
 	if r.applies(c) {
 		r.store.options.Restorer.Event(&r.sender, e)
 	}

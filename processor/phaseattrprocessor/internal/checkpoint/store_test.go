@@ -64,24 +64,26 @@ func newCollector(d *disk, options replay.Options) *collector {
 	return c
 }
 
-// register registers a rank, of which there is one for each process.
-func (c *collector) register(p *Presence) bool {
-	rank := p.Sender.Rank
-	claim := fmt.Sprint(p.Sender.Process, rank.Rank)
-	if registered, _ := c.index.Register(rank, []string{claim}, p.Since); !registered {
-		return false
-	}
-	c.presences[rank] = *p
-	return true
+// print is that of a presence.
+func print(p *Presence) uint64 {
+	p.Print = p.Identity.Print()
+	return p.Print
 }
 
-func (c *collector) Presence(p *Presence) { c.register(p) }
-
-func (c *collector) Event(sender *Sender, e *Event) {
-	c.events.Observe(sender.Rank, e.Time, e.Kind == Stop)
+func (c *collector) Presence(p *Presence) {
+	c.events.Observe(&replay.Sender{Rank: p.Sender.Rank, Process: p.Sender.Process, Print: print(p)}, &replay.Event{Time: p.Since})
+	c.presences[p.Sender.Rank] = *p
 }
 
-func (c *collector) Boundary(sender *Sender, b *boundary.Boundary) { c.events.Add(sender.Rank, b) }
+// sender is that of the newest presence of a rank.
+func (c *collector) sender(s *Sender) *replay.Sender {
+	p := c.presences[s.Rank]
+	return &replay.Sender{Rank: s.Rank, Process: s.Process, Print: p.Print}
+}
+
+func (c *collector) Event(sender *Sender, e *replay.Event) { c.events.Observe(c.sender(sender), e) }
+
+func (c *collector) Boundary(sender *Sender, b *boundary.Boundary) { c.events.Add(c.sender(sender), b) }
 
 func (c *collector) Interval(*Sender, *replay.Interval) {}
 
@@ -117,23 +119,28 @@ func (c *collector) add(ctx context.Context, events ...event) {
 	entry, ingest := c.store.Entry(), c.index.Ingest()
 	for _, e := range events {
 		sender := Sender{Rank: e.rank, Process: boundary.Process{Host: "node", PID: 100 + e.rank.Rank}}
-		if !ingest.Registered(e.rank) {
-			presence := Presence{Sender: sender, Since: e.at, Identity: association.Identity{{Field: "host", Text: e.rank.Session}}}
-			if c.register(&presence) {
-				entry.Presence(&presence)
-			}
+		presence := Presence{Sender: sender, Since: e.at, Identity: association.Identity{{Field: "host", Text: e.rank.Session}}}
+		from := &replay.Sender{Rank: e.rank, Process: sender.Process, Print: print(&presence)}
+		observed := replay.Event{Time: e.at}
+		if e.stop {
+			observed.Kind = replay.Stop
+		}
+		var added replay.Added
+		if e.boundary == nil {
+			added = ingest.Observe(from, &observed)
+		} else {
+			presence.Since = e.boundary.Time
+			added = ingest.Add(from, e.boundary)
+		}
+		if added.Moved {
+			entry.Presence(&presence)
+			c.presences[e.rank] = presence
 		}
 		if e.boundary == nil {
-			stored := Event{Time: e.at}
-			if e.stop {
-				stored.Kind = Stop
-			}
-			ingest.Observe(e.rank, e.at, e.stop)
-			entry.Event(&sender, &stored)
-			continue
+			entry.Event(&sender, &observed)
+		} else {
+			entry.Boundary(&sender, e.boundary)
 		}
-		ingest.Add(e.rank, e.boundary)
-		entry.Boundary(&sender, e.boundary)
 	}
 	ingest.Flush()
 	c.store.Write(ctx, entry)
@@ -288,6 +295,6 @@ func TestARestoredIndexAnswersLikeTheOneThatWasKilled(t *testing.T) {
 // add adds one boundary to an index.
 func add(index *replay.Index, rank boundary.RankKey, b *boundary.Boundary) {
 	ingest := index.Ingest()
-	ingest.Add(rank, b)
+	ingest.Add(&replay.Sender{Rank: rank}, b)
 	ingest.Flush()
 }

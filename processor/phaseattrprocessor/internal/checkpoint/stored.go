@@ -33,28 +33,6 @@ type Presence struct {
 	order uint64
 }
 
-// Event is an event that is not a boundary.
-type Event struct {
-	// Time is in nanoseconds since the Unix epoch.
-	Time int64
-	Kind EventKind
-	// Interval is the sampling interval that the event states, WorldSize how many ranks its
-	// session has; 0 if it does not say.
-	Interval  time.Duration
-	WorldSize int64
-}
-
-// EventKind is what an event says of its process.
-type EventKind uint8
-
-// The kinds of events.
-const (
-	Other EventKind = iota
-	Sample
-	Start
-	Stop
-)
-
 func (c *codec) rank(r *boundary.RankKey) {
 	c.text(&r.Session)
 	c.int(&r.Rank)
@@ -86,7 +64,7 @@ func (c *codec) fieldText(f *association.FieldText) {
 	c.text(&f.Text)
 }
 
-func (c *codec) event(e *Event) {
+func (c *codec) event(e *replay.Event) {
 	c.at(&e.Time)
 	small(c, &e.Kind)
 	c.int((*int64)(&e.Interval))

@@ -83,10 +83,10 @@ func (r *restoration) item2(c *codec, kind byte) {
 		r.sender.Process = p.Sender.Process
 		r.presence(c, &p)
 	case kindEvent2, kindStop2:
-		var e Event
+		var e replay.Event
 		c.at(&e.Time)
 		if kind == kindStop2 {
-			e.Kind = Stop
+			e.Kind = replay.Stop
 		}
 		r.event(c, &e)
 	default:

@@ -52,6 +52,8 @@ type Attribution struct {
 	HasScope   bool
 	// Rank is the rank of the scopes.
 	Rank Rank
+	// Reason is why the answer is not unique; empty for a unique one.
+	Reason string
 	// Attributes are those of the scope that decided.
 	Attributes []boundary.Attribute
 	// Summary is the likely phase of an ambiguous attribution.

@@ -7,9 +7,9 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
-// maxPresences bounds the presences of a process. Past it, the one with the oldest newest
+// MaxPresences bounds the presences of a process. Past it, the one with the oldest newest
 // event makes room.
-const maxPresences = 16
+const MaxPresences = 16
 
 // Presence is when a process was where one of its events said. Times are in nanoseconds
 // since the Unix epoch.
@@ -26,6 +26,9 @@ type Presence struct {
 // present notes an event of a presence and returns its number. It reports whether the
 // presence is new.
 func (p *process) present(print uint64, at int64) (number int32, isNew bool) {
+	if print == 0 { // it does not say where it is
+		return -1, false
+	}
 	oldest := 0
 	for i := range p.presences {
 		q := &p.presences[i]
@@ -41,7 +44,7 @@ func (p *process) present(print uint64, at int64) (number int32, isNew bool) {
 		}
 	}
 	q := Presence{Print: print, Since: at, Last: at, Taken: never}
-	if len(p.presences) == maxPresences {
+	if len(p.presences) == MaxPresences {
 		p.presences[oldest] = q
 		return int32(oldest), true //nolint:gosec // as above
 	}
@@ -84,7 +87,7 @@ func (x *Index) contender(o *boundary.Occupant) *contender {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	p := s.numbered(o.Process)
-	if p == nil || int(o.Presence) >= len(p.presences) {
+	if p == nil || uint32(o.Presence) >= uint32(len(p.presences)) {
 		return nil
 	}
 	return &contender{p.name, p.presences[o.Presence], append([]int64(nil), p.starts...)}
@@ -109,7 +112,7 @@ func (x *Index) succeed(former, successor *contender, o *boundary.Occupant, rela
 	}
 	defer s.mu.Unlock()
 	p := s.numbered(o.Process)
-	if p == nil || int(o.Presence) >= len(p.presences) {
+	if p == nil || uint32(o.Presence) >= uint32(len(p.presences)) {
 		return false
 	}
 	q := &p.presences[o.Presence]
@@ -130,7 +133,7 @@ func (x *Index) Present(o *boundary.Occupant, from, to int64) bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	p := s.numbered(o.Process)
-	if p == nil || int(o.Presence) >= len(p.presences) {
+	if p == nil || uint32(o.Presence) >= uint32(len(p.presences)) {
 		return false
 	}
 	q := &p.presences[o.Presence]

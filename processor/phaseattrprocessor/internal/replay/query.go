@@ -10,10 +10,6 @@ import (
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
-// MainProcess stands for the process of a rank that answers for all telemetry that names
-// no process.
-const MainProcess int32 = -1
-
 // Handle leads to a rank, or one of its processes, without another search for it. It is
 // meant for lookups in succession: a rank that is forgotten and comes back is another one.
 // The zero Handle is that of an unknown rank.
@@ -23,7 +19,7 @@ type Handle struct {
 }
 
 // Handle returns the handle of a rank.
-func (x *Index) Handle(key boundary.RankKey) Handle { return x.ProcessHandle(key, MainProcess) }
+func (x *Index) Handle(key boundary.RankKey) Handle { return x.ProcessHandle(key, boundary.MainProcess) }
 
 // ProcessHandle returns the handle of a process of a rank.
 func (x *Index) ProcessHandle(key boundary.RankKey, process int32) Handle {
@@ -39,7 +35,7 @@ func (x *Index) ProcessHandle(key boundary.RankKey, process int32) Handle {
 // process is: a worker may have been forked by any. It is called with mu held.
 func (h Handle) answering(dst []*process, at int64) []*process {
 	s := h.s
-	if h.process != MainProcess && len(s.processes) > 1 {
+	if h.process != boundary.MainProcess && len(s.processes) > 1 {
 		if p := s.numbered(h.process); p != nil {
 			if main, _ := s.lastStarted(at); main != nil || len(s.candidates(dst, at)) == 1 {
 				return append(dst, p)

@@ -177,7 +177,7 @@ func (s *stream) restoreProcess(snapshot *Process) {
 	p := &process{
 		number: s.next, name: snapshot.Name, options: s.options, clock: snapshot.Clock,
 		starts: newest(snapshot.Starts, maxBegins), firsts: newest(snapshot.Firsts, maxBegins),
-		begins: newest(snapshot.Begins, maxBegins), presences: newest(snapshot.Presences, maxPresences),
+		begins: newest(snapshot.Begins, maxBegins), presences: newest(snapshot.Presences, MaxPresences),
 		pulse: pulse{Interval: snapshot.Interval, Samples: newest(snapshot.Samples, pulseKept)},
 	}
 	p.clock.Confirmations = min(p.clock.Confirmations, maxConfirmations)

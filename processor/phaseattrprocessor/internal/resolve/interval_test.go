@@ -230,7 +230,7 @@ func (r *run) resolve(resolver *Resolver, from, to int64, origin boundary.Origin
 	resolver.Begin(true)
 	defer resolver.End()
 	key := rankOf(0)
-	result := resolver.Resolve(Lookup{Rank: resolver.Rank(&key, replay.MainProcess), Origin: resolver.Origin(origin), From: from, To: to})
+	result := resolver.Resolve(Lookup{Rank: resolver.Rank(&key, boundary.MainProcess), Origin: resolver.Origin(origin), From: from, To: to})
 	got := answer{reason: result.Reason}
 	if result.Found {
 		a := &result.Attribution

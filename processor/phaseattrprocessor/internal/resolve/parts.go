@@ -58,6 +58,7 @@ func (r *Resolver) divide(result *Result, most int, equal func(x, y *policy.Attr
 			part := Part{From: s.From, To: s.To}
 			part.Found = r.policy.Attribute(&part.Attribution, s.Active, origin)
 			part.Reason = reasonOf(replay.Known, part.Found, &part.Attribution)
+			part.Attribution.Reason = part.Reason.String()
 			part.Limited = part.Found && r.limit(&part.Attribution)
 			if n := len(r.parts); n > 0 {
 				last := &r.parts[n-1]

@@ -24,6 +24,11 @@ const (
 	NoTime
 	// SkippedCumulative: the point is one of a counter, whose attributes stay unchanged.
 	SkippedCumulative
+	// Excluded: the metric is excluded by the configuration.
+	Excluded
+	// OtherDevice: the rank that the telemetry leads to is known to have another device, pod
+	// or job than the telemetry names.
+	OtherDevice
 	// BeforeWindow: the time is older than what is kept.
 	BeforeWindow
 	// BetweenPhases: no scope was active.
@@ -61,6 +66,8 @@ func (r Reason) String() string {
 		UnknownSession:    "unknown_session",
 		NoTime:            "no_time",
 		SkippedCumulative: "skipped_cumulative",
+		Excluded:          "excluded",
+		OtherDevice:       "other_device",
 		BeforeWindow:      "before_window",
 		BetweenPhases:     "between_phases",
 		Behind:            "behind",

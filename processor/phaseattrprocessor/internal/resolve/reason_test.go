@@ -76,7 +76,7 @@ func TestReasons(t *testing.T) {
 	unknown := rankOf(9)
 	resolver.Begin(false)
 	defer resolver.End()
-	rank := resolver.Rank(&unknown, replay.MainProcess)
+	rank := resolver.Rank(&unknown, boundary.MainProcess)
 	assert.Equal(t, UnknownSession, resolver.Resolve(Lookup{Rank: rank, From: 1, To: 1}).Reason)
 	assert.Equal(t, UnknownSession, resolver.Resolve(Lookup{Rank: rank, From: 1, To: 2}).Reason)
 }
@@ -95,7 +95,7 @@ func TestReasonsOfParts(t *testing.T) {
 	key := rankOf(0)
 	resolver.Begin(true)
 	defer resolver.End()
-	parts, _ := resolver.Parts(Lookup{Rank: resolver.Rank(&key, replay.MainProcess), From: 0, To: 30}, 10, annotate.New([]string{"phase_path"}).Equal)
+	parts, _ := resolver.Parts(Lookup{Rank: resolver.Rank(&key, boundary.MainProcess), From: 0, To: 30}, 10, annotate.New([]string{"phase_path"}).Equal)
 	var got []Reason
 	for _, part := range parts {
 		got = append(got, part.Reason)

@@ -62,6 +62,8 @@ type Resolver struct {
 	byKey   map[rankKey]int32
 	recent  [cacheSize]int32
 	origins []boundary.Origin
+	// presences has a place for each presence and interval, which another one may take.
+	presences [cacheSize]presence
 	// results has a place for each lookup, which another one may take. The results of a
 	// scrape are few: all gauges are read at the same time.
 	results   [cacheSize]Result
@@ -87,6 +89,13 @@ type rank struct {
 	state    replay.State
 	from, to int64
 	asked    bool
+}
+
+// presence is whether an occupant was present in an interval.
+type presence struct {
+	boundary.Occupant
+	from, to int64
+	present  bool
 }
 
 // New returns a resolver on an index. truncatePaths is the number of elements that the
@@ -126,6 +135,7 @@ func (r *Resolver) End() {
 	clear(r.byKey)
 	clear(r.origins)
 	clear(r.recent[:])
+	clear(r.presences[:])
 	r.ranks, r.origins, r.parted = r.ranks[:0], r.origins[:1], nil
 }
 
@@ -171,6 +181,15 @@ func (r *Resolver) State(number int32, from, to int64) replay.State {
 
 // GiveUp stops waiting for the samples of a rank that has not come as far as a time.
 func (r *Resolver) GiveUp(number int32, at int64) { r.ranks[number].handle.GiveUp(at) }
+
+// Present reports whether a presence had begun, and its process can answer, in an interval.
+func (r *Resolver) Present(o *boundary.Occupant, from, to int64) bool {
+	p := &r.presences[uint64(o.Rank.Rank*31+int64(o.Process)*7+int64(o.Presence))%cacheSize] //nolint:gosec // any bits will do
+	if p.from != from || p.to != to || p.Occupant != *o {
+		*p = presence{*o, from, to, r.index.Present(o, from, to)}
+	}
+	return p.present
+}
 
 // Origin returns the batch's number of an item's hints; 0 is that of none.
 func (r *Resolver) Origin(origin boundary.Origin) int32 {
@@ -232,6 +251,7 @@ func (r *Resolver) resolve(result *Result) {
 	result.Status, result.Found, result.Reason = replay.Several, merged != nil, Processes
 	if result.Found {
 		result.Attribution = *merged.NotUnique()
+		result.Attribution.Reason = Processes.String()
 	}
 }
 
@@ -261,4 +281,7 @@ func allScopes(origin boundary.Origin) bool { return origin.ScopeID != "" }
 func (r *Resolver) attribute(result *Result, origin boundary.Origin) {
 	result.Found = r.policy.Attribute(&result.Attribution, r.intervals, origin)
 	result.Reason = reasonOf(result.Status, result.Found, &result.Attribution)
+	if result.Found {
+		result.Attribution.Reason = result.Reason.String()
+	}
 }

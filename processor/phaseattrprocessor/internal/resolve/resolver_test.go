@@ -71,11 +71,11 @@ func TestCachedResultsAreThoseOfALookupAlone(t *testing.T) {
 			if rapid.IntRange(0, 3).Draw(t, "named") == 0 {
 				origin.ScopeID = strconv.Itoa(rapid.IntRange(0, phases).Draw(t, "scope"))
 			}
-			got := cached.Resolve(Lookup{Rank: cached.Rank(&key, replay.MainProcess), Origin: cached.Origin(origin), From: from, To: to})
+			got := cached.Resolve(Lookup{Rank: cached.Rank(&key, boundary.MainProcess), Origin: cached.Origin(origin), From: from, To: to})
 
 			alone := newResolver(x, 0, 10_000)
 			alone.Begin(true)
-			want := alone.Resolve(Lookup{Rank: alone.Rank(&key, replay.MainProcess), Origin: alone.Origin(origin), From: from, To: to})
+			want := alone.Resolve(Lookup{Rank: alone.Rank(&key, boundary.MainProcess), Origin: alone.Origin(origin), From: from, To: to})
 			require.Equal(t, want.Found, got.Found)
 			require.Equal(t, want.Status, got.Status)
 			if want.Found {
@@ -90,13 +90,13 @@ func TestResolverKeepsNothingOfABatch(t *testing.T) {
 	r := newResolver(x, 1, 10_000)
 	first, second := rankOf(0), rankOf(1)
 	r.Begin(true)
-	require.Equal(t, int32(0), r.Rank(&first, replay.MainProcess))
+	require.Equal(t, int32(0), r.Rank(&first, boundary.MainProcess))
 	assert.Equal(t, "rank 0", r.Resolve(Lookup{From: 5, To: 5}).Attribution.Path, "paths of data points are truncated")
 	r.End()
 	assert.Zero(t, r.Ranks())
 
 	r.Begin(false)
-	require.Equal(t, int32(0), r.Rank(&second, replay.MainProcess))
+	require.Equal(t, int32(0), r.Rank(&second, boundary.MainProcess))
 	assert.Equal(t, "rank 1 / phase 0", r.Resolve(Lookup{From: 5, To: 5}).Attribution.Path, "and those of the rest are not")
 	assert.Equal(t, replay.State{Known: true, Live: true}, r.State(0, 5, 5))
 	assert.Equal(t, replay.State{Known: true, Live: true, Behind: true}, r.State(0, 5, 500), "for another interval")
@@ -109,7 +109,7 @@ func TestPartsOfAnInterval(t *testing.T) {
 	key, table := rankOf(0), annotate.New([]string{"phase_path"})
 	r.Begin(true)
 	defer r.End()
-	lookup := Lookup{Rank: r.Rank(&key, replay.MainProcess), From: 5, To: 25}
+	lookup := Lookup{Rank: r.Rank(&key, boundary.MainProcess), From: 5, To: 25}
 	describe := func(parts []Part) (all []string) {
 		for _, p := range parts {
 			all = append(all, fmt.Sprintf("%d-%d %s", p.From, p.To, p.Attribution.Path))
@@ -140,7 +140,7 @@ func TestAnnotatedItemsAreToldToTheIndex(t *testing.T) {
 	r := newResolver(x, 0, 10)
 	key := rankOf(0)
 	r.Begin(true)
-	r.Resolve(Lookup{Rank: r.Rank(&key, replay.MainProcess), From: 8, To: 8}).Annotated += 7
+	r.Resolve(Lookup{Rank: r.Rank(&key, boundary.MainProcess), From: 8, To: 8}).Annotated += 7
 	r.End()
 	in := x.Ingest()
 	in.Add(&replay.Sender{Rank: key}, &boundary.Boundary{

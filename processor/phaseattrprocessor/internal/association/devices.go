@@ -1,0 +1,115 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package association
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+)
+
+// Device is an entry of the device map, for hosts on which the training program numbers
+// its devices differently from the telemetry.
+type Device struct {
+	// Host and Device are the telemetry's values; Device is an index, a UUID or a PCI
+	// address. Instance is a MIG instance of the device; empty for the whole device.
+	Host, Device, Instance string
+	// ToHost and LocalRank are the boundary records' values.
+	ToHost    string
+	LocalRank int
+}
+
+// mappedDevice is an entry of the device map, prepared for lookups.
+type mappedDevice struct {
+	host, instance string
+	// toHost and location are where the device's rank is.
+	toHost, location string
+}
+
+// addDevices compiles the device map.
+func (a *Association) addDevices(devices []Device) {
+	a.mapped = &space{} // without locations
+	if len(devices) == 0 {
+		return
+	}
+	a.mapped = a.space([]string{FieldHost, FieldLocalRank})
+	for _, d := range devices {
+		device := mappedDevice{host: strings.ToLower(strings.TrimSpace(d.Host)), instance: strings.TrimSpace(d.Instance)}
+		device.toHost = strings.ToLower(strings.TrimSpace(d.ToHost))
+		device.location, _ = a.location(a.mapped, Identity{
+			{FieldHost, device.toHost}, {FieldLocalRank, strconv.Itoa(d.LocalRank)},
+		}, boundary.Process{})
+		form, name := deviceNamed(strings.TrimSpace(d.Device))
+		key := boundary.FirstLabel(device.host) + string([]byte{0, byte(form)}) + name
+		a.devices[key] = append(a.devices[key], device)
+	}
+}
+
+// deviceNamed returns what a text names a device by, and its canonical form.
+func deviceNamed(text string) (by form, name string) {
+	switch {
+	case isUUID(text):
+		by = uuidForm
+	case isPCI(text):
+		by = pciForm
+	default:
+		by = deviceForm
+	}
+	name, _ = canonical(by, text)
+	return by, name
+}
+
+// mapDevice returns the entries of the device map for the record's device, first by its
+// UUID, then by its PCI address, then by its index.
+func (f *Finder) mapDevice() []mappedDevice {
+	var ok bool
+	f.scratch, f.hostName, ok = f.appendKey(f.scratch[:0], f.keys.host)
+	if !ok {
+		return nil
+	}
+	host := len(f.scratch)
+	for _, key := range [...]*compiledKey{f.keys.uuid, f.keys.pci, f.keys.device} {
+		if !f.has(key) {
+			continue
+		}
+		if f.scratch, _, ok = f.appendKey(append(f.scratch[:host], 0, byte(key.form)), key); !ok {
+			continue
+		}
+		entries := f.association.devices[string(f.scratch)]
+		if slices.ContainsFunc(entries, f.onHost) {
+			return entries
+		}
+	}
+	return nil
+}
+
+func (f *Finder) onHost(d mappedDevice) bool { return boundary.SameHost(d.host, f.hostName) }
+
+// findMapped adds the ranks of the record's device by the device map. It reports false
+// when the map does not have the device.
+func (f *Finder) findMapped(ranks Ranks) (mapped bool) {
+	entries := f.mapDevice()
+	if len(entries) == 0 {
+		return false
+	}
+	instance := f.instanceName()
+	named := func(d mappedDevice) bool { return d.instance == instance && f.onHost(d) }
+	if !slices.ContainsFunc(entries, named) {
+		// A device without the instance, or an instance without the device, is not sure.
+		named = func(d mappedDevice) bool { return (d.instance == "" || instance == "") && f.onHost(d) }
+		f.uncertain = true
+	}
+	host := f.hostName
+	for _, d := range entries {
+		if named(d) {
+			f.hostName = d.toHost
+			f.location = append(f.location[:0], d.location...)
+			f.collect(f.association.mapped, maxTargets, ranks)
+		}
+	}
+	f.hostName = host
+	return true
+}

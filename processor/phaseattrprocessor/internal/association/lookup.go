@@ -1,0 +1,296 @@
+// Copyright The phaseattr Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package association
+
+import (
+	"math"
+	"slices"
+
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+)
+
+// try tries a rule and leaves the live ranks that match in f.found. It reports whether the
+// device map told where they are.
+func (f *Finder) try(rule *compiledRule, ranks Ranks) (outcome Outcome, mapped bool) {
+	if !f.hasKeys(rule) {
+		return MissingKey, false
+	}
+	f.found, f.uncertain = f.found[:0], false
+	if rule.space.device && len(f.association.devices) > 0 && f.findMapped(ranks) {
+		return f.outcome(rule, ranks), true
+	}
+	if !f.findAt(rule, ranks) {
+		return MissingKey, false
+	}
+	for i := range f.found {
+		f.uncertain = f.uncertain || !f.found[i].exact
+	}
+	if outcome = f.outcome(rule, ranks); outcome < NoRank && outcome != Matched {
+		f.narrow(rule)
+	}
+	return outcome, false
+}
+
+// findAt finds the ranks at the record's location. It returns false when the record lacks
+// one of the rule's keys.
+func (f *Finder) findAt(rule *compiledRule, ranks Ranks) bool {
+	switch {
+	case rule.process:
+		return f.findProcess(rule, ranks)
+	case rule.space.locations.Load() == 0:
+		return true
+	case !f.locate(rule):
+		return false
+	case rule.representative:
+		f.collect(rule.space, math.MaxInt, ranks)
+	case rule.space.exclusive:
+		f.collect(rule.space, maxTargets+1, ranks)
+	default:
+		f.collect(rule.space, 2, ranks) // there are several
+	}
+	return true
+}
+
+// outcome returns the outcome of a rule that found f.found.
+func (f *Finder) outcome(rule *compiledRule, ranks Ranks) Outcome {
+	switch {
+	case len(f.found) == 0:
+		return NoRank
+	case len(f.found) == 1 && !f.uncertain && !f.hasPeers(rule, ranks):
+		return Matched
+	case !rule.space.exclusive:
+		return Several
+	}
+	for i := range f.found {
+		if f.found[i].Rank.Session != f.found[0].Rank.Session {
+			return Conflict
+		}
+	}
+	return Shared
+}
+
+// narrow lets the later rules choose among the ranks that a rule found.
+func (f *Finder) narrow(rule *compiledRule) {
+	var location []byte
+	if n := len(f.narrowed); n < cap(f.narrowed) {
+		location = f.narrowed[:n+1][n].location[:0] // its memory
+	}
+	s := rule.space
+	if rule.process {
+		s = f.association.spaces[f.location[0]]
+	}
+	f.narrowed = append(f.narrowed, narrowed{s, append(location, f.location...), f.hostName, f.process})
+}
+
+// hasPeers reports whether the only rank that was found of a job has others that are not
+// known: the record may be theirs.
+func (f *Finder) hasPeers(rule *compiledRule, ranks Ranks) bool {
+	if !rule.space.job || rule.representative {
+		return false
+	}
+	_, complete := ranks.Session(f.found[0].Rank.Session)
+	return !complete
+}
+
+// hasKeys reports whether a record may have all keys of a rule.
+func (f *Finder) hasKeys(rule *compiledRule) bool {
+	if rule.process {
+		return f.present.Any(f.keys.pid.mask) && f.present.Any(f.keys.processMask&^f.keys.pid.mask)
+	}
+	for _, key := range rule.keys {
+		if !f.has(key) {
+			return false
+		}
+	}
+	return true
+}
+
+// locate sets f.location to the record's by a rule. It returns false when the record
+// lacks one of the rule's keys.
+func (f *Finder) locate(rule *compiledRule) bool {
+	f.location, f.hostName = append(f.location[:0], rule.space.number), ""
+	for i, key := range rule.keys {
+		if i > 0 {
+			f.location = append(f.location, 0)
+		}
+		var host string
+		var ok bool
+		if f.location, host, ok = f.appendKey(f.location, key); !ok {
+			return false
+		}
+		if i == rule.space.host {
+			f.hostName = host
+		}
+	}
+	return true
+}
+
+// findProcess finds the process of a record by its host, its container or its pod. It
+// returns false if the record names none.
+func (f *Finder) findProcess(rule *compiledRule, ranks Ranks) (named bool) {
+	if named = f.findProcessBy(rule, ranks); len(f.found) > 0 {
+		return true
+	}
+	for i := range f.association.processes {
+		other := &f.association.processes[i]
+		if other.space == rule.space {
+			continue
+		}
+		if f.findProcessBy(other, ranks) {
+			named = true
+		}
+		if len(f.found) > 0 {
+			break
+		}
+	}
+	return named
+}
+
+func (f *Finder) findProcessBy(rule *compiledRule, ranks Ranks) (named bool) {
+	if !f.locateProcess(rule) {
+		return false
+	}
+	if rule.space.locations.Load() > 0 {
+		f.collect(rule.space, maxTargets+1, ranks)
+	}
+	return true
+}
+
+// locateProcess is locate for a process. It reads what else the record says of it.
+func (f *Finder) locateProcess(rule *compiledRule) bool {
+	pid := rule.keys[slices.Index(rule.space.fields, FieldPID)]
+	if !f.has(rule.keys[0]) || !f.has(rule.keys[1]) || !f.locate(rule) {
+		return false
+	}
+	number, ok := f.fields.Integer(pid.names)
+	if !ok || number <= 0 {
+		return false
+	}
+	host := f.hostName
+	if rule.space.host < 0 {
+		host = f.text(f.keys.host)
+	}
+	f.process = boundary.Process{Host: host, PID: number, Container: f.text(f.keys.container), Pod: f.text(f.keys.podUID)}
+	return f.process.Named()
+}
+
+// collect adds the live ranks at f.location that the record allows, at most limit.
+func (f *Finder) collect(s *space, limit int, ranks Ranks) {
+	f.gather(f.association.at(string(f.location)), s, limit, ranks)
+}
+
+// gather adds the ranks of presences that are live and that the record allows. Without a
+// limit, the search for those of the same number must not take long.
+func (f *Finder) gather(presences []*presence, s *space, limit int, ranks Ranks) {
+	if limit == math.MaxInt {
+		clear(f.numbers)
+	}
+	for _, p := range presences {
+		if len(f.found) >= limit {
+			return
+		}
+		switch {
+		case !f.allows(p, s, ranks) || !ranks.Present(&p.occupant) || !f.isNarrowed(p, ranks):
+		case limit == math.MaxInt:
+			f.addNumber(p)
+		default:
+			f.add(p, s)
+		}
+	}
+}
+
+// add adds the rank of a presence, or its process where the location is one.
+func (f *Finder) add(p *presence, s *space) {
+	exact := !s.device || p.marks[markInstance] == f.instanceName()
+	target := Target{p.occupant.Rank, boundary.MainProcess}
+	if s.process {
+		target.Process = p.occupant.Process
+	}
+	for i := range f.found {
+		if f.found[i].Target == target {
+			f.found[i].exact = f.found[i].exact || exact
+			return
+		}
+	}
+	f.found = append(f.found, found{Target: target, exact: exact})
+}
+
+// addNumber adds the rank of a presence, of possibly many. It notes when ranks of several
+// sessions have the same number.
+func (f *Finder) addNumber(p *presence) {
+	rank := p.occupant.Rank
+	at, known := f.numbers[rank.Rank]
+	switch {
+	case !known:
+		f.numbers[rank.Rank] = len(f.found)
+	case f.found[at].Rank == rank:
+		return
+	default:
+		f.found[at].twice = true
+	}
+	f.found = append(f.found, found{Target: Target{rank, boundary.MainProcess}, exact: true, twice: known})
+}
+
+// allows reports whether a record may be about a presence at its location in a space.
+func (f *Finder) allows(p *presence, s *space, ranks Ranks) bool {
+	switch {
+	case f.named != nil && !f.named.Allows(&p.occupant.Rank):
+		return false
+	case s.host >= 0 && f.hostName != p.process.Host && !f.isHost(p.process.Host):
+		return false
+	case s.process && !isProcess(f.process, p.process):
+		return false
+	case s.pod && !f.isNamespace(p.marks[markNamespace]):
+		return false
+	}
+	if f.contradicts(p.tenant, ranks) {
+		f.vetoed = true
+		return false
+	}
+	return true
+}
+
+// isHost reports whether the record's host may be the one of a presence, under another
+// name. A name without a domain that several hosts have is not sure.
+func (f *Finder) isHost(host string) bool {
+	if !boundary.SameHost(f.hostName, host) {
+		return false
+	}
+	if label := boundary.FirstLabel(f.hostName); label == f.hostName && f.association.severalHosts(label) {
+		f.uncertain = true
+	}
+	return true
+}
+
+// isNamespace reports whether the record may be about a pod of a namespace.
+func (f *Finder) isNamespace(namespace string) bool {
+	if namespace == "" {
+		return true
+	}
+	text := f.text(f.keys.namespace)
+	return text == "" || text == namespace
+}
+
+// isNarrowed reports whether the rank of a presence is at the locations at which the
+// earlier rules found several.
+func (f *Finder) isNarrowed(p *presence, ranks Ranks) bool {
+	for i := range f.narrowed {
+		if !p.tenant.isAt(f.narrowed[i].location, ranks) {
+			return false
+		}
+	}
+	return true
+}
+
+// isAt reports whether the rank is at a location.
+func (t *tenant) isAt(location []byte, ranks Ranks) bool {
+	for _, p := range t.all() {
+		for i := range p.locations {
+			if p.locations[i].text == string(location) && ranks.Present(&p.occupant) {
+				return true
+			}
+		}
+	}
+	return false
+}
