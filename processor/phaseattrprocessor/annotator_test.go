@@ -5,6 +5,7 @@ package phaseattrprocessor
 
 import (
 	"fmt"
+	"maps"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -69,17 +70,17 @@ func TestAnswersAreWrittenToTheAttributesAskedFor(t *testing.T) {
 			name: "two threads", at: 4.5,
 			want: object{
 				"phase_resolution": "ambiguous", "phase_paths": []any{"load", "train"},
-				"phase_summary": "load", "phase_label": "(likely) load", "phase_rank": int64(2),
+				"phase_summary": "load", "phase_label": "(likely) load", "phase_rank": int64(2), "phase_reason": "threads",
 			},
 		},
 		{
 			name: "two threads in one label", at: 7,
 			want: object{
 				"phase_resolution": "ambiguous", "phase_paths": []any{"load"}, "phase_label": "(ambiguous) load",
-				"phase_rank": int64(2),
+				"phase_rank": int64(2), "phase_reason": "threads",
 			},
 		},
-		{name: "no phase", at: 0.5, want: object{}},
+		{name: "no phase", at: 0.5, want: object{"phase_reason": "between_phases"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			p := startPipelines(t, everyAttribute)
@@ -104,8 +105,10 @@ func TestAnswersReplaceWhatAnEarlierOneSaid(t *testing.T) {
 	stale := object{
 		"phase_resolution": "stale", "phase_source": "stale", "phase_path": "stale", "phase_paths": "stale",
 		"phase_label": "stale", "phase_summary": "stale", "phase_scope_id": "stale", "phase_thread_id": "stale",
-		"phase_thread_name": "stale", "phase_rank": "stale", "other": "kept",
+		"phase_thread_name": "stale", "phase_rank": "stale", "phase_reason": "stale", "other": "kept",
 	}
+	none := maps.Clone(stale)
+	none["phase_reason"] = "between_phases"
 	p := startPipelines(t, everyAttribute)
 	run := &program{session: "run"}
 	first, second := run.worker(1), run.worker(2)
@@ -123,9 +126,9 @@ func TestAnswersReplaceWhatAnEarlierOneSaid(t *testing.T) {
 		}},
 		{"ambiguous", 4, object{
 			"phase_resolution": "ambiguous", "phase_paths": []any{"load", "train"},
-			"phase_label": "(likely) load", "phase_summary": "load", "phase_rank": int64(0), "other": "kept",
+			"phase_label": "(likely) load", "phase_summary": "load", "phase_rank": int64(0), "phase_reason": "threads", "other": "kept",
 		}},
-		{"none", 0.5, stale},
+		{"none", 0.5, none},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			assert.Equal(t, tc.want, p.answerTo(t, run, tc.at, stale))

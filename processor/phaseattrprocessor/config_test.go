@@ -182,7 +182,7 @@ func invalidConfigs() map[string][]string {
 
 		"phase_attr/unknown_attribute": {
 			"'attributes[1]' must be one of phase_resolution, phase_path, phase_source, phase_paths, phase_summary, " +
-				`phase_label, phase_scope_id, phase_thread_id, phase_thread_name, phase_rank (got "phase")`,
+				`phase_label, phase_scope_id, phase_thread_id, phase_thread_name, phase_rank, phase_reason (got "phase")`,
 		},
 		"phase_attr/unknown_boundaries": {`'boundaries' must be one of keep, drop (got "delete")`},
 		"phase_attr/unknown_cumulative": {`'cumulative' must be one of skip, annotate (got "yes")`},

@@ -193,7 +193,7 @@ func TestDeltaPointsAreAnsweredOverTheirInterval(t *testing.T) {
 }
 
 func TestDeltaPointsOfNoPhaseInParticularCarryAllInTheirInterval(t *testing.T) {
-	p := startPipelines(t, everyAttributeButLabel)
+	p := startPipelines(t, everyAttributeOfTheReference)
 	p.feed(t)
 	out := p.passMetrics(t, metricTypes(pmetric.AggregationTemporalityDelta)[0].point(timestamp(1), timestamp(29)))
 	assert.Equal(t, []object{{

@@ -128,10 +128,10 @@ func TestCapturesAreAnsweredAsIfTheCollectorHadNeverBeenKilled(t *testing.T) {
 				p.passLogs(t, records(t, e))
 				if i%(len(c.events)/5+1) == 0 {
 					directory = killed(t, directory)
-					p = startOn(t, directory, everyAttributeButLabel)
+					p = startOn(t, directory, everyAttributeOfTheReference)
 				}
 			}
-			p = startOn(t, killed(t, directory), everyAttributeButLabel)
+			p = startOn(t, killed(t, directory), everyAttributeOfTheReference)
 			for i, e := range c.events {
 				delete(e, "event_type") // what is asked now must not be taken in again
 				require.Equal(t, asAttributes(c.answers[i]), attributesOfLogs(p.passLogs(t, records(t, e)))[0], "line %d", i+1)

@@ -181,7 +181,7 @@ func TestEventsAndMetricsOfACaptureMayBeReadInAnyInterleaving(t *testing.T) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				random := rand.New(rand.NewPCG(seed, 15))
-				p := startPipelines(t, withGrace, everyAttributeButLabel)
+				p := startPipelines(t, withGrace, everyAttributeOfTheReference)
 				events, metrics := run.events, lines
 				for len(events)+len(metrics) > 0 {
 					time.Sleep(10 * time.Millisecond)

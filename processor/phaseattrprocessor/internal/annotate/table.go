@@ -49,10 +49,10 @@ func attributes() []attribute {
 		text("phase_scope_id", func(a *policy.Attribution) string { return a.ScopeID }),
 		number("phase_thread_id", func(a *policy.Attribution) (int64, bool) { return a.ThreadID, a.HasScope }),
 		text("phase_thread_name", func(a *policy.Attribution) string { return a.ThreadName }),
-		// why the answer is not unique, or there is none
-		text(reasonAttribute, func(a *policy.Attribution) string { return a.Reason }),
 		// the rank that answered, unless several did, or one for others
 		number("phase_rank", func(a *policy.Attribution) (int64, bool) { return a.Rank.Number, a.Rank.Known }),
+		// why the answer is not unique, or there is none
+		text(reasonAttribute, func(a *policy.Attribution) string { return a.Reason }),
 	}
 }
 

@@ -750,8 +750,12 @@ func TestSenderIsReadFromAllThatAnEventSays(t *testing.T) {
 	}
 	prints := map[uint64]bool{first.Print: true}
 	for _, other := range []object{
-		{}, {"pid": int64(8), "device_id": int64(0)}, {"pid": int64(7), "device_id": int64(1)}, {"pid": int64(7)},
-		{"pid": int64(7), "device_id": int64(0), "partition": "p"}, {"pid": int64(0), "device_id": int64(7)},
+		{},
+		{"pid": int64(8), "device_id": int64(0)},
+		{"pid": int64(7), "device_id": int64(1)},
+		{"pid": int64(7)},
+		{"pid": int64(7), "device_id": int64(0), "partition": "p"},
+		{"pid": int64(0), "device_id": int64(7)},
 	} {
 		prints[read(other, object{}).Print] = true
 	}

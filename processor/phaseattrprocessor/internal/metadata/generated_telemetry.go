@@ -197,7 +197,7 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	var err, errs error
 	builder.ProcessorPhaseAttrAnswers, err = builder.meter.Int64Counter(
 		"otelcol_processor_phase_attr_answers",
-		metric.WithDescription("Data points, log records and spans of a rank that were looked up, by signal and resolution. [Development]"),
+		metric.WithDescription("Data points, log records and spans, each counted once, by what they got and why. [Development]"),
 		metric.WithUnit("{answer}"),
 	)
 	errs = errors.Join(errs, err)

@@ -19,7 +19,9 @@ type Handle struct {
 }
 
 // Handle returns the handle of a rank.
-func (x *Index) Handle(key boundary.RankKey) Handle { return x.ProcessHandle(key, boundary.MainProcess) }
+func (x *Index) Handle(key boundary.RankKey) Handle {
+	return x.ProcessHandle(key, boundary.MainProcess)
+}
 
 // ProcessHandle returns the handle of a process of a rank.
 func (x *Index) ProcessHandle(key boundary.RankKey, process int32) Handle {

@@ -270,7 +270,7 @@ func TestIntervalsAreAnsweredAsNanosecondByNanosecond(t *testing.T) {
 		if r.now += 5; rapid.Bool().Draw(t, "stopped") {
 			r.stop()
 		} else {
-			r.index.Ingest().Observe(&replay.Sender{Rank: rankOf(0)}, &replay.Event{Time: 200+last})
+			r.index.Ingest().Observe(&replay.Sender{Rank: rankOf(0)}, &replay.Event{Time: 200 + last})
 		}
 		truncate := rapid.IntRange(0, 2).Draw(t, "truncate")
 		resolver := newResolver(r.index, truncate, 10_000)
