@@ -106,9 +106,11 @@ func newRecorder(set component.TelemetrySettings, id component.ID) (*recorder, e
 		}
 		for resolution := range resolutions {
 			for reason := range resolve.Reasons {
-				r.answers[s][resolution][reason] = r.with(
-					attribute.Stringer("signal", s), attribute.Stringer("resolution", resolution), attribute.Stringer("reason", reason),
-				)
+				attributes := []attribute.KeyValue{attribute.Stringer("signal", s), attribute.Stringer("resolution", resolution)}
+				if reason != resolve.NoReason {
+					attributes = append(attributes, attribute.Stringer("reason", reason))
+				}
+				r.answers[s][resolution][reason] = r.with(attributes...)
 			}
 		}
 	}
