@@ -46,7 +46,7 @@ func (s *Store) write(ctx context.Context, ops []*storage.Operation) error {
 		s.setDegraded()
 		return ctx.Err()
 	}
-	err := s.withTurn(func() error { return s.client.batch(ctx, ops...) })
+	err := s.use(context.WithoutCancel(ctx), callTimeout, func(ctx context.Context) error { return s.batch(ctx, ops...) })
 	if err != nil {
 		s.setDegraded()
 		s.failed(ctx, Write, err)

@@ -5,7 +5,9 @@ package checkpoint
 
 import (
 	"context"
+	"errors"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/collector/extension/xextension/storage"
@@ -19,8 +21,8 @@ type pendingWrite struct {
 	record []byte // not sealed yet
 	ranks  []*storedRank
 
-	// flushed is true once one of the callers has written it, with err as the result. The
-	// holder of the turn uses them.
+	// flushed is true once one of the callers has written it, with err as the result. They
+	// belong to the one that uses the storage.
 	flushed bool
 	err     error
 }
@@ -117,22 +119,26 @@ func (s *Store) enqueue(e *Entry) *pendingWrite {
 // flush writes a pending write, unless another of its callers has done so, and returns
 // the result. The caller that writes it reports the error.
 func (s *Store) flush(ctx context.Context, pending *pendingWrite) error {
-	failed := false
-	err := s.withTurn(func() error {
+	var failed atomic.Bool
+	err := s.use(context.WithoutCancel(ctx), callTimeout, func(ctx context.Context) error {
 		if !pending.flushed {
 			pending.flushed, pending.err = true, s.writeRecord(ctx, pending)
-			failed = pending.err != nil
+			failed.Store(pending.err != nil)
 		}
 		return pending.err
 	})
-	if failed {
+	if errors.Is(err, errHung) {
+		s.setDegraded()
+		failed.Store(true)
+	}
+	if failed.Load() {
 		s.failed(ctx, Write, err)
 	}
 	return err
 }
 
-// writeRecord writes a record of the journal, and before it the cleanup. It is called with
-// the turn held.
+// writeRecord writes a record of the journal, and before it the cleanup. It is called in a
+// use.
 func (s *Store) writeRecord(ctx context.Context, pending *pendingWrite) error {
 	s.mu.Lock()
 	number, tombstones, cleanup := s.last+1, s.tombstones, s.cleanup
@@ -149,7 +155,7 @@ func (s *Store) writeRecord(ctx context.Context, pending *pendingWrite) error {
 	if len(ops) == 0 {
 		return nil
 	}
-	err := s.client.batch(ctx, ops...)
+	err := s.batch(ctx, ops...)
 
 	s.mu.Lock()
 	defer s.mu.Unlock()

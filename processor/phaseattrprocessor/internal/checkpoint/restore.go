@@ -39,31 +39,36 @@ type Restorer interface {
 	Forget(rank boundary.RankKey)
 }
 
-// restore opens the storage and restores the ranks that the index does not know. It reads
-// everything before it changes the index, so that it can be repeated when it fails. It is
-// called with the turn held.
-func (s *Store) restore(ctx context.Context) (r *restoration, err error) {
-	if s.ledger == nil {
-		if s.ledger, err = openLedger(ctx, &s.calls, s.options.Open); err != nil {
-			return nil, err
-		}
+// restore opens the storage, unless it is open, and restores the ranks that the index does
+// not know. It reads everything before it changes the index, so that it can be repeated
+// when it fails. It is called in a use.
+func (s *Store) restore(ctx context.Context) error {
+	if s.client != nil {
+		return nil
+	}
+	if err := s.ledger.read(ctx, s.options.Open); err != nil {
+		return err
 	}
 	client, all, err := s.ledger.open(ctx, s.options.Open)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	r = newRestoration(s)
+	r := newRestoration(s)
 	r.restore(all)
+	if r.unreadable > 0 {
+		s.options.Failed(ctx, Read, r.unreadable, r.cause)
+	}
 	s.client = client
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.opened = true
 	for rank, stored := range s.ranks { // the storage lacks what came before it was open
 		if _, ok := r.ranks[rank]; !ok {
 			r.ranks[rank] = stored
 		}
 	}
 	s.contents = r.contents
-	return r, nil
+	return nil
 }
 
 // restoration restores an index from all that a storage holds.

@@ -85,18 +85,19 @@ type Store struct {
 	closed   chan struct{}
 	closeErr error
 
-	// turn is held, by sending to it, by the goroutine that uses the storage. It may take
-	// callTimeout to get, unlike mu, which is never held during a call. It guards what
-	// follows.
-	turn  chan struct{}
-	calls calls
-	// ledger and client are nil while they are not open. Only Start, the loop and Close, one
-	// after the other, change them.
-	ledger *ledger
-	client *client
+	// turn is held, by sending to it, by the goroutine that calls use. It may take
+	// callTimeout to get, unlike mu, which is never held during a call.
+	turn chan struct{}
+	// ledger and client belong to the use at hand. client is nil while it is closed.
+	ledger ledger
+	client storage.Client
 
 	// mu guards what follows.
 	mu sync.Mutex
+	// hung is closed when the use that hangs has ended; nil when none does.
+	hung <-chan struct{}
+	// opened is true once the storage has been opened.
+	opened bool
 	// degraded is true while the journal is not written: from a failure until the storage
 	// has caught up.
 	degraded bool
@@ -119,7 +120,6 @@ func New(options Options) *Store {
 		pending:    &pendingWrite{record: unsealed()},
 		contents:   newContents(),
 	}
-	s.calls.returned = s.wakeUp
 	s.entries.New = func() any { return &Entry{codec: &codec{}, order: &s.order} }
 	return s
 }
@@ -171,24 +171,22 @@ func (s *Store) Close(ctx context.Context) error {
 func (s *Store) close(ctx context.Context) error {
 	s.loop.Wait()
 	var err error
-	if s.client != nil && s.isDegraded() {
+	if s.isOpened() && s.isDegraded() {
 		err = s.recover(ctx)
 	}
 	s.setDegraded()
-	closeErr := s.withTurn(func() error {
-		clients := []*client{s.client}
-		if s.ledger != nil {
-			clients = append(clients, s.ledger.client)
-		}
-		s.client, s.ledger = nil, nil
-		var errs []error
-		for _, client := range clients {
-			errs = append(errs, client.close(ctx))
-		}
-		return errors.Join(errs...)
-	})
+	ctx = context.WithoutCancel(ctx)
+	closeErr := s.use(ctx, callTimeout, s.closeClients)
 	if closeErr != nil {
 		s.options.Failed(ctx, Write, 1, closeErr)
+	}
+	if errors.Is(closeErr, errHung) {
+		go func() {
+			if hung := s.hanging(); hung != nil {
+				<-hung
+			}
+			_ = s.closeClients(ctx)
+		}()
 	}
 	return errors.Join(err, closeErr)
 }
@@ -203,17 +201,16 @@ func (s *Store) Bytes() int64 {
 	return s.journalBytes + s.snapshotBytes
 }
 
-// withTurn calls f while no other goroutine uses the storage.
-func (s *Store) withTurn(f func() error) error {
-	s.turn <- struct{}{}
-	defer func() { <-s.turn }()
-	return f()
-}
-
 func (s *Store) isDegraded() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.degraded
+}
+
+func (s *Store) isOpened() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.opened
 }
 
 func (s *Store) setDegraded() {
