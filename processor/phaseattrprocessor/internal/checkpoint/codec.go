@@ -91,10 +91,7 @@ func small[N ~int8 | ~uint8](c *codec, n *N) {
 }
 
 func (c *codec) bool(b *bool) {
-	n := byte(0)
-	if *b {
-		n = 1
-	}
+	n := flag(1, *b)
 	small(c, &n)
 	*b = n != 0
 }
@@ -315,25 +312,23 @@ const (
 
 // flags returns the flags of a boundary to write.
 func (c *codec) flags(b *boundary.Boundary) byte {
-	flags := isBoundary
-	set := func(flag byte, on bool) {
-		if on {
-			flags |= flag
-		}
-	}
 	key := threadKey{b.ThreadID, b.ThreadName}
+	same := c.thread < len(c.threads) && c.threads[c.thread].key == key
 	t := &thread{}
-	if c.thread < len(c.threads) && c.threads[c.thread].key == key {
-		flags |= sameThread
+	if same {
 		t = &c.threads[c.thread]
 	} else if number := c.threadKeys.numbers[key]; number > 0 {
 		t = &c.threads[number-1]
 	}
-	set(isExit, b.Action == boundary.Exit)
-	set(inSequence, b.Sequence == c.sequence+1)
-	set(inPlace, t.expects(b))
-	set(isPlain, len(b.Attributes) == 0)
-	return flags
+	return isBoundary | flag(isExit, b.Action == boundary.Exit) | flag(sameThread, same) |
+		flag(inSequence, b.Sequence == c.sequence+1) | flag(inPlace, t.expects(b)) | flag(isPlain, len(b.Attributes) == 0)
+}
+
+func flag(bit byte, on bool) byte {
+	if on {
+		return bit
+	}
+	return 0
 }
 
 func (c *codec) boundary(b *boundary.Boundary) {

@@ -40,34 +40,30 @@ func (s *Store) run(ctx context.Context) {
 		case <-s.wake:
 		case <-retry.C:
 		}
-		if s.isDegraded() {
-			_ = s.recover(ctx) // it has been reported
-		} else {
-			s.compactIfDue(ctx)
+		// Failures have been reported.
+		if s.degraded.Load() {
+			_ = s.recover(ctx)
+		} else if s.compactionDue() {
+			_ = s.compact(ctx)
 		}
-		if delay = min(2*delay, maxRetry); !s.isDegraded() {
+		if delay = min(2*delay, maxRetry); !s.degraded.Load() {
 			delay = minRetry
 		}
 		retry.Reset(delay)
 	}
 }
 
-func (s *Store) compactIfDue(ctx context.Context) {
+// compactionDue reports whether the journal is long enough to be compacted.
+func (s *Store) compactionDue() bool {
 	s.mu.Lock()
-	due := s.compactionDue()
-	s.mu.Unlock()
-	if due {
-		_ = s.compact(ctx) // it has been reported
-	}
+	defer s.mu.Unlock()
+	return s.journalBytes > max(s.minJournal, s.snapshotBytes)
 }
-
-// compactionDue reports whether the journal is long enough. It is called with mu held.
-func (s *Store) compactionDue() bool { return s.journalBytes > max(s.minJournal, s.snapshotBytes) }
 
 // recover opens the storage if necessary and writes what it lacks. It must not be called
 // concurrently.
 func (s *Store) recover(ctx context.Context) error {
-	if !s.isOpened() {
+	if !s.opened.Load() {
 		if err := s.use(ctx, openTimeout, s.restore); err != nil {
 			s.failed(ctx, Open, err)
 			return err
@@ -80,7 +76,7 @@ func (s *Store) recover(ctx context.Context) error {
 	// From now on the journal is written again, so that nothing is lost while the snapshots
 	// are written.
 	s.mu.Lock()
-	s.degraded = false
+	s.degraded.Store(false)
 	dirty := false
 	for _, stored := range s.ranks {
 		dirty = dirty || stored.dirty

@@ -61,13 +61,13 @@ func (s *Store) restore(ctx context.Context) error {
 	s.client = client
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.opened = true
 	for rank, stored := range s.ranks { // the storage lacks what came before it was open
 		if _, ok := r.ranks[rank]; !ok {
 			r.ranks[rank] = stored
 		}
 	}
 	s.contents = r.contents
+	s.opened.Store(true)
 	return nil
 }
 
@@ -169,8 +169,11 @@ func (r *restoration) snapshot(c *codec) {
 		r.cleanup = append(r.cleanup, storage.DeleteOperation(key(snapshotPrefix, r.number)))
 		return
 	}
-	rank := s.rank.Rank
-	r.ranks[rank] = &storedRank{rank: rank, presences: s.presences, snapshot: r.number, bytes: size, through: s.through}
+	stored := r.describe(s.rank.Rank)
+	stored.snapshot, stored.bytes, stored.through = r.number, size, s.through
+	for i := range s.presences {
+		stored.add(&s.presences[i])
+	}
 	r.snapshotBytes += size
 }
 
@@ -304,7 +307,7 @@ func (r *restoration) find(arrival int64) {
 
 // forget forgets the rank at hand, unless it has come back since.
 func (r *restoration) forget(order uint64) {
-	if r.stored.order() > order {
+	if r.stored.order > order {
 		return
 	}
 	r.remove(r.stored)

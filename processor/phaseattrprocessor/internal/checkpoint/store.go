@@ -73,8 +73,10 @@ type Store struct {
 	entries sync.Pool
 	// order is the largest order of a presence so far.
 	order atomic.Uint64
-	// down is true from a failure until Recovered is called.
-	down atomic.Bool
+	// opened is true once the storage has been opened, degraded while the journal is not
+	// written: from a failure until the storage has caught up. down is true from a failure
+	// until Recovered is called.
+	opened, degraded, down atomic.Bool
 
 	wake chan struct{}
 	// stop ends the background loop; nil before Start.
@@ -96,11 +98,6 @@ type Store struct {
 	mu sync.Mutex
 	// hung is closed when the use that hangs has ended; nil when none does.
 	hung <-chan struct{}
-	// opened is true once the storage has been opened.
-	opened bool
-	// degraded is true while the journal is not written: from a failure until the storage
-	// has caught up.
-	degraded bool
 	// pending is the next write to the journal.
 	pending *pendingWrite
 	contents
@@ -116,10 +113,10 @@ func New(options Options) *Store {
 		wake:       make(chan struct{}, 1),
 		closed:     make(chan struct{}),
 		turn:       make(chan struct{}, 1),
-		degraded:   true,
 		pending:    &pendingWrite{record: unsealed()},
 		contents:   newContents(),
 	}
+	s.degraded.Store(true)
 	s.entries.New = func() any { return &Entry{codec: &codec{}, order: &s.order} }
 	return s
 }
@@ -171,10 +168,10 @@ func (s *Store) Close(ctx context.Context) error {
 func (s *Store) close(ctx context.Context) error {
 	s.loop.Wait()
 	var err error
-	if s.isOpened() && s.isDegraded() {
+	if s.opened.Load() && s.degraded.Load() {
 		err = s.recover(ctx)
 	}
-	s.setDegraded()
+	s.degraded.Store(true)
 	ctx = context.WithoutCancel(ctx)
 	closeErr := s.use(ctx, callTimeout, s.closeClients)
 	if closeErr != nil {
@@ -201,24 +198,6 @@ func (s *Store) Bytes() int64 {
 	return s.journalBytes + s.snapshotBytes
 }
 
-func (s *Store) isDegraded() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.degraded
-}
-
-func (s *Store) isOpened() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.opened
-}
-
-func (s *Store) setDegraded() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.degraded = true
-}
-
 // failed reports that the storage is down.
 func (s *Store) failed(ctx context.Context, op Operation, err error) {
 	s.options.Failed(ctx, op, 1, err)
@@ -228,7 +207,7 @@ func (s *Store) failed(ctx context.Context, op Operation, err error) {
 
 // reportRecovery reports that the storage is no longer down, if so.
 func (s *Store) reportRecovery(ctx context.Context) {
-	if !s.isDegraded() && s.down.CompareAndSwap(true, false) {
+	if !s.degraded.Load() && s.down.CompareAndSwap(true, false) {
 		s.options.Recovered(ctx)
 	}
 }
