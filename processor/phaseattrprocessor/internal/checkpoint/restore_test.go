@@ -279,7 +279,8 @@ func FuzzRecord(f *testing.F) {
 			read = r.snapshot
 		}
 		reader := newReader(payload)
-		if read(reader); reader.err != nil {
+		read(reader)
+		if reader.err != nil {
 			require.ErrorIs(t, reader.err, errMalformed)
 		}
 		assert.LessOrEqual(t, c.index.Stats().Boundaries, int64(len(payload)))

@@ -109,10 +109,10 @@ type snapshot struct {
 	presences []Presence
 }
 
-// has reports whether a presence with the print is in the snapshot of a rank.
-func has(rank *replay.Snapshot, print uint64) bool {
+// has reports whether a presence with a print is in the snapshot of a rank.
+func has(rank *replay.Snapshot, fingerprint uint64) bool {
 	for i := range rank.Processes {
-		if slices.ContainsFunc(rank.Processes[i].Presences, func(p replay.Presence) bool { return p.Print == print }) {
+		if slices.ContainsFunc(rank.Processes[i].Presences, func(p replay.Presence) bool { return p.Print == fingerprint }) {
 			return true
 		}
 	}
