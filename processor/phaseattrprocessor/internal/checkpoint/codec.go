@@ -55,16 +55,10 @@ func (c *codec) more() bool { return len(c.data) > 0 }
 func (c *codec) fail() { c.err, c.data = errMalformed, nil }
 
 func (c *codec) uint(n *uint64) {
-	if c.reading {
-		c.readUint(n)
-	} else if *n < 0x80 {
-		c.data = append(c.data, byte(*n))
-	} else {
+	if !c.reading {
 		c.data = binary.AppendUvarint(c.data, *n)
+		return
 	}
-}
-
-func (c *codec) readUint(n *uint64) {
 	var length int
 	if *n, length = binary.Uvarint(c.data); length <= 0 {
 		c.fail()
@@ -77,7 +71,7 @@ func (c *codec) readUint(n *uint64) {
 func (c *codec) int(n *int64) {
 	zigzag := uint64(*n)<<1 ^ uint64(*n>>63) //nolint:gosec // the bits are kept
 	c.uint(&zigzag)
-	*n = int64(zigzag>>1) ^ -int64(zigzag&1) //nolint:gosec // the bits are kept
+	*n = int64(zigzag>>1) ^ -int64(zigzag&1)
 }
 
 // small codes a number from 0 to 127.

@@ -335,6 +335,31 @@ func TestRecordsOfVersion2AreRestored(t *testing.T) {
 	}, c.presences)
 }
 
+func TestAStorageOfVersion2IsWrittenOn(t *testing.T) {
+	for name, compacted := range map[string]bool{"beside new records": false, "replaced by a snapshot": true} {
+		t.Run(name, func(t *testing.T) {
+			d := version2Records(t)
+			c := started(t, d)
+			rank := boundary.RankKey{Session: "run-1", Rank: 1}
+			c.add(t.Context(), enter(rank, 20, "eval"))
+			if compacted {
+				for _, stored := range c.store.ranks {
+					stored.dirty = true
+				}
+				require.NoError(t, c.store.compact(t.Context()))
+				for key, record := range d.records("") {
+					assert.True(t, key == probeKey || record[0] == version, key)
+				}
+			}
+			next := started(t, d.left())
+			assert.Zero(t, next.failures(Read))
+			ranks := []boundary.RankKey{rank, {Session: "run-1"}, {Session: "run-2"}}
+			assert.Equal(t, c.answers(ranks, 30), next.answers(ranks, 30))
+			assert.Equal(t, []string{"eval"}, next.paths(rank, 21))
+		})
+	}
+}
+
 func TestClaimsOfVersion2NameAProcess(t *testing.T) {
 	for claim, want := range map[string]boundary.Process{
 		"process\x00Node-1\x0042\x003": {Host: "node-1", PID: 42},

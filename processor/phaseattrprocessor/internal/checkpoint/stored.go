@@ -123,7 +123,7 @@ func has(rank *replay.Snapshot, fingerprint uint64) bool {
 func (c *codec) snapshot(s *snapshot) {
 	c.uint(&s.through)
 	c.rank(&s.rank.Rank)
-	c.moment(&s.rank.LastArrival)
+	c.arrival(&s.rank)
 	c.int(&s.rank.WorldSize)
 	list(c, &s.presences, (*codec).presence)
 	list(c, &s.rank.Processes, (*codec).process)
@@ -132,13 +132,10 @@ func (c *codec) snapshot(s *snapshot) {
 	}
 }
 
-// moment codes a time of the wall clock.
-func (c *codec) moment(t *time.Time) {
-	nanoseconds := t.UnixNano()
+func (c *codec) arrival(s *replay.Snapshot) {
+	nanoseconds := s.LastArrival.UnixNano()
 	c.int(&nanoseconds)
-	if c.reading {
-		*t = time.Unix(0, nanoseconds)
-	}
+	s.LastArrival = time.Unix(0, nanoseconds)
 }
 
 func (c *codec) process(p *replay.Process) {
