@@ -146,7 +146,7 @@ func TestDeviceThatChangesHands(t *testing.T) {
 	p := startPipelines(t)
 	p.runsOn(t, on("node", 10, 0), 1, "first", 0, "train") // and is gone, without a stop
 	p.runsOn(t, on("node", 11, 0), 2.5, "second", 0, "evaluate")
-	for at, want := range map[float64]any{0.5: nil, 1.5: "train", 2: "train", 2.2: nil, 2.5: "evaluate", 3: "evaluate"} {
+	for at, want := range map[float64]any{0.5: nil, 1.5: "train", 2: "train", 2.2: "train", 2.5: "evaluate", 3: "evaluate"} {
 		_, path := p.ofGPU(t, "node", "0", at)
 		assert.Equal(t, want, path, "at %g", at)
 	}
@@ -161,7 +161,7 @@ func TestRepresentativeRankAnswersForItsJob(t *testing.T) {
 	})
 	p.runsOn(t, on("node", 11, 1), 1, "b", 1, "backward")
 	p.runsOn(t, on("node", 10, 0), 1, "a", 0, "forward")
-	p.passLogs(t, records(t, (&program{session: "a", sequence: 1}).worker(2).enter(3, "load")))
+	p.passLogs(t, records(t, with((&program{session: "a", sequence: 1}).worker(2).enter(3, "load"), on("node", 10, 0))))
 	of := func(at float64) object {
 		md := ranked(gpu("far", "7", at))
 		md.ResourceMetrics().At(0).Resource().Attributes().PutStr("job", "job")
@@ -218,7 +218,7 @@ func TestEnergyOfADeviceIsSplitByThePhasesOfItsRank(t *testing.T) {
 	p := startPipelines(t, split, func(cfg *Config) { cfg.Limits.MaxPaths = 1 })
 	place := on("node", 10, 0)
 	w := (&program{session: "a"}).worker(1)
-	p.passLogs(t, records(t, with(w.enter(1, "train"), place), w.exit(2), w.enter(2, "evaluate"), w.exit(4)))
+	p.passLogs(t, records(t, with(w.enter(1, "train"), place), with(w.exit(2), place), with(w.enter(2, "evaluate"), place), with(w.exit(4), place)))
 	md := counter(1, 3, int64(100))
 	md.ResourceMetrics().At(0).Resource().Attributes().Clear() // of the run's session
 	attrs := md.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().At(0).Sum().DataPoints().At(0).Attributes()

@@ -77,7 +77,7 @@ func TestAKilledCollectorGoesOnWhereItWas(t *testing.T) {
 	_, path := p.ofGPU(t, "node", "0", 2.5)
 	assert.Equal(t, "train / step", path, "the device is known again")
 
-	p.passLogs(t, records(t, w.enter(5, "eval"), w.exit(6), w.exit(7), run.event("sample", 8)))
+	p.passLogs(t, records(t, with(w.enter(5, "eval"), place), with(w.exit(6), place), with(w.exit(7), place), with(run.event("sample", 8), place)))
 	assert.Equal(t, "train / eval", p.path(t, run, 5.5))
 	assert.Nil(t, p.path(t, run, 7.5))
 }
@@ -88,7 +88,7 @@ func TestASessionTakesOverFromOneThatWasRestored(t *testing.T) {
 	p.runsOn(t, on("node", 10, 0), 1, "old", 0, "train")
 	p = startOn(t, killed(t, directory))
 	p.runsOn(t, on("node", 10, 0), 10, "new", 0, "serve")
-	for at, want := range map[float64]any{5: nil, 1.5: "train", 10.5: "serve", 30: "serve"} {
+	for at, want := range map[float64]any{5: "train", 1.5: "train", 10.5: "serve", 30: "serve"} {
 		_, path := p.ofGPU(t, "node", "0", at)
 		assert.Equal(t, want, path, "at %v", at)
 	}
@@ -98,7 +98,7 @@ func TestASessionTakesOverFromOneThatWasRestored(t *testing.T) {
 	p.runsOn(t, on("node", 10, 0), 1, "old", 0, "train")
 	p.runsOn(t, on("node", 10, 0), 10, "new", 0, "serve")
 	p = startOn(t, killed(t, directory))
-	for at, want := range map[float64]any{5: nil, 1.5: "train", 10.5: "serve", 30: "serve"} {
+	for at, want := range map[float64]any{5: "train", 1.5: "train", 10.5: "serve", 30: "serve"} {
 		_, path := p.ofGPU(t, "node", "0", at)
 		assert.Equal(t, want, path, "restored, at %v", at)
 	}

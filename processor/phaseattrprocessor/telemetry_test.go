@@ -72,9 +72,9 @@ func TestBoundariesPastTheWindowAreCountedAsTooOld(t *testing.T) {
 	p.passMetrics(t, run.gauge(1, 10_002))
 	metadatatest.AssertEqualProcessorPhaseAttrAnswers(t, p.telemetry, []metricdata.DataPoint[int64]{
 		count(4, "signal", "logs", "resolution", "unique"),
-		count(1, "signal", "logs", "resolution", "before_window"),
+		count(1, "signal", "logs", "resolution", "none", "reason", "before_window"),
 		count(1, "signal", "metrics", "resolution", "unique"),
-		count(1, "signal", "metrics", "resolution", "before_window"),
+		count(1, "signal", "metrics", "resolution", "none", "reason", "before_window"),
 	}, metricdatatest.IgnoreTimestamp())
 }
 

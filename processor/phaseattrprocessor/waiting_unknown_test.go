@@ -309,7 +309,7 @@ func TestMetricsOfARankThatBecameKnownWaitForItsEvents(t *testing.T) {
 				require.Equal(t, []any{"train"}, p.paths())
 				time.Sleep(time.Second)
 				require.Empty(t, p.paths())
-				p.passLogs(t, records(t, with(w.exit(1), on("node", 10, 0)), w.enter(2, "evaluate"), run.event("sample", 10)))
+				p.passLogs(t, records(t, with(w.exit(1), on("node", 10, 0)), with(w.enter(2, "evaluate"), on("node", 10, 0)), with(run.event("sample", 10), on("node", 10, 0))))
 				require.Equal(t, []any{"evaluate"}, p.paths())
 				require.NoError(t, p.metrics.ConsumeMetrics(t.Context(), point(20)))
 				start := time.Now()

@@ -4,11 +4,9 @@
 package checkpoint
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"go.opentelemetry.io/collector/extension/xextension/storage"
@@ -28,32 +26,14 @@ var (
 	errNoWalk = errors.New("the storage cannot list its keys")
 )
 
-// calls makes the calls to a storage extension, one at a time. Each has a deadline that
-// holds for its caller even when the extension ignores the context: the call runs in a
-// goroutine of its own, which ends when the extension returns. Until then every further
-// call fails at once. A calls must not be used concurrently.
-type calls struct {
-	// hung is closed once the last call that missed its deadline has returned; nil when
-	// none has.
-	hung <-chan struct{}
-	// returned is called when such a call has returned.
-	returned func()
-}
-
-func (c *calls) idle() bool {
-	select {
-	case <-c.hung:
-		c.hung = nil
-	default:
-	}
-	return c.hung == nil
-}
-
-// call returns the error of op, or errHung when op does not return before the timeout or
-// the end of ctx. What op has written to must not be read then. late, unless nil, is
-// called after such an op has returned.
-func (c *calls) call(ctx context.Context, timeout time.Duration, op func(context.Context) error, late func()) error {
-	if !c.idle() {
+// use calls f while no other goroutine uses the storage, and returns its error. An
+// extension may ignore the context, so f runs in a goroutine of its own: use returns
+// errHung when f does not return before the timeout or the end of ctx. f goes on then, and
+// until it returns every other use fails at once.
+func (s *Store) use(ctx context.Context, timeout time.Duration, f func(context.Context) error) error {
+	s.turn <- struct{}{}
+	defer func() { <-s.turn }()
+	if s.hanging() != nil {
 		return errHung
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
@@ -62,95 +42,53 @@ func (c *calls) call(ctx context.Context, timeout time.Duration, op func(context
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		err = op(ctx)
+		err = f(ctx)
 	}()
 	select {
 	case <-done:
 		return err
 	case <-ctx.Done():
 	}
-	c.after(done, late)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hung = done
+	go func() {
+		<-done
+		s.wakeUp()
+	}()
 	return fmt.Errorf("%w: %w", errHung, ctx.Err())
 }
 
-// after calls f, unless nil, once a call that hangs is done. Until f returns, no other call
-// is made.
-func (c *calls) after(done <-chan struct{}, f func()) {
-	hung := make(chan struct{})
-	c.hung = hung
-	go func() {
-		<-done
-		if f != nil {
-			f()
-		}
-		close(hung)
-		c.returned()
-	}()
-}
-
-// client is an open storage. A nil client is closed.
-type client struct {
-	calls  *calls
-	client storage.Client
-}
-
-// open opens a storage. If that takes too long, the storage is closed as soon as it is
-// open.
-func (c *calls) open(ctx context.Context, open openFunc, name string) (*client, error) {
-	opened := &client{calls: c}
-	err := c.call(ctx, openTimeout, func(ctx context.Context) (err error) {
-		opened.client, err = open(ctx, name)
-		return err
-	}, func() {
-		if opened.client != nil {
-			_ = opened.client.Close(context.WithoutCancel(ctx))
-		}
-	})
-	if err != nil {
-		return nil, err
+// hanging returns a channel that is closed when the use that hangs has ended; nil when
+// none hangs.
+func (s *Store) hanging() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-s.hung:
+		s.hung = nil
+	default:
 	}
-	return opened, nil
+	return s.hung
 }
 
-// batch executes operations in order. It goes on after the end of ctx, since a batch is
-// the work of many callers; callTimeout bounds it.
-func (c *client) batch(ctx context.Context, ops ...*storage.Operation) error {
-	if c == nil {
+// batch executes operations in order. It is called in a use.
+func (s *Store) batch(ctx context.Context, ops ...*storage.Operation) error {
+	if s.client == nil {
 		return errClosed
 	}
-	return c.calls.call(context.WithoutCancel(ctx), callTimeout, func(ctx context.Context) error {
-		return c.client.Batch(ctx, ops...)
-	}, nil)
+	return s.client.Batch(ctx, ops...)
 }
 
-// readAll returns all that is stored.
-func (c *client) readAll(ctx context.Context) (map[string][]byte, error) {
-	walker, ok := c.client.(storage.Walker)
-	if !ok {
-		return nil, errNoWalk
+// closeClients closes what is open. It is called in a use.
+func (s *Store) closeClients(ctx context.Context) error {
+	clients := []storage.Client{s.client, s.ledger.client}
+	s.client, s.ledger.client = nil, nil
+	var errs []error
+	for _, client := range clients {
+		if client != nil {
+			errs = append(errs, client.Close(ctx))
+		}
 	}
-	all := map[string][]byte{}
-	err := c.calls.call(ctx, openTimeout, func(ctx context.Context) error {
-		return walker.Walk(ctx, func(key string, value []byte) ([]*storage.Operation, error) {
-			all[strings.Clone(key)] = bytes.Clone(value)
-			return nil, nil
-		})
-	}, nil)
-	if err != nil {
-		return nil, err
-	}
-	return all, nil
-}
-
-// close closes the storage, or has it closed once the call that hangs has returned.
-func (c *client) close(ctx context.Context) error {
-	if c == nil {
-		return nil
-	}
-	ctx = context.WithoutCancel(ctx)
-	if !c.calls.idle() {
-		c.calls.after(c.calls.hung, func() { _ = c.client.Close(ctx) })
-		return errHung
-	}
-	return c.calls.call(ctx, callTimeout, c.client.Close, nil)
+	return errors.Join(errs...)
 }

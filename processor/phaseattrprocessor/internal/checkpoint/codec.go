@@ -54,47 +54,35 @@ func (c *codec) more() bool { return len(c.data) > 0 }
 
 func (c *codec) fail() { c.err, c.data = errMalformed, nil }
 
-// skip moves on by the length of a varint that has been read, if it is one.
-func (c *codec) skip(length int) {
-	if length <= 0 {
-		c.fail()
-		return
-	}
-	c.data = c.data[length:]
-}
-
 func (c *codec) uint(n *uint64) {
 	if !c.reading {
 		c.data = binary.AppendUvarint(c.data, *n)
 		return
 	}
 	var length int
-	*n, length = binary.Uvarint(c.data)
-	c.skip(length)
-}
-
-func (c *codec) int(n *int64) {
-	if !c.reading {
-		c.data = binary.AppendVarint(c.data, *n)
+	if *n, length = binary.Uvarint(c.data); length <= 0 {
+		c.fail()
 		return
 	}
-	var length int
-	*n, length = binary.Varint(c.data)
-	c.skip(length)
+	c.data = c.data[length:]
+}
+
+// int codes a number so that it is short if it is near 0.
+func (c *codec) int(n *int64) {
+	zigzag := uint64(*n)<<1 ^ uint64(*n>>63) //nolint:gosec // the bits are kept
+	c.uint(&zigzag)
+	*n = int64(zigzag>>1) ^ -int64(zigzag&1)
 }
 
 // small codes a number from 0 to 127.
 func small[N ~int8 | ~uint8](c *codec, n *N) {
-	wide := uint64(*n) //nolint:gosec // it is not negative
+	wide := uint64(*n)
 	c.uint(&wide)
 	*n = N(wide & math.MaxInt8)
 }
 
 func (c *codec) bool(b *bool) {
-	n := byte(0)
-	if *b {
-		n = 1
-	}
+	n := flag(1, *b)
 	small(c, &n)
 	*b = n != 0
 }
@@ -230,7 +218,8 @@ func (c *codec) scopeID(id *string) {
 	if !c.reading {
 		rest = (*id)[shared:]
 	}
-	if c.raw(&rest); c.reading {
+	c.raw(&rest)
+	if c.reading {
 		*id = c.id[:shared] + rest
 	}
 	c.id = *id
@@ -238,11 +227,11 @@ func (c *codec) scopeID(id *string) {
 
 // commonPrefix returns the length of the prefix that two texts share, in bytes.
 func commonPrefix(a, b string) uint64 {
-	n := 0
-	for n < min(len(a), len(b)) && a[n] == b[n] {
+	n, shorter := 0, min(len(a), len(b))
+	for n < shorter && a[n] == b[n] {
 		n++
 	}
-	return uint64(n) //nolint:gosec // it is a length
+	return uint64(n)
 }
 
 // threadKey is a thread as its boundaries name it.
@@ -315,25 +304,23 @@ const (
 
 // flags returns the flags of a boundary to write.
 func (c *codec) flags(b *boundary.Boundary) byte {
-	flags := isBoundary
-	set := func(flag byte, on bool) {
-		if on {
-			flags |= flag
-		}
-	}
 	key := threadKey{b.ThreadID, b.ThreadName}
-	t := &thread{}
-	if c.thread < len(c.threads) && c.threads[c.thread].key == key {
-		flags |= sameThread
-		t = &c.threads[c.thread]
+	same := c.thread < len(c.threads) && c.threads[c.thread].key == key
+	expected := b.Action == boundary.Enter && b.ParentScopeID == "" // in a new thread
+	if same {
+		expected = c.threads[c.thread].expects(b)
 	} else if number := c.threadKeys.numbers[key]; number > 0 {
-		t = &c.threads[number-1]
+		expected = c.threads[number-1].expects(b)
 	}
-	set(isExit, b.Action == boundary.Exit)
-	set(inSequence, b.Sequence == c.sequence+1)
-	set(inPlace, t.expects(b))
-	set(isPlain, len(b.Attributes) == 0)
-	return flags
+	return isBoundary | flag(isExit, b.Action == boundary.Exit) | flag(sameThread, same) |
+		flag(inSequence, b.Sequence == c.sequence+1) | flag(inPlace, expected) | flag(isPlain, len(b.Attributes) == 0)
+}
+
+func flag(bit byte, on bool) byte {
+	if on {
+		return bit
+	}
+	return 0
 }
 
 func (c *codec) boundary(b *boundary.Boundary) {

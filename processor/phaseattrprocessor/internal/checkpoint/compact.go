@@ -43,12 +43,12 @@ func (s *Store) compact(ctx context.Context) error {
 // write writes a batch. If that fails, the store is degraded.
 func (s *Store) write(ctx context.Context, ops []*storage.Operation) error {
 	if ctx.Err() != nil { // the store is being closed
-		s.setDegraded()
+		s.degraded.Store(true)
 		return ctx.Err()
 	}
-	err := s.withTurn(func() error { return s.client.batch(ctx, ops...) })
+	err := s.use(context.WithoutCancel(ctx), callTimeout, func(ctx context.Context) error { return s.batch(ctx, ops...) })
 	if err != nil {
-		s.setDegraded()
+		s.degraded.Store(true)
 		s.failed(ctx, Write, err)
 	}
 	return err

@@ -28,6 +28,8 @@ type contents struct {
 type storedRank struct {
 	rank      boundary.RankKey
 	presences []Presence
+	// order is the largest order of the presences.
+	order uint64
 	// snapshot is the number of the rank's snapshot, 0 without one, bytes its size, through
 	// the last record of the journal that it covers when it is restored. The snapshot may
 	// not have been written yet.
@@ -70,14 +72,7 @@ func (r *storedRank) add(p *Presence) *Presence {
 		return nil
 	}
 	p.Sender.Rank = r.rank
+	r.order = max(r.order, p.order)
 	r.presences = append(r.presences, *p)
 	return &r.presences[len(r.presences)-1]
-}
-
-// order is the largest order of the rank's presences.
-func (r *storedRank) order() (order uint64) {
-	for i := range r.presences {
-		order = max(order, r.presences[i].order)
-	}
-	return order
 }

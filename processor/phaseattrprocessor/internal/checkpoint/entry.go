@@ -48,6 +48,17 @@ func (e *Entry) begin(sender *Sender, kind byte) bool {
 	if e == nil {
 		return false
 	}
+	if len(e.ranks) == 0 || *sender != e.sender {
+		e.by(sender)
+	}
+	if kind != isBoundary { // which has flags instead
+		e.codec.data = append(e.codec.data, kind)
+	}
+	return true
+}
+
+// by writes the sender of the following items.
+func (e *Entry) by(sender *Sender) {
 	if len(e.ranks) == 0 || sender.Rank != e.sender.Rank {
 		e.sender = Sender{Rank: sender.Rank}
 		e.ranks = append(e.ranks, sender.Rank)
@@ -59,10 +70,6 @@ func (e *Entry) begin(sender *Sender, kind byte) bool {
 		e.codec.data = append(e.codec.data, kindProcess)
 		e.codec.name(&e.sender.Process, &e.sender.Tenant)
 	}
-	if kind != isBoundary { // which has flags instead
-		e.codec.data = append(e.codec.data, kind)
-	}
-	return true
 }
 
 // Presence records a presence that the index did not know. The Store keeps its texts.

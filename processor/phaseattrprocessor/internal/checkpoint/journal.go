@@ -5,7 +5,9 @@ package checkpoint
 
 import (
 	"context"
+	"errors"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/collector/extension/xextension/storage"
@@ -19,8 +21,8 @@ type pendingWrite struct {
 	record []byte // not sealed yet
 	ranks  []*storedRank
 
-	// flushed is true once one of the callers has written it, with err as the result. The
-	// holder of the turn uses them.
+	// flushed is true once one of the callers has written it, with err as the result. They
+	// belong to the one that uses the storage.
 	flushed bool
 	err     error
 }
@@ -36,12 +38,6 @@ func (s *Store) Entry() *Entry {
 	return e
 }
 
-// putBack makes an entry available to Entry again.
-func (s *Store) putBack(e *Entry) {
-	e.reset()
-	s.entries.Put(e)
-}
-
 // Write writes an entry to the journal, together with those of other callers. It
 // returns when the entry has been written or could not be, which takes at most callTimeout
 // for the write under way and as long again for its own. The entry must not be used
@@ -50,13 +46,11 @@ func (s *Store) Write(ctx context.Context, e *Entry) {
 	if s == nil || e == nil {
 		return
 	}
-	defer s.putBack(e)
-	if len(e.ranks) == 0 {
-		return
-	}
 	if pending := s.enqueue(e); pending != nil {
 		_ = s.flush(ctx, pending) // it has been reported
 	}
+	e.reset()
+	s.entries.Put(e)
 }
 
 // Forget deletes ranks that the index has forgotten.
@@ -68,9 +62,9 @@ func (s *Store) Forget(ctx context.Context, ranks []boundary.RankKey) {
 	for _, rank := range ranks {
 		s.drop(rank)
 	}
-	pending, degraded := s.pending, s.degraded
+	pending := s.pending
 	s.mu.Unlock()
-	if !degraded {
+	if !s.degraded.Load() {
 		_ = s.flush(ctx, pending) // it has been reported
 	}
 }
@@ -85,54 +79,60 @@ func (s *Store) drop(rank boundary.RankKey) {
 	s.remove(stored)
 	if stored.snapshot != 0 || stored.lastRecord != 0 {
 		e := s.Entry()
-		defer s.putBack(e)
 		e.begin(&Sender{Rank: rank}, kindForgotten)
-		order := stored.order()
-		e.codec.uint(&order)
+		e.codec.uint(&stored.order)
 		s.tombstones = e.appendTo(s.tombstones)
 	}
 }
 
 // enqueue adds an entry to the next write. It returns nil when there is none because the
-// store is degraded.
+// store is degraded or the entry empty.
 func (s *Store) enqueue(e *Entry) *pendingWrite {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := range e.presences {
 		s.describe(e.presences[i].Sender.Rank).add(&e.presences[i])
 	}
-	if s.degraded {
-		for _, rank := range e.ranks {
-			s.describe(rank).dirty = true
+	degraded := s.degraded.Load()
+	for _, rank := range e.ranks {
+		if stored := s.describe(rank); degraded {
+			stored.dirty = true
+		} else {
+			s.pending.ranks = append(s.pending.ranks, stored)
 		}
+	}
+	if degraded || len(e.ranks) == 0 {
 		return nil
 	}
 	s.pending.record = e.appendTo(s.pending.record)
-	for _, rank := range e.ranks {
-		s.pending.ranks = append(s.pending.ranks, s.describe(rank))
-	}
 	return s.pending
 }
 
 // flush writes a pending write, unless another of its callers has done so, and returns
 // the result. The caller that writes it reports the error.
 func (s *Store) flush(ctx context.Context, pending *pendingWrite) error {
-	failed := false
-	err := s.withTurn(func() error {
+	var failed atomic.Bool
+	err := s.use(context.WithoutCancel(ctx), callTimeout, func(ctx context.Context) error {
 		if !pending.flushed {
 			pending.flushed, pending.err = true, s.writeRecord(ctx, pending)
-			failed = pending.err != nil
+			failed.Store(pending.err != nil)
 		}
 		return pending.err
 	})
-	if failed {
+	if errors.Is(err, errHung) {
+		s.degraded.Store(true)
+		failed.Store(true)
+	}
+	if failed.Load() {
 		s.failed(ctx, Write, err)
+	} else if s.compactionDue() {
+		s.wakeUp()
 	}
 	return err
 }
 
-// writeRecord writes a record of the journal, and before it the cleanup. It is called with
-// the turn held.
+// writeRecord writes a record of the journal, and before it the cleanup. It is called in a
+// use.
 func (s *Store) writeRecord(ctx context.Context, pending *pendingWrite) error {
 	s.mu.Lock()
 	number, tombstones, cleanup := s.last+1, s.tombstones, s.cleanup
@@ -149,12 +149,12 @@ func (s *Store) writeRecord(ctx context.Context, pending *pendingWrite) error {
 	if len(ops) == 0 {
 		return nil
 	}
-	err := s.client.batch(ctx, ops...)
+	err := s.batch(ctx, ops...)
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil {
-		s.degraded = true
+		s.degraded.Store(true)
 		s.tombstones, s.cleanup = append(tombstones, s.tombstones...), append(cleanup, s.cleanup...)
 	} else if len(record) > headerBytes {
 		s.last = number
@@ -166,9 +166,6 @@ func (s *Store) writeRecord(ctx context.Context, pending *pendingWrite) error {
 		} else {
 			stored.lastRecord = number
 		}
-	}
-	if err == nil && s.compactionDue() {
-		s.wakeUp()
 	}
 	return err
 }

@@ -63,10 +63,10 @@ func TestAShortJournalIsNotCompacted(t *testing.T) {
 	c := newCollector(d, options())
 	require.NoError(t, c.store.recover(t.Context()))
 	c.add(t.Context(), enter(boundary.RankKey{Session: "a"}, 1, "train"))
-	c.store.compactIfDue(t.Context())
-	assert.Empty(t, d.records(snapshotPrefix))
+	assert.False(t, c.store.compactionDue())
 	c.store.minJournal = 1
-	c.store.compactIfDue(t.Context())
+	require.True(t, c.store.compactionDue())
+	require.NoError(t, c.store.compact(t.Context()))
 	assert.Len(t, d.records(snapshotPrefix), 1)
 	assert.Empty(t, d.records(journalPrefix))
 }

@@ -4,10 +4,12 @@
 package checkpoint
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 
 	"go.opentelemetry.io/collector/extension/xextension/storage"
 )
@@ -27,34 +29,38 @@ var errAbandoned = errors.New("the stored phases are left alone and a new genera
 // storage with a damaged file may fail, or end the process, each time it is opened: after
 // maxAttempts the next generation begins, empty.
 type ledger struct {
-	client *client
+	client storage.Client // nil while it is closed
 	// generation is the number of the one in use, attempts how often in a row it has failed
 	// to open.
 	generation, attempts uint64
 }
 
-func openLedger(ctx context.Context, calls *calls, open openFunc) (*ledger, error) {
-	client, err := calls.open(ctx, open, ledgerName)
+// read opens and reads the ledger, unless that has been done.
+func (l *ledger) read(ctx context.Context, open openFunc) error {
+	if l.client != nil {
+		return nil
+	}
+	client, err := open(ctx, ledgerName)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	record := storage.GetOperation(ledgerKey)
-	if err := client.batch(ctx, record); err != nil {
-		return nil, errors.Join(err, client.close(ctx))
+	record, err := client.Get(ctx, ledgerKey)
+	if err != nil {
+		return errors.Join(err, client.Close(context.WithoutCancel(ctx)))
 	}
-	l := &ledger{client: client}
+	l.client = client
 	// One that cannot be read is as good as none.
-	if _, payload, err := unseal(ledgerKey, record.Value); err == nil && len(payload) == 16 {
+	if _, payload, err := unseal(ledgerKey, record); err == nil && len(payload) == 16 {
 		l.generation, l.attempts = binary.LittleEndian.Uint64(payload), binary.LittleEndian.Uint64(payload[8:])
 	}
-	return l, nil
+	return nil
 }
 
 func (l *ledger) write(ctx context.Context, generation, attempts uint64) error {
 	record := binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(unsealed(), generation), attempts)
 	record = seal(ledgerKey, record)
 	record[0] = version2 // every version has the same ledger, and can read that of the others
-	err := l.client.batch(ctx, storage.SetOperation(ledgerKey, record))
+	err := l.client.Set(ctx, ledgerKey, record)
 	if err == nil {
 		l.generation, l.attempts = generation, attempts
 	}
@@ -64,27 +70,39 @@ func (l *ledger) write(ctx context.Context, generation, attempts uint64) error {
 // open opens the generation in use and returns all that it holds. It counts as a failed
 // attempt until the caller writes otherwise, unless it takes too long: a process that can
 // say so has survived.
-func (l *ledger) open(ctx context.Context, open openFunc) (*client, map[string][]byte, error) {
+func (l *ledger) open(ctx context.Context, open openFunc) (storage.Client, map[string][]byte, error) {
 	if l.attempts >= maxAttempts {
 		return nil, nil, l.abandon(ctx, fmt.Errorf("failed to open generation %d %d times", l.generation, l.attempts))
 	}
 	before := l.attempts
 	_ = l.write(ctx, l.generation, before+1) // without a ledger, nothing is counted
-	client, err := l.client.calls.open(ctx, open, fmt.Sprintf("generation_%d", l.generation))
+	client, err := open(ctx, fmt.Sprintf("generation_%d", l.generation))
 	var stored map[string][]byte
 	if err == nil {
-		stored, err = client.readAll(ctx)
+		if stored, err = readAll(ctx, client); err == nil && isNewer(stored) {
+			err = l.abandon(ctx, errVersion)
+		}
+		if err != nil {
+			err = errors.Join(err, client.Close(context.WithoutCancel(ctx)))
+		}
 	}
-	if err == nil && isNewer(stored) {
-		err = l.abandon(ctx, errVersion)
-	}
-	if errors.Is(err, errHung) {
+	if ctx.Err() != nil {
 		l.attempts = before
 	}
-	if err != nil {
-		return nil, nil, errors.Join(err, client.close(ctx))
+	return client, stored, err
+}
+
+func readAll(ctx context.Context, client storage.Client) (map[string][]byte, error) {
+	walker, ok := client.(storage.Walker)
+	if !ok {
+		return nil, errNoWalk
 	}
-	return client, stored, nil
+	all := map[string][]byte{}
+	err := walker.Walk(ctx, func(key string, value []byte) ([]*storage.Operation, error) {
+		all[strings.Clone(key)] = bytes.Clone(value)
+		return nil, nil
+	})
+	return all, err
 }
 
 // abandon begins the next generation. It returns cause as the reason.

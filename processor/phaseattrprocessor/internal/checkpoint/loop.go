@@ -40,45 +40,43 @@ func (s *Store) run(ctx context.Context) {
 		case <-s.wake:
 		case <-retry.C:
 		}
-		if s.isDegraded() {
-			_ = s.recover(ctx) // it has been reported
-		} else {
-			s.compactIfDue(ctx)
+		// Failures have been reported.
+		if s.degraded.Load() {
+			_ = s.recover(ctx)
+		} else if s.compactionDue() {
+			_ = s.compact(ctx)
 		}
-		if delay = min(2*delay, maxRetry); !s.isDegraded() {
+		if delay = min(2*delay, maxRetry); !s.degraded.Load() {
 			delay = minRetry
 		}
 		retry.Reset(delay)
 	}
 }
 
-func (s *Store) compactIfDue(ctx context.Context) {
+// compactionDue reports whether the journal is long enough to be compacted.
+func (s *Store) compactionDue() bool {
 	s.mu.Lock()
-	due := s.compactionDue()
-	s.mu.Unlock()
-	if due {
-		_ = s.compact(ctx) // it has been reported
-	}
+	defer s.mu.Unlock()
+	return s.journalBytes > max(s.minJournal, s.snapshotBytes)
 }
-
-// compactionDue reports whether the journal is long enough. It is called with mu held.
-func (s *Store) compactionDue() bool { return s.journalBytes > max(s.minJournal, s.snapshotBytes) }
 
 // recover opens the storage if necessary and writes what it lacks. It must not be called
 // concurrently.
 func (s *Store) recover(ctx context.Context) error {
-	if s.client == nil {
-		if err := s.open(ctx); err != nil {
+	if !s.opened.Load() {
+		if err := s.use(ctx, openTimeout, s.restore); err != nil {
+			s.failed(ctx, Open, err)
 			return err
 		}
 	}
-	if err := s.probe(ctx); err != nil {
+	if err := s.use(context.WithoutCancel(ctx), callTimeout, s.probe); err != nil {
+		s.failed(ctx, Write, err)
 		return err
 	}
 	// From now on the journal is written again, so that nothing is lost while the snapshots
 	// are written.
 	s.mu.Lock()
-	s.degraded = false
+	s.degraded.Store(false)
 	dirty := false
 	for _, stored := range s.ranks {
 		dirty = dirty || stored.dirty
@@ -95,33 +93,12 @@ func (s *Store) recover(ctx context.Context) error {
 	return err
 }
 
-func (s *Store) open(ctx context.Context) error {
-	var r *restoration
-	err := s.withTurn(func() (err error) {
-		r, err = s.restore(ctx)
-		return err
-	})
-	switch {
-	case err != nil:
-		s.failed(ctx, Open, err)
-	case r.unreadable > 0:
-		s.options.Failed(ctx, Read, r.unreadable, r.cause)
-	}
-	return err
-}
-
 // probe writes to the storage. Once that has returned, the generation has not ended the
 // process.
 func (s *Store) probe(ctx context.Context) error {
-	err := s.withTurn(func() error {
-		err := s.client.batch(ctx, storage.SetOperation(probeKey, nil))
-		if s.ledger.attempts > 0 {
-			err = errors.Join(err, s.ledger.write(ctx, s.ledger.generation, 0))
-		}
-		return err
-	})
-	if err != nil {
-		s.failed(ctx, Write, err)
+	err := s.batch(ctx, storage.SetOperation(probeKey, nil))
+	if s.ledger.attempts > 0 {
+		err = errors.Join(err, s.ledger.write(ctx, s.ledger.generation, 0))
 	}
 	return err
 }

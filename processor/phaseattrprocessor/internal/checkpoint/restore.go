@@ -39,21 +39,25 @@ type Restorer interface {
 	Forget(rank boundary.RankKey)
 }
 
-// restore opens the storage and restores the ranks that the index does not know. It reads
-// everything before it changes the index, so that it can be repeated when it fails. It is
-// called with the turn held.
-func (s *Store) restore(ctx context.Context) (r *restoration, err error) {
-	if s.ledger == nil {
-		if s.ledger, err = openLedger(ctx, &s.calls, s.options.Open); err != nil {
-			return nil, err
-		}
+// restore opens the storage, unless it is open, and restores the ranks that the index does
+// not know. It reads everything before it changes the index, so that it can be repeated
+// when it fails. It is called in a use.
+func (s *Store) restore(ctx context.Context) error {
+	if s.client != nil {
+		return nil
+	}
+	if err := s.ledger.read(ctx, s.options.Open); err != nil {
+		return err
 	}
 	client, all, err := s.ledger.open(ctx, s.options.Open)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	r = newRestoration(s)
+	r := newRestoration(s)
 	r.restore(all)
+	if r.unreadable > 0 {
+		s.options.Failed(ctx, Read, r.unreadable, r.cause)
+	}
 	s.client = client
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -63,7 +67,8 @@ func (s *Store) restore(ctx context.Context) (r *restoration, err error) {
 		}
 	}
 	s.contents = r.contents
-	return r, nil
+	s.opened.Store(true)
+	return nil
 }
 
 // restoration restores an index from all that a storage holds.
@@ -164,8 +169,11 @@ func (r *restoration) snapshot(c *codec) {
 		r.cleanup = append(r.cleanup, storage.DeleteOperation(key(snapshotPrefix, r.number)))
 		return
 	}
-	rank := s.rank.Rank
-	r.ranks[rank] = &storedRank{rank: rank, presences: s.presences, snapshot: r.number, bytes: size, through: s.through}
+	stored := r.describe(s.rank.Rank)
+	stored.snapshot, stored.bytes, stored.through = r.number, size, s.through
+	for i := range s.presences {
+		stored.add(&s.presences[i])
+	}
 	r.snapshotBytes += size
 }
 
@@ -199,7 +207,8 @@ func (r *restoration) record(c *codec) {
 		n := c.count(0)
 		entry := newReader(c.data[:n])
 		c.data = c.data[n:]
-		if r.entry(entry); entry.err != nil {
+		r.entry(entry)
+		if entry.err != nil {
 			c.err = entry.err
 			return
 		}
@@ -211,30 +220,29 @@ func (r *restoration) entry(c *codec) {
 	var arrival int64
 	c.int(&arrival)
 	r.sender, r.stored = Sender{}, nil
-	defer r.store.options.Restorer.Flush()
 	for c.more() {
-		if c.data[0]&isBoundary != 0 {
-			r.boundary = boundary.Boundary{}
-			if c.boundary(&r.boundary); r.applies(c) {
-				r.store.options.Restorer.Boundary(&r.sender, &r.boundary)
-			}
+		if c.data[0]&isBoundary == 0 {
+			r.item(c, arrival)
 			continue
 		}
-		var kind byte
-		if c.byte(&kind); kind != kindRank {
-			r.item(c, kind)
-			continue
-		}
-		r.sender = Sender{}
-		if c.rank(&r.sender.Rank); c.err == nil {
-			r.find(arrival)
+		r.boundary = boundary.Boundary{}
+		c.boundary(&r.boundary)
+		if r.applies(c) {
+			r.store.options.Restorer.Boundary(&r.sender, &r.boundary)
 		}
 	}
+	r.store.options.Restorer.Flush()
 }
 
 // item repeats an item, except boundaries.
-func (r *restoration) item(c *codec, kind byte) {
+func (r *restoration) item(c *codec, arrival int64) {
+	var kind byte
+	c.byte(&kind)
 	switch kind {
+	case kindRank:
+		r.sender = Sender{}
+		c.rank(&r.sender.Rank)
+		r.find(c, arrival)
 	case kindProcess:
 		c.name(&r.sender.Process, &r.sender.Tenant)
 	case kindPresence:
@@ -247,14 +255,14 @@ func (r *restoration) item(c *codec, kind byte) {
 		r.event(c, &e)
 	case kindInterval:
 		var i replay.Interval
-		if c.interval(&i); r.applies(c) {
+		c.interval(&i)
+		if r.applies(c) {
 			r.store.options.Restorer.Interval(&r.sender, &i)
 		}
 	case kindForgotten:
 		var order uint64
-		if c.uint(&order); r.applies(c) {
-			r.forget(order)
-		}
+		c.uint(&order)
+		r.forget(c, order)
 	default:
 		r.item2(c, kind)
 	}
@@ -277,19 +285,18 @@ func (r *restoration) event(c *codec, e *replay.Event) {
 	}
 }
 
-// find finds the rank of the following items.
-func (r *restoration) find(arrival int64) {
+// find finds the rank of the following items, unless they are to be skipped.
+func (r *restoration) find(c *codec, arrival int64) {
 	rank := r.sender.Rank
-	r.stored = r.ranks[rank]
+	stored, ok := r.ranks[rank]
 	switch {
-	case r.stored == nil && r.store.options.Index.Has(rank): // its events came before the storage was open
-		return
-	case r.stored == nil:
-		r.stored = r.describe(rank)
-	case r.number <= r.stored.through: // its snapshot has them
+	case c.err != nil,
+		ok && r.number <= stored.through,       // its snapshot has them
+		!ok && r.store.options.Index.Has(rank): // its events came before the storage was open
 		r.stored = nil
 		return
 	}
+	r.stored = r.describe(rank)
 	r.sender.Rank = r.stored.rank
 	r.stored.lastRecord, r.stored.arrival = r.number, arrival
 	if n := len(r.stored.presences); r.version == version2 && n > 0 {
@@ -298,11 +305,10 @@ func (r *restoration) find(arrival int64) {
 }
 
 // forget forgets the rank at hand, unless it has come back since.
-func (r *restoration) forget(order uint64) {
-	if r.stored.order() > order {
-		return
+func (r *restoration) forget(c *codec, order uint64) {
+	if r.applies(c) && r.stored.order <= order {
+		r.remove(r.stored)
+		r.stored = nil
+		r.store.options.Restorer.Forget(r.sender.Rank)
 	}
-	r.remove(r.stored)
-	r.store.options.Restorer.Forget(r.sender.Rank)
-	r.stored = nil
 }

@@ -238,7 +238,7 @@ func TestAFullStorageIsReadAndCaughtUpLater(t *testing.T) {
 
 	left.setFails(false)
 	c.store.wakeUp()
-	require.Eventually(t, func() bool { return !c.store.isDegraded() }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return !c.store.degraded.Load() }, 10*time.Second, time.Millisecond)
 	next := started(t, left.left())
 	assert.Equal(t, []string{"train"}, next.paths(a, 2))
 	assert.Equal(t, []string{"late"}, next.paths(a, 6))
@@ -279,7 +279,8 @@ func FuzzRecord(f *testing.F) {
 			read = r.snapshot
 		}
 		reader := newReader(payload)
-		if read(reader); reader.err != nil {
+		read(reader)
+		if reader.err != nil {
 			require.ErrorIs(t, reader.err, errMalformed)
 		}
 		assert.LessOrEqual(t, c.index.Stats().Boundaries, int64(len(payload)))
@@ -335,6 +336,31 @@ func TestRecordsOfVersion2AreRestored(t *testing.T) {
 		second: {Sender: Sender{Rank: second, Process: process(101)}, Since: 3, Identity: association.Identity{{Field: "host", Text: "run-1"}}, order: 2},
 		next:   {Sender: Sender{Rank: next, Process: process(100)}, Since: 15, Identity: association.Identity{{Field: "host", Text: "run-2"}}, order: 4},
 	}, c.presences)
+}
+
+func TestAStorageOfVersion2IsWrittenOn(t *testing.T) {
+	for name, compacted := range map[string]bool{"beside new records": false, "replaced by a snapshot": true} {
+		t.Run(name, func(t *testing.T) {
+			d := version2Records(t)
+			c := started(t, d)
+			rank := boundary.RankKey{Session: "run-1", Rank: 1}
+			c.add(t.Context(), enter(rank, 20, "eval"))
+			if compacted {
+				for _, stored := range c.store.ranks {
+					stored.dirty = true
+				}
+				require.NoError(t, c.store.compact(t.Context()))
+				for key, record := range d.records("") {
+					assert.True(t, key == probeKey || record[0] == version, key)
+				}
+			}
+			next := started(t, d.left())
+			assert.Zero(t, next.failures(Read))
+			ranks := []boundary.RankKey{rank, {Session: "run-1"}, {Session: "run-2"}}
+			assert.Equal(t, c.answers(ranks, 30), next.answers(ranks, 30))
+			assert.Equal(t, []string{"eval"}, next.paths(rank, 21))
+		})
+	}
 }
 
 func TestClaimsOfVersion2NameAProcess(t *testing.T) {

@@ -73,8 +73,10 @@ type Store struct {
 	entries sync.Pool
 	// order is the largest order of a presence so far.
 	order atomic.Uint64
-	// down is true from a failure until Recovered is called.
-	down atomic.Bool
+	// opened is true once the storage has been opened, degraded while the journal is not
+	// written: from a failure until the storage has caught up. down is true from a failure
+	// until Recovered is called.
+	opened, degraded, down atomic.Bool
 
 	wake chan struct{}
 	// stop ends the background loop; nil before Start.
@@ -85,21 +87,17 @@ type Store struct {
 	closed   chan struct{}
 	closeErr error
 
-	// turn is held, by sending to it, by the goroutine that uses the storage. It may take
-	// callTimeout to get, unlike mu, which is never held during a call. It guards what
-	// follows.
-	turn  chan struct{}
-	calls calls
-	// ledger and client are nil while they are not open. Only Start, the loop and Close, one
-	// after the other, change them.
-	ledger *ledger
-	client *client
+	// turn is held, by sending to it, by the goroutine that calls use. It may take
+	// callTimeout to get, unlike mu, which is never held during a call.
+	turn chan struct{}
+	// ledger and client belong to the use at hand. client is nil while it is closed.
+	ledger ledger
+	client storage.Client
 
 	// mu guards what follows.
 	mu sync.Mutex
-	// degraded is true while the journal is not written: from a failure until the storage
-	// has caught up.
-	degraded bool
+	// hung is closed when the use that hangs has ended; nil when none does.
+	hung <-chan struct{}
 	// pending is the next write to the journal.
 	pending *pendingWrite
 	contents
@@ -115,11 +113,10 @@ func New(options Options) *Store {
 		wake:       make(chan struct{}, 1),
 		closed:     make(chan struct{}),
 		turn:       make(chan struct{}, 1),
-		degraded:   true,
 		pending:    &pendingWrite{record: unsealed()},
 		contents:   newContents(),
 	}
-	s.calls.returned = s.wakeUp
+	s.degraded.Store(true)
 	s.entries.New = func() any { return &Entry{codec: &codec{}, order: &s.order} }
 	return s
 }
@@ -171,24 +168,22 @@ func (s *Store) Close(ctx context.Context) error {
 func (s *Store) close(ctx context.Context) error {
 	s.loop.Wait()
 	var err error
-	if s.client != nil && s.isDegraded() {
+	if s.opened.Load() && s.degraded.Load() {
 		err = s.recover(ctx)
 	}
-	s.setDegraded()
-	closeErr := s.withTurn(func() error {
-		clients := []*client{s.client}
-		if s.ledger != nil {
-			clients = append(clients, s.ledger.client)
-		}
-		s.client, s.ledger = nil, nil
-		var errs []error
-		for _, client := range clients {
-			errs = append(errs, client.close(ctx))
-		}
-		return errors.Join(errs...)
-	})
+	s.degraded.Store(true)
+	ctx = context.WithoutCancel(ctx)
+	closeErr := s.use(ctx, callTimeout, s.closeClients)
 	if closeErr != nil {
 		s.options.Failed(ctx, Write, 1, closeErr)
+	}
+	if errors.Is(closeErr, errHung) {
+		go func() {
+			if hung := s.hanging(); hung != nil {
+				<-hung
+			}
+			_ = s.closeClients(ctx)
+		}()
 	}
 	return errors.Join(err, closeErr)
 }
@@ -203,25 +198,6 @@ func (s *Store) Bytes() int64 {
 	return s.journalBytes + s.snapshotBytes
 }
 
-// withTurn calls f while no other goroutine uses the storage.
-func (s *Store) withTurn(f func() error) error {
-	s.turn <- struct{}{}
-	defer func() { <-s.turn }()
-	return f()
-}
-
-func (s *Store) isDegraded() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.degraded
-}
-
-func (s *Store) setDegraded() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.degraded = true
-}
-
 // failed reports that the storage is down.
 func (s *Store) failed(ctx context.Context, op Operation, err error) {
 	s.options.Failed(ctx, op, 1, err)
@@ -231,7 +207,7 @@ func (s *Store) failed(ctx context.Context, op Operation, err error) {
 
 // reportRecovery reports that the storage is no longer down, if so.
 func (s *Store) reportRecovery(ctx context.Context) {
-	if !s.isDegraded() && s.down.CompareAndSwap(true, false) {
+	if !s.degraded.Load() && s.down.CompareAndSwap(true, false) {
 		s.options.Recovered(ctx)
 	}
 }

@@ -87,10 +87,10 @@ type snapshot struct {
 	presences []Presence
 }
 
-// has reports whether a presence with the print is in the snapshot of a rank.
-func has(rank *replay.Snapshot, print uint64) bool {
+// has reports whether a presence with a print is in the snapshot of a rank.
+func has(rank *replay.Snapshot, fingerprint uint64) bool {
 	for i := range rank.Processes {
-		if slices.ContainsFunc(rank.Processes[i].Presences, func(p replay.Presence) bool { return p.Print == print }) {
+		if slices.ContainsFunc(rank.Processes[i].Presences, func(p replay.Presence) bool { return p.Print == fingerprint }) {
 			return true
 		}
 	}
@@ -101,7 +101,7 @@ func has(rank *replay.Snapshot, print uint64) bool {
 func (c *codec) snapshot(s *snapshot) {
 	c.uint(&s.through)
 	c.rank(&s.rank.Rank)
-	c.moment(&s.rank.LastArrival)
+	c.arrival(&s.rank)
 	c.int(&s.rank.WorldSize)
 	list(c, &s.presences, (*codec).presence)
 	list(c, &s.rank.Processes, (*codec).process)
@@ -110,13 +110,10 @@ func (c *codec) snapshot(s *snapshot) {
 	}
 }
 
-// moment codes a time of the wall clock.
-func (c *codec) moment(t *time.Time) {
-	nanoseconds := t.UnixNano()
+func (c *codec) arrival(s *replay.Snapshot) {
+	nanoseconds := s.LastArrival.UnixNano()
 	c.int(&nanoseconds)
-	if c.reading {
-		*t = time.Unix(0, nanoseconds)
-	}
+	s.LastArrival = time.Unix(0, nanoseconds)
 }
 
 func (c *codec) process(p *replay.Process) {

@@ -53,7 +53,7 @@ func (c *codec) snapshot2(s *snapshot) {
 	c.uint(&s.through)
 	c.rank(&s.rank.Rank)
 	c.registration2(&registration)
-	c.moment(&s.rank.LastArrival)
+	c.arrival(&s.rank)
 	c.clock2(&process.Clock)
 	list(c, &process.Threads, (*codec).threadStart)
 	registration.Sender.Rank, process.Name = s.rank.Rank, registration.Sender.Process
