@@ -374,7 +374,7 @@ func TestBlankValuesAreNotNamed(t *testing.T) {
 	session, id := keys.Add("session"), keys.Add("session_id")
 	for _, blank := range []any{"", " ", nil} {
 		fields := newFields(t, object{"session": blank, "session_id": int64(7), "rank": blank})
-		named := newReader().Named(&fields, []Key{session, id}, []Key{keys.Add("rank")})
+		named := newReader().Named(&fields, KeysOf(session, id), KeysOf(keys.Add("rank")))
 		assert.False(t, named.Whole())
 		name, ok := named.Session()
 		assert.True(t, ok)
@@ -620,11 +620,13 @@ func TestProcessIsReadUnderAllItsNames(t *testing.T) {
 		},
 		{
 			"the first process of a pod",
-			object{"pid": int64(1), "k8s.pod.uid": "7F-A"}, Process{PID: 1, Pod: "7f-a"},
+			object{"pid": int64(1), "k8s.pod.uid": "7F-A"},
+			Process{PID: 1, Pod: "7f-a"},
 		},
 		{
 			"the fields' own names of container and pod",
-			object{"pid": int64(9), "container_id": "c", "pod_uid": "p"}, Process{PID: 9, Container: "c", Pod: "p"},
+			object{"pid": int64(9), "container_id": "c", "pod_uid": "p"},
+			Process{PID: 9, Container: "c", Pod: "p"},
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
