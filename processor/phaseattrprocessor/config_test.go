@@ -93,7 +93,7 @@ func validConfigs() map[string]*Config {
 			Association: []AssociationRule{{
 				Keys: []AssociationKey{{Field: "job_id", Names: []string{"job"}}}, Representative: true,
 			}},
-			DeviceMap:        []DeviceMapping{{Host: "node", Device: "GPU-7f", ToHost: "node-1", LocalRank: 3}},
+			DeviceMap:        []DeviceMapping{{Host: "node", Device: "GPU-7f", Instance: "7", ToHost: "node-1", LocalRank: 3}},
 			SessionAttribute: "job.id",
 			RankAttribute:    "node",
 			Window:           time.Minute,
