@@ -4,6 +4,7 @@
 package phaseattrprocessor
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -174,6 +175,89 @@ func TestRepresentativeRankAnswersForItsJob(t *testing.T) {
 	got = of(3.5)
 	assert.Equal(t, "ambiguous", got["phase_resolution"])
 	assert.NotContains(t, got, "phase_rank")
+}
+
+// labelled is a gauge of a GPU with labels, and with attributes of its resource.
+func labelled(md pmetric.Metrics, labels, resource object) pmetric.Metrics {
+	rm := md.ResourceMetrics().At(0)
+	for name, value := range labels {
+		rm.ScopeMetrics().At(0).Metrics().At(0).Gauge().DataPoints().At(0).Attributes().PutStr(name, value.(string))
+	}
+	for name, value := range resource {
+		rm.Resource().Attributes().PutStr(name, value.(string))
+	}
+	return md
+}
+
+// Two pods on a node, and two Slurm jobs, have one GPU each, and all call it device 0.
+func TestDevicesThatProgramsCallAlikeAreToldByPodOrJob(t *testing.T) {
+	p := startPipelines(t)
+	for i, what := range []object{{"k8s.pod.name": "train-a"}, {"k8s.pod.name": "train-b"}, {"job_id": "4711"}, {"job_id": "4712"}} {
+		place := with(object{"host": fmt.Sprint("in-", i), "pid": int64(1), "device_id": int64(0)}, what)
+		p.runsOn(t, place, 1, fmt.Sprint(i), 0, fmt.Sprint("phase ", i))
+	}
+	for _, tc := range []struct {
+		index            string
+		labels, resource object
+		want             any
+	}{
+		{"0", object{"pod": "train-a", "namespace": "ml", "container": "main"}, object{"k8s.pod.name": "dcgm-exporter-x"}, "phase 0"},
+		{"1", object{"pod": "train-b", "namespace": "ml", "container": "main"}, object{"k8s.pod.name": "dcgm-exporter-x"}, "phase 1"},
+		{"2", object{"hpc_job": "4711"}, nil, "phase 2"},
+		{"3", object{"hpc_job": "4712"}, nil, "phase 3"},
+		{"4", object{"hpc_job": "4713"}, nil, nil},
+		{"5", object{"pod": "", "hpc_job": ""}, nil, nil},
+	} {
+		got := attributesOfMetrics(p.passMetrics(t, labelled(gpu("node", tc.index, 2), tc.labels, tc.resource)))[0]
+		assert.Equal(t, tc.want, got["phase_path"], tc)
+	}
+}
+
+func TestHardwareThatIsNoGPUHasNoPhase(t *testing.T) {
+	p := startPipelines(t)
+	p.runsOn(t, on("node", 10, 0), 1, "a", 0, "forward")
+	for _, tc := range []struct {
+		metric string
+		labels object
+		want   any
+	}{
+		{"hw.fan.speed", object{"hw.id": "0"}, nil},
+		{"hw.temperature", object{"hw.id": "0", "hw.type": "physical_disk"}, nil},
+		{"hw.temperature", object{"hw.id": "0", "hw.type": "gpu"}, "forward"},
+		{"hw.gpu.utilization", object{"hw.id": "0"}, "forward"},
+	} {
+		md := gpu("node", "0", 2)
+		metric := md.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().At(0)
+		metric.SetName(tc.metric)
+		metric.Gauge().DataPoints().At(0).Attributes().Clear()
+		got := attributesOfMetrics(p.passMetrics(t, labelled(md, tc.labels, object{"host.name": "NODE.example.com"})))[0]
+		assert.Equal(t, tc.want, got["phase_path"], tc)
+	}
+}
+
+func TestMoreRanksThanAreListedAreAmbiguous(t *testing.T) {
+	p := startPipelines(t, everyAttribute)
+	for rank := range int64(65) {
+		p.runsOn(t, object{"job_id": "big"}, 1, "run", rank, "forward")
+	}
+	md := labelled(gpu("node", "0", 2), object{"hpc_job": "big"}, nil)
+	got := attributesOfMetrics(p.passMetrics(t, md))[0]
+	assert.Equal(t, "ambiguous", got["phase_resolution"])
+	assert.Empty(t, got["phase_paths"])
+}
+
+func TestSessionWithoutRankIsAmbiguousUnlessARuleDecides(t *testing.T) {
+	p := startPipelines(t)
+	p.runsOn(t, on("node", 10, 0), 1, "run", 0, "forward")
+	p.runsOn(t, on("node", 13, 3), 1, "run", 3, "bubble")
+	session := object{"session_id": "run"}
+	for index, want := range map[string]any{"0": "forward", "3": "bubble", "5": nil} {
+		got := attributesOfMetrics(p.passMetrics(t, labelled(gpu("node", index, 2), nil, session)))[0]
+		assert.Equal(t, want, got["phase_path"], index)
+		if want == nil {
+			assert.Equal(t, "ambiguous", got["phase_resolution"])
+		}
+	}
 }
 
 func TestDeviceMapSaysWhoseDeviceItIs(t *testing.T) {

@@ -93,7 +93,7 @@ func validConfigs() map[string]*Config {
 			Association: []AssociationRule{{
 				Keys: []AssociationKey{{Field: "job_id", Names: []string{"job"}}}, Representative: true,
 			}},
-			DeviceMap:        []DeviceMapping{{Host: "node", Device: "GPU-7f", ToHost: "node-1", LocalRank: 3}},
+			DeviceMap:        []DeviceMapping{{Host: "node", Device: "GPU-7f", Instance: "7", ToHost: "node-1", LocalRank: 3}},
 			SessionAttribute: "job.id",
 			RankAttribute:    "node",
 			Window:           time.Minute,
@@ -222,6 +222,7 @@ func invalidConfigs() map[string][]string {
 			"device_map::0::local_rank must not be negative (got -1)",
 			`device_map::1::device must not be blank (got "")`,
 			`device_map::3: duplicate device "0" on host "n1"`,
+			`device_map::5: duplicate device "0", instance "7", on host "n1"`,
 		},
 
 		"phase_attr/window_zero":                     {"window must be positive (got 0s)"},

@@ -323,8 +323,9 @@ func TestItemsThatWaitedAreCountedOnce(t *testing.T) {
 			answers("logs", "unique", 2), answers("metrics", "unique", 3),
 		}, metricdatatest.IgnoreTimestamp())
 		metadatatest.AssertEqualProcessorPhaseAttrAssociations(t, p.telemetry, []metricdata.DataPoint[int64]{
-			tried(0, "matched", 3), tried(0, "missing_key", 3), tried(1, "missing_key", 3),
-			tried(2, "matched", 2), tried(2, "no_rank", 1),
+			tried(0, "matched", 3), tried(0, "missing_key", 3), tried(1, "missing_key", 3), tried(2, "missing_key", 3),
+			tried(3, "missing_key", 3), tried(4, "missing_key", 3), tried(5, "no_rank", 3), tried(6, "missing_key", 3),
+			tried(7, "matched", 2), tried(7, "no_rank", 1),
 		}, metricdatatest.IgnoreTimestamp())
 	})
 }

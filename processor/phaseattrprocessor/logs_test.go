@@ -255,7 +255,7 @@ func TestNamesOfSessionAndRankMayBeSet(t *testing.T) {
 	assert.Equal(t, "train", all[0]["phase_path"])
 	assert.Equal(t, "train", all[1]["phase_path"])
 	assert.Empty(t, all[2])
-	assert.Equal(t, object{"phase_resolution": "ambiguous"}, all[3], "without a rank it is one of two")
+	assert.Equal(t, object{"phase_resolution": "ambiguous"}, all[3], "it may be any rank's of the session")
 }
 
 func TestRanksAreGroupsOfTheirOwn(t *testing.T) {

@@ -46,20 +46,23 @@ type Association struct {
 	known                  map[string]*compiledKey
 	hardware, hardwareType boundary.Key
 	// gpuUUID are the keys of UUIDs that only GPUs have.
-	gpuUUID []boundary.Key
+	gpuUUID boundary.Keys
 	// sessionKeys and rankKeys are known ones, named has the bits of both.
-	sessionKeys, rankKeys []boundary.Key
+	sessionKeys, rankKeys boundary.Keys
 	named                 boundary.KeyMask
 	devices               map[string][]mappedDevice
 
 	// recordKeys are the keys of boundary records, recordFields those of each field.
 	recordKeys   *boundary.KeySet
 	recordFields []*compiledKey
-	worldSize    []boundary.Key
+	worldSize    boundary.Keys
 	recordMask   boundary.KeyMask
 
-	// changes counts the locations that Add has added.
-	changes atomic.Uint64
+	// keyMask has the bits of all keys by which ranks are found.
+	keyMask boundary.KeyMask
+
+	// changes counts the presences that were added, versions those that were removed too.
+	changes, versions atomic.Uint64
 	// marked has the telemetry keys of the marks that any rank is known to have.
 	marked atomic.Uint64
 
@@ -95,6 +98,12 @@ func New(options Options) *Association {
 		}
 	}
 	a.addKnown()
+	for i := range a.rules {
+		if a.rules[i].process {
+			a.rules[i].needs = a.processNeeds()
+			a.rules[i].needsOfGPU = a.rules[i].needs
+		}
+	}
 	a.addDevices(options.Devices)
 	a.addRecordKeys(options.Rules)
 	return a
@@ -131,6 +140,7 @@ func (a *Association) compile(rule *Rule) compiledRule {
 		i := slices.Index(fields, field)
 		c.keys = append(c.keys, compileKey(a.Keys, field, rule.Keys[i].Names))
 	}
+	c.prepare()
 	return c
 }
 
@@ -154,21 +164,36 @@ func (a *Association) addKnown() {
 	a.hardware, a.hardwareType = a.Keys.Add(nameHardware), a.Keys.Add(nameHardwareType)
 	for _, name := range TelemetryNames(FieldUUID) {
 		if !isGeneric(name) {
-			a.gpuUUID = append(a.gpuUUID, a.Keys.Add(name))
+			a.gpuUUID = a.gpuUUID.With(a.Keys.Add(name))
 		}
 	}
+	for _, key := range a.known {
+		a.keyMask |= key.names.Mask()
+	}
+	a.keyMask |= a.hardwareType.Mask()
 	session, rank := a.key(FieldSession), a.key(FieldRank)
-	a.sessionKeys, a.rankKeys, a.named = session.names, rank.names, session.mask|rank.mask
+	a.sessionKeys, a.rankKeys, a.named = session.names, rank.names, session.names.Mask()|rank.names.Mask()
 	a.session = newSpace(byte(len(a.spaces)), []string{FieldSession})
 	a.spaces = append(a.spaces, a.session)
 	for _, of := range []string{FieldHost, FieldContainer, FieldPodUID} {
 		s := a.space([]string{of, FieldPID})
 		s.builtin = true
-		a.processes = append(a.processes, compiledRule{space: s, keys: a.keysOf(s), process: true})
+		rule := compiledRule{space: s, keys: a.keysOf(s), process: true}
+		rule.prepare()
+		a.processes = append(a.processes, rule)
 	}
 	for _, fields := range [][]string{{FieldUUID}, {FieldHost, FieldPCI}, {FieldHost, FieldDevice}} {
 		a.space(fields).builtin = true
 	}
+}
+
+// processNeeds returns what a record needs to name a process.
+func (a *Association) processNeeds() []boundary.KeyMask {
+	var of boundary.KeyMask
+	for _, field := range []string{FieldHost, FieldContainer, FieldPodUID} {
+		of |= a.key(field).names.Mask()
+	}
+	return []boundary.KeyMask{a.key(FieldPID).names.Mask(), of}
 }
 
 func (a *Association) keysOf(s *space) []*compiledKey {
@@ -192,21 +217,21 @@ func (a *Association) addRecordKeys(rules []Rule) {
 	for _, field := range fields {
 		key := compileKey(a.recordKeys, field, RecordNames(field))
 		a.recordFields = append(a.recordFields, key)
-		a.recordMask |= key.mask
+		a.recordMask |= key.names.Mask()
 	}
 	size := compileKey(a.recordKeys, "", []string{"world_size", "nv.dl.world_size", "dl.world_size"})
 	a.worldSize = size.names
-	a.recordMask |= size.mask
+	a.recordMask |= size.names.Mask()
 }
 
-// Changes is another number once Add has added a rank at a location.
+// Changes is another number once Add has added a presence.
 func (a *Association) Changes() uint64 { return a.changes.Load() }
 
 // At returns the ranks known at a location, live or not.
 func (a *Association) At(location string) []boundary.RankKey {
 	var ranks []boundary.RankKey
 	seen := map[boundary.RankKey]bool{}
-	for _, p := range a.at(location) {
+	for _, p := range a.at([]byte(location)) {
 		if rank := p.occupant.Rank; !seen[rank] {
 			seen[rank] = true
 			ranks = append(ranks, rank)
@@ -216,10 +241,10 @@ func (a *Association) At(location string) []boundary.RankKey {
 }
 
 // at returns the presences at a location.
-func (a *Association) at(location string) []*presence {
+func (a *Association) at(location []byte) []*presence {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
-	return a.locations[location]
+	return a.locations[string(location)]
 }
 
 // location returns the location of an identity in a space. It returns false when the

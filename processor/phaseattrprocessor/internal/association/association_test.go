@@ -301,7 +301,7 @@ func TestTelemetryIsAnsweredByTheRankThatItSaysMost(t *testing.T) {
 			c := newCluster(t, associationOf(everyRule))
 			for who, record := range tc.ranks {
 				session, number, _ := strings.Cut(who, "/")
-				rank, _ := fields(t, object{"n": number}).Integer([]boundary.Key{boundary.NewKeySet().Add("n")})
+				rank, _ := fields(t, object{"n": number}).Integer(boundary.KeysOf(boundary.NewKeySet().Add("n")))
 				c.runs(session, rank, 0, record)
 				c.dead[boundary.RankKey{Session: session, Rank: rank}] = session == tc.dead
 			}
@@ -677,6 +677,40 @@ func TestFindDoesNotAllocate(t *testing.T) {
 		finder, ranks := newFinder(c.Association), Ranks(all{})
 		assert.Zero(t, testing.AllocsPerRun(100, func() { finder.Find(&f, false, ranks) }), name)
 	}
+}
+
+// A Finder remembers what it found, unless that can be another thing at another time.
+func TestFinderSeesWhatChanges(t *testing.T) {
+	c := newCluster(t, associationOf(everyRule))
+	first, _ := c.runs("a", 0, 0, object{"host": "node", "pid": int64(8), "device_id": int64(0)})
+	finder := newFinder(c.Association)
+	at := func(attributes object) string {
+		var f boundary.Fields
+		f.ScanScope(c.Keys, pcommon.Map{}, pcommon.Map{})
+		finder.SetScope(&f)
+		f.ScanRecord(c.Keys, mapOf(t, attributes), pcommon.Map{})
+		var texts []string
+		for range 3 {
+			finder.Tried = [MaxRules][Outcomes]int64{}
+			texts = append(texts, fmt.Sprint(said(finder.Find(&f, false, c)), finder.Tried))
+		}
+		assert.Equal(t, texts[0], texts[1])
+		assert.Equal(t, texts[0], texts[2])
+		return strings.Split(texts[0], "[[")[0]
+	}
+	assert.Equal(t, "a/0", at(dcgm("node", "0")))
+	assert.Equal(t, "none, unknown_session", at(dcgm("node", "1")))
+	c.over[first] = true
+	assert.Equal(t, "none, unknown_session", at(dcgm("node", "0")))
+	second, _ := c.runs("b", 0, 0, object{"host": "node", "pid": int64(9), "device_id": int64(0)})
+	assert.Equal(t, "b/0", at(dcgm("node", "0")), "while the first one is not there")
+	delete(c.over, first)
+	assert.Equal(t, "a/0 or b/0, shared_device", at(dcgm("node", "0")))
+	c.RemovePresence(second)
+	assert.Equal(t, "a/0", at(dcgm("node", "0")))
+	assert.Equal(t, "a/0", at(object{"session_id": "a"}))
+	c.more["a"] = true
+	assert.Equal(t, "perhaps a/0, several_ranks", at(object{"session_id": "a"}))
 }
 
 // all lets every rank answer.

@@ -126,6 +126,16 @@ type Finder struct {
 	targets  []Target
 	// numbers has the positions of rank numbers in found.
 	numbers map[int64]int
+
+	// scopePrint tells what the scope and the resource say from other ones.
+	scopePrint uint64
+	memo       [memoSize]memo
+	// at is the presence that was found first, timed is set when what was found depends on
+	// the time.
+	at    *presence
+	timed bool
+	// outcomes are those of the rules for the record at hand, Outcomes for one not tried.
+	outcomes [MaxRules]Outcome
 }
 
 // found is a rank at a location.
@@ -161,6 +171,7 @@ func (f *Finder) SetScope(fields *boundary.Fields) {
 	f.inherited = f.reader.Named(fields, a.sessionKeys, a.rankKeys)
 	f.own = boundary.Named{}
 	f.forget()
+	f.scopePrint = fields.Print(a.seed, a.keyMask)
 	f.direct, f.tenant = false, nil
 	if !f.inherited.Whole() {
 		return
@@ -204,6 +215,7 @@ func (f *Finder) Named() { f.count(f.association.direct, Matched) }
 func (f *Finder) count(rule int, outcome Outcome) {
 	if rule >= 0 {
 		f.Tried[rule][outcome]++
+		f.outcomes[rule] = outcome
 	}
 }
 
@@ -223,7 +235,18 @@ func (f *Finder) Find(fields *boundary.Fields, gpu bool, ranks Ranks) Match {
 	if f.named.Whole() {
 		return f.findNamed(ranks)
 	}
-	return f.findByRules(ranks)
+	m := f.remembered()
+	if m.known && ranks.Present(&m.at.occupant) {
+		f.targets = append(f.targets, m.target)
+		m.count(f)
+		return Match{Targets: f.targets}
+	}
+	f.at, f.timed = nil, false
+	match := f.findByRules(ranks)
+	if len(f.targets) == 1 && match.Reason == NoReason && !match.Representative && f.at != nil && !f.timed {
+		m.remember(f)
+	}
+	return match
 }
 
 // findNamed returns the rank that a record names.
@@ -251,18 +274,28 @@ func (f *Finder) findNamed(ranks Ranks) Match {
 func (f *Finder) findByRules(ranks Ranks) Match {
 	f.narrowed = f.narrowed[:0]
 	rules := f.association.rules
+	for i := range rules {
+		f.outcomes[i] = Outcomes // not tried
+	}
 	first := -1 // the rule by which the record waits
 	for i := range rules {
 		rule := &rules[i]
 		if rule.direct {
 			continue // counted at the end
 		}
-		outcome, mapped := f.try(rule, ranks)
+		if rule.isMissing(f.present, f.gpu) {
+			f.count(i, MissingKey)
+			continue
+		}
+		outcome, mapped := NoRank, false
+		if f.canFind(rule) {
+			outcome, mapped = f.try(rule, ranks)
+		}
 		f.count(i, outcome)
 		switch outcome {
 		case MissingKey:
 		case NoRank:
-			if first < 0 || waits(rule) > waits(&rules[first]) {
+			if first < 0 || rule.waits > rules[first].waits {
 				first = i
 			}
 		case Matched:
@@ -286,18 +319,6 @@ func (f *Finder) findByRules(ranks Ranks) Match {
 	return f.nowhere(first, ranks)
 }
 
-// waits returns how well a location of a rule tells when the record's rank has become
-// known. Most ranks tell their host and an index, but neither a UUID nor their pod.
-func waits(rule *compiledRule) int {
-	switch s := rule.space; {
-	case s.process:
-		return 2
-	case s.device && slices.Contains(s.fields, FieldDevice):
-		return 1
-	}
-	return 0
-}
-
 // nowhere returns the match of a record that no rule finds a rank for. It has a location
 // by the rule with that number, if that is not negative.
 func (f *Finder) nowhere(rule int, ranks Ranks) Match {
@@ -311,7 +332,7 @@ func (f *Finder) nowhere(rule int, ranks Ranks) Match {
 		return Match{Reason: NamesNothing}
 	}
 	match := Match{Reason: UnknownRank}
-	if f.relocate(&f.association.rules[rule], ranks) && len(f.association.at(string(f.location))) == 0 {
+	if f.relocate(&f.association.rules[rule], ranks) && len(f.association.at(f.location)) == 0 {
 		match.Location = f.location
 	}
 	return match
@@ -390,7 +411,7 @@ func (f *Finder) undecided(ranks Ranks) Match {
 	f.narrowed = f.narrowed[:len(f.narrowed)-1]
 	f.found = f.found[:0]
 	f.hostName, f.process = last.hostName, last.process
-	f.gather(f.association.at(string(last.location)), last.space, maxTargets+1, ranks)
+	f.gather(f.association.at(last.location), last.space, maxTargets+1, ranks)
 	m := Match{Ambiguous: true, Reason: SeveralRanks}
 	if last.space.exclusive {
 		m.Reason = SharedDevice
@@ -408,8 +429,9 @@ func (f *Finder) undecided(ranks Ranks) Match {
 // rule chooses one of them.
 func (f *Finder) findSession(session string, ranks Ranks) Match {
 	a := f.association
+	f.timed = true
 	f.location = a.sessionLocation(f.location[:0], session)
-	known := a.at(string(f.location))
+	known := a.at(f.location)
 	numbers, complete := ranks.Session(session)
 	f.found = f.found[:0]
 	f.gather(known, a.session, maxTargets+1, ranks)

@@ -5,7 +5,6 @@ package association
 
 import (
 	"math"
-	"slices"
 
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
@@ -13,9 +12,6 @@ import (
 // try tries a rule and leaves the live ranks that match in f.found. It reports whether the
 // device map told where they are.
 func (f *Finder) try(rule *compiledRule, ranks Ranks) (outcome Outcome, mapped bool) {
-	if !f.hasKeys(rule) {
-		return MissingKey, false
-	}
 	f.found, f.uncertain = f.found[:0], false
 	if rule.space.device && len(f.association.devices) > 0 && f.findMapped(ranks) {
 		return f.outcome(rule, ranks), true
@@ -32,14 +28,17 @@ func (f *Finder) try(rule *compiledRule, ranks Ranks) (outcome Outcome, mapped b
 	return outcome, false
 }
 
+// canFind reports whether a rank is known at any location of a rule.
+func (f *Finder) canFind(rule *compiledRule) bool {
+	return rule.process || rule.space.locations.Load() > 0 || rule.space.device && len(f.association.devices) > 0
+}
+
 // findAt finds the ranks at the record's location. It returns false when the record lacks
 // one of the rule's keys.
 func (f *Finder) findAt(rule *compiledRule, ranks Ranks) bool {
 	switch {
 	case rule.process:
 		return f.findProcess(rule, ranks)
-	case rule.space.locations.Load() == 0:
-		return true
 	case !f.locate(rule):
 		return false
 	case rule.representative:
@@ -80,6 +79,7 @@ func (f *Finder) narrow(rule *compiledRule) {
 	if rule.process {
 		s = f.association.spaces[f.location[0]]
 	}
+	f.timed = true
 	f.narrowed = append(f.narrowed, narrowed{s, append(location, f.location...), f.hostName, f.process})
 }
 
@@ -89,21 +89,9 @@ func (f *Finder) hasPeers(rule *compiledRule, ranks Ranks) bool {
 	if !rule.space.job || rule.representative {
 		return false
 	}
+	f.timed = true
 	_, complete := ranks.Session(f.found[0].Rank.Session)
 	return !complete
-}
-
-// hasKeys reports whether a record may have all keys of a rule.
-func (f *Finder) hasKeys(rule *compiledRule) bool {
-	if rule.process {
-		return f.present.Any(f.keys.pid.mask) && f.present.Any(f.keys.processMask&^f.keys.pid.mask)
-	}
-	for _, key := range rule.keys {
-		if !f.has(key) {
-			return false
-		}
-	}
-	return true
 }
 
 // locate sets f.location to the record's by a rule. It returns false when the record
@@ -159,11 +147,10 @@ func (f *Finder) findProcessBy(rule *compiledRule, ranks Ranks) (named bool) {
 
 // locateProcess is locate for a process. It reads what else the record says of it.
 func (f *Finder) locateProcess(rule *compiledRule) bool {
-	pid := rule.keys[slices.Index(rule.space.fields, FieldPID)]
 	if !f.has(rule.keys[0]) || !f.has(rule.keys[1]) || !f.locate(rule) {
 		return false
 	}
-	number, ok := f.fields.Integer(pid.names)
+	number, ok := f.fields.Integer(rule.pid.names)
 	if !ok || number <= 0 {
 		return false
 	}
@@ -177,7 +164,7 @@ func (f *Finder) locateProcess(rule *compiledRule) bool {
 
 // collect adds the live ranks at f.location that the record allows, at most limit.
 func (f *Finder) collect(s *space, limit int, ranks Ranks) {
-	f.gather(f.association.at(string(f.location)), s, limit, ranks)
+	f.gather(f.association.at(f.location), s, limit, ranks)
 }
 
 // gather adds the ranks of presences that are live and that the record allows. Without a
@@ -191,7 +178,10 @@ func (f *Finder) gather(presences []*presence, s *space, limit int, ranks Ranks)
 			return
 		}
 		switch {
-		case !f.allows(p, s, ranks) || !ranks.Present(&p.occupant) || !f.isNarrowed(p, ranks):
+		case !f.allows(p, s, ranks):
+		case !ranks.Present(&p.occupant):
+			f.timed = true
+		case !f.isNarrowed(p, ranks):
 		case limit == math.MaxInt:
 			f.addNumber(p)
 		default:
@@ -214,6 +204,7 @@ func (f *Finder) add(p *presence, s *space) {
 		}
 	}
 	f.found = append(f.found, found{Target: target, exact: exact})
+	f.at = p
 }
 
 // addNumber adds the rank of a presence, of possibly many. It notes when ranks of several

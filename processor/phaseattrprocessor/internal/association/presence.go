@@ -140,6 +140,7 @@ func (a *Association) Add(o boundary.Occupant, id Identity) (locations []string,
 	a.countHost(p, 1)
 	a.mark(p)
 	a.changes.Add(1)
+	a.versions.Add(1)
 	return locations, others
 }
 
@@ -199,7 +200,7 @@ func (a *Association) mark(p *presence) {
 	known := a.marked.Load()
 	for m, text := range p.marks {
 		if text != "" {
-			known |= uint64(a.known[mark(m).field()].mask)
+			known |= uint64(a.known[mark(m).field()].names.Mask())
 		}
 	}
 	a.marked.Store(known)
@@ -289,4 +290,5 @@ func (a *Association) remove(p *presence) {
 		a.locations[at.text] = left
 	}
 	a.countHost(p, -1)
+	a.versions.Add(1)
 }

@@ -16,7 +16,7 @@ type finderKeys struct {
 	host, pid, container, podUID *compiledKey
 	device, uuid, pci, instance  *compiledKey
 	namespace                    *compiledKey
-	gpuUUID                      []boundary.Key // those of uuid that only GPUs have
+	gpuUUID                      boundary.Keys // those of uuid that only GPUs have
 	hardware, hardwareType       boundary.Key
 	processMask, instanceMask    boundary.KeyMask
 	marks                        [marks]*compiledKey
@@ -28,8 +28,8 @@ func (a *Association) finderKeys() finderKeys {
 		device: a.known[FieldDevice], uuid: a.known[FieldUUID], pci: a.known[FieldPCI], instance: a.known[FieldInstance],
 		namespace: a.known[FieldNamespace], hardware: a.hardware, hardwareType: a.hardwareType, gpuUUID: a.gpuUUID,
 	}
-	k.processMask = k.host.mask | k.pid.mask | k.container.mask | k.podUID.mask
-	k.instanceMask = k.instance.mask | k.uuid.mask
+	k.processMask = k.host.names.Mask() | k.pid.names.Mask() | k.container.names.Mask() | k.podUID.names.Mask()
+	k.instanceMask = k.instance.names.Mask() | k.uuid.names.Mask()
 	for m := range marks {
 		k.marks[m] = a.known[m.field()]
 	}
@@ -66,7 +66,7 @@ func (f *Finder) begin(fields *boundary.Fields, gpu bool) {
 	f.fields, f.present = fields, fields.Present()
 	f.gpu = gpu || f.present.Any(f.keys.hardware.Mask()) && f.isGPU()
 	f.check = f.present.Any(boundary.KeyMask(f.association.marked.Load()))
-	f.marked, f.hasInstance = false, false
+	f.marked, f.hasInstance, f.instance = false, false, ""
 }
 
 // isGPU reports whether a record says that its hardware is a GPU.
@@ -76,7 +76,7 @@ func (f *Finder) isGPU() bool {
 }
 
 // namesOf returns the attributes that hold a key of the record.
-func (f *Finder) namesOf(key *compiledKey) []boundary.Key {
+func (f *Finder) namesOf(key *compiledKey) boundary.Keys {
 	if f.gpu {
 		return key.names
 	}
@@ -85,7 +85,7 @@ func (f *Finder) namesOf(key *compiledKey) []boundary.Key {
 
 // has reports whether a record has attributes of a key.
 func (f *Finder) has(key *compiledKey) bool {
-	return f.present.Any(key.generalMask) || f.gpu && f.present.Any(key.mask)
+	return f.present.Any(key.general.Mask()) || f.gpu && f.present.Any(key.names.Mask())
 }
 
 // appendKey appends the text that a key's value has in locations. It returns the whole
@@ -129,21 +129,21 @@ func (f *Finder) textOf(key *compiledKey, v pcommon.Value, found bool) string {
 // instanceName returns the MIG instance that the record names, by its number or as the
 // device; empty if it names none.
 func (f *Finder) instanceName() string {
-	if f.hasInstance || !f.present.Any(f.keys.instanceMask) {
-		if !f.hasInstance {
-			return ""
-		}
-		return f.instance
-	}
-	f.hasInstance, f.instance = true, f.text(f.keys.instance)
-	if f.instance != "" {
-		return f.instance
-	}
-	if v, found := f.fields.FindAny(f.namesOf(f.keys.uuid)); found && v.Type() == pcommon.ValueTypeStr &&
-		hasPrefixFold(strings.TrimSpace(v.Str()), migPrefix) {
-		f.instance = f.textOf(f.keys.uuid, v, true)
+	if !f.hasInstance && f.present.Any(f.keys.instanceMask) {
+		f.readInstance()
 	}
 	return f.instance
+}
+
+func (f *Finder) readInstance() {
+	f.hasInstance = true
+	if f.instance = f.text(f.keys.instance); f.instance != "" || !f.has(f.keys.uuid) {
+		return
+	}
+	v, found := f.fields.FindAny(f.namesOf(f.keys.uuid))
+	if found && v.Type() == pcommon.ValueTypeStr && isMIG(v.Str()) {
+		f.instance = f.textOf(f.keys.uuid, v, true)
+	}
 }
 
 // readMarks reads the marks that the record names.
@@ -202,6 +202,7 @@ func (f *Finder) contradicts(t *tenant, ranks Ranks) bool {
 		if named == "" || known.marks[m] == "" || !known.mixed[m] && !m.contradicts(named, known.marks[m]) {
 			continue
 		}
+		f.timed = f.timed || known.mixed[m]
 		if !known.mixed[m] || ranks == nil || !t.has(m, named, ranks) {
 			return true
 		}

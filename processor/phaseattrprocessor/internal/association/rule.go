@@ -69,37 +69,67 @@ func (s *space) is(fields []string) bool {
 
 // compiledRule is a Rule prepared for lookups.
 type compiledRule struct {
-	space *space
-	// keys are those of the space's fields, in the same order.
+	// needs has, for each key, bits of which a record must have one: for a record of a GPU,
+	// and for another.
+	needs, needsOfGPU []boundary.KeyMask
+	space             *space
+	// keys are those of the space's fields, in the same order, pid the one of the process ID.
 	keys []*compiledKey
+	pid  *compiledKey
 	// direct rules take the rank from the session and the rank that the telemetry names,
 	// and have no locations.
 	direct bool
 	// process rules find a process by its host, container or pod, whichever is named.
 	process        bool
 	representative bool
+	// waits is how well a location tells when the rank of a record has become known. Most
+	// ranks tell their host and an index, but neither a UUID nor their pod.
+	waits int
+}
+
+// isMissing reports whether a record lacks a key.
+func (r *compiledRule) isMissing(present boundary.KeyMask, gpu bool) bool {
+	needs := r.needs
+	if gpu {
+		needs = r.needsOfGPU
+	}
+	for _, mask := range needs {
+		if !present.Any(mask) {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *compiledRule) prepare() {
+	for i, key := range r.keys {
+		r.needs = append(r.needs, key.general.Mask())
+		r.needsOfGPU = append(r.needsOfGPU, key.names.Mask())
+		if r.space.fields[i] == FieldPID {
+			r.pid = key
+		}
+	}
+	switch s := r.space; {
+	case s.process:
+		r.waits = 2
+	case s.device && slices.Contains(s.fields, FieldDevice):
+		r.waits = 1
+	}
 }
 
 // compiledKey has the telemetry attributes of a field.
 type compiledKey struct {
 	field string
 	form  form
-	// names are all attributes, general those that may be of other hardware than a GPU.
-	names, general []boundary.Key
-	// mask has the bits of all names, generalMask those of general.
-	mask, generalMask boundary.KeyMask
+	// names are all attributes, general those that need not be of a GPU.
+	names, general boundary.Keys
 }
 
 func (k *compiledKey) add(keys *boundary.KeySet, name string) {
 	key := keys.Add(name)
-	if slices.Contains(k.names, key) {
-		return
-	}
-	k.names = append(k.names, key)
-	k.mask |= key.Mask()
+	k.names = k.names.With(key)
 	if name != nameHardware {
-		k.general = append(k.general, key)
-		k.generalMask |= key.Mask()
+		k.general = k.general.With(key)
 	}
 }
 

@@ -96,8 +96,11 @@ func isUUID(text string) bool {
 }
 
 // isGPUID reports whether a text can only be the UUID of a device or of a MIG instance.
-func isGPUID(text string) bool {
-	return hasPrefixFold(text, gpuPrefix) || hasPrefixFold(text, migPrefix)
+func isGPUID(text string) bool { return hasPrefixFold(text, gpuPrefix) || isMIG(text) }
+
+// isMIG reports whether a text is the UUID of a MIG instance.
+func isMIG(text string) bool {
+	return text != "" && text[0]|0x20 != 'g' && hasPrefixFold(strings.TrimSpace(text), migPrefix)
 }
 
 func hasPrefixFold(text, prefix string) bool {
@@ -136,7 +139,9 @@ type texts struct {
 	seed maphash.Seed
 	// limit bounds the length of a value, in bytes.
 	limit int
-	sets  [textSets]textSet
+	// host is the last host.
+	host *cachedText
+	sets [textSets]textSet
 }
 
 // textSet has the texts of one hash, and where the next one goes.
@@ -157,9 +162,15 @@ func newTexts(limit int) *texts { return &texts{seed: maphash.MakeSeed(), limit:
 
 // of returns the canonical form of a text that is not blank.
 func (t *texts) of(form form, raw string) *cachedText {
+	if form == hostForm && t.host != nil && t.host.raw == raw {
+		return t.host
+	}
 	set := &t.sets[maphash.String(t.seed, raw)%textSets]
 	for i := range set.texts {
 		if cached := &set.texts[i]; cached.form == form && cached.raw == raw {
+			if form == hostForm {
+				t.host = cached
+			}
 			return cached
 		}
 	}

@@ -5,8 +5,10 @@ package boundary
 
 import (
 	"math"
+	"math/bits"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog"
@@ -98,17 +100,27 @@ func (f *Fields) Find(key Key) (pcommon.Value, bool) { return f.first(len(f.maps
 // FindAny returns the value of the first map that has any of the keys, of the first key
 // that this map has. Only scalars that are not blank count: exporters write labels that
 // are empty.
-func (f *Fields) FindAny(keys []Key) (pcommon.Value, bool) { return f.findAny(mapCount, keys) }
+func (f *Fields) FindAny(keys Keys) (pcommon.Value, bool) { return f.findAny(mapCount, &keys) }
 
 // FindOwn is FindAny in the record itself.
-func (f *Fields) FindOwn(keys []Key) (pcommon.Value, bool) { return f.findAny(ownMaps, keys) }
+func (f *Fields) FindOwn(keys Keys) (pcommon.Value, bool) { return f.findAny(ownMaps, &keys) }
 
 // findAny is FindAny in the first n maps.
-func (f *Fields) findAny(n int, keys []Key) (pcommon.Value, bool) {
+func (f *Fields) findAny(n int, keys *Keys) (pcommon.Value, bool) {
 	for i := range n {
 		m := &f.maps[i]
-		for j := range keys {
-			if v, ok := m.get(keys[j]); ok && isNamed(v) {
+		there := m.present & keys.mask
+		if there == 0 {
+			continue
+		}
+		if m.values != nil && there&(there-1) == 0 && there != sharedMask { // the usual case
+			if v := m.values[bits.TrailingZeros64(uint64(there))]; isNamed(v) {
+				return v, true
+			}
+			continue
+		}
+		for _, key := range keys.list {
+			if v, ok := m.get(key); ok && isNamed(v) {
 				return v, true
 			}
 		}
@@ -117,7 +129,7 @@ func (f *Fields) findAny(n int, keys []Key) (pcommon.Value, bool) {
 }
 
 // Integer returns the integer under any of the keys.
-func (f *Fields) Integer(keys []Key) (int64, bool) { return integer(f.FindAny(keys)) }
+func (f *Fields) Integer(keys Keys) (int64, bool) { return integer(f.FindAny(keys)) }
 
 // getNamed is Get for a value that is not blank, if there is one.
 func (f *Fields) getNamed(name string) (pcommon.Value, bool) {
@@ -172,7 +184,8 @@ func isBlank(v pcommon.Value) bool {
 func isNamed(v pcommon.Value) bool {
 	switch v.Type() {
 	case pcommon.ValueTypeStr:
-		return strings.TrimSpace(v.Str()) != ""
+		text := v.Str()
+		return text != "" && text[0] > ' ' && text[0] < utf8.RuneSelf || strings.TrimSpace(text) != ""
 	case pcommon.ValueTypeInt, pcommon.ValueTypeDouble, pcommon.ValueTypeBool:
 		return true
 	}

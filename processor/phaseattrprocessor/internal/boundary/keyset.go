@@ -7,6 +7,7 @@ import (
 	"hash/maphash"
 	"math"
 	"math/bits"
+	"slices"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
 )
@@ -20,6 +21,32 @@ type Key struct {
 
 // Mask returns the bits that are set in a map's KeyMask if the map has the key.
 func (k Key) Mask() KeyMask { return k.mask }
+
+// Keys are names of one field, in order of precedence. The zero Keys are none.
+type Keys struct {
+	list []Key
+	mask KeyMask
+}
+
+// KeysOf returns keys that all come from one KeySet.
+func KeysOf(list ...Key) Keys {
+	keys := Keys{list: list}
+	for _, key := range list {
+		keys.mask |= key.mask
+	}
+	return keys
+}
+
+// With returns the keys with another one, unless they have it.
+func (k Keys) With(key Key) Keys {
+	if slices.Contains(k.list, key) {
+		return k
+	}
+	return Keys{append(slices.Clip(k.list), key), k.mask | key.mask}
+}
+
+// Mask returns the bits of all keys.
+func (k Keys) Mask() KeyMask { return k.mask }
 
 // KeyMask is a set of keys of one KeySet, as bits. The zero KeyMask is empty.
 type KeyMask uint64
@@ -115,17 +142,25 @@ func (s *KeySet) scan(m pcommon.Map, values *values) KeyedMap {
 // Print returns a number that tells the values of some of the keys, in the maps that have
 // been scanned, from other ones.
 func (f *Fields) Print(seed maphash.Seed, mask KeyMask) uint64 {
+	sum := f.PrintOwn(seed, mask)
+	for i := ownMaps; i < mapCount; i++ {
+		sum = sum*31 + f.maps[i].print(seed, mask)
+	}
+	return sum
+}
+
+// PrintOwn is Print of the record itself.
+func (f *Fields) PrintOwn(seed maphash.Seed, mask KeyMask) uint64 {
+	return f.maps[0].print(seed, mask)*31 + f.maps[1].print(seed, mask)
+}
+
+func (m *KeyedMap) print(seed maphash.Seed, mask KeyMask) uint64 {
 	var sum uint64
-	for i := range f.maps {
-		m := &f.maps[i]
-		sum = sum*31 + 1
-		for left := m.present & mask &^ sharedMask; left != 0; left &= left - 1 {
-			bit := bits.TrailingZeros64(uint64(left))
-			sum += mix(printOf(seed, m.values[bit]) ^ uint64(bit)<<56) //nolint:gosec // it is not negative
-		}
-		if !(m.present & mask).Any(sharedMask) {
-			continue
-		}
+	for left := m.present & mask &^ sharedMask; left != 0; left &= left - 1 {
+		bit := bits.TrailingZeros64(uint64(left))
+		sum += mix(printOf(seed, m.values[bit]) ^ uint64(bit)<<56) //nolint:gosec // it is not negative
+	}
+	if (m.present & mask).Any(sharedMask) {
 		for name, v := range m.m.All() { // in any order
 			sum += mix(maphash.String(seed, name) ^ printOf(seed, v))
 		}

@@ -145,7 +145,7 @@ type Named struct {
 }
 
 // Named reads the session and the rank that a record names under any of the keys.
-func (r *Reader) Named(f *Fields, session, rank []Key) Named {
+func (r *Reader) Named(f *Fields, session, rank Keys) Named {
 	var n Named
 	id, ok := scalar(f.FindAny(session))
 	if n.hasSession = ok && len(id) <= r.Limits.TextBytes; n.hasSession {

@@ -374,7 +374,7 @@ func TestBlankValuesAreNotNamed(t *testing.T) {
 	session, id := keys.Add("session"), keys.Add("session_id")
 	for _, blank := range []any{"", " ", nil} {
 		fields := newFields(t, object{"session": blank, "session_id": int64(7), "rank": blank})
-		named := newReader().Named(&fields, []Key{session, id}, []Key{keys.Add("rank")})
+		named := newReader().Named(&fields, KeysOf(session, id), KeysOf(keys.Add("rank")))
 		assert.False(t, named.Whole())
 		name, ok := named.Session()
 		assert.True(t, ok)
