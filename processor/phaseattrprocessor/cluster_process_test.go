@@ -59,7 +59,7 @@ type process struct {
 	job     string
 	session string
 	rank    int64
-	ranks   int64   // of the job
+	ranks   int64    // of the job
 	trainer *process // of which it is a fork
 
 	pulse       float64 // between two samples; 0 if it writes none

@@ -39,17 +39,17 @@ const (
 	kindRecordUnderJob = "log record; rule by job"
 )
 
-// mustBeClear are the kinds of which nearly all readings can be answered.
+// mustBeClear are the kinds of which nearly all readings in a phase get it.
 func mustBeClear() []string {
 	return []string{
-		kindRank, kindRankUnderJob, kindSessionDevice, kindForeign, kindProcess, kindDevice, kindUUID, kindRenumbered, kindMapped,
+		kindRank, kindRankUnderJob, kindSessionDevice, kindProcess, kindDevice, kindUUID, kindRenumbered, kindMapped,
 		kindRepresentative, kindRecord, kindRecordUnderJob,
 	}
 }
 
 // readingsPerKind is how often readings of a kind are drawn. Those too near a boundary
 // are left out.
-const readingsPerKind = 30
+const readingsPerKind = 60
 
 // readings draws data points of all kinds.
 func (c *cluster) readings() []reading {
@@ -104,8 +104,13 @@ func (c *cluster) recordReadings() []reading {
 	return all
 }
 
-// at draws a time in the life of a process, or shortly before or after it.
-func (c *cluster) at(p *process) float64 { return c.between(max(0, p.from-3), p.to+10) }
+// at draws a time in the life of a process, or sometimes before or after it.
+func (c *cluster) at(p *process) float64 {
+	if c.chance(0.2) {
+		return c.between(max(0, p.from-3), p.to+15)
+	}
+	return c.between(p.from, p.to)
+}
 
 func (c *cluster) newReading(kind string, host *node, at float64) reading {
 	return reading{kind: kind, at: at, stamp: at + host.skew, resource: object{}, attributes: object{}}
@@ -128,7 +133,7 @@ func (c *cluster) rankReading() (r reading, ok bool) {
 // underJob is a reading that names its job too, where the only rule is by job.
 func (r reading) underJob() reading {
 	r.kind, r.byJob = kindRankUnderJob, true
-	r.attributes = object{"job": r.job}
+	r.attributes = object{"job_id": r.job}
 	return r
 }
 
@@ -189,10 +194,13 @@ func (c *cluster) forkReading() (r reading, ok bool) {
 }
 
 func (c *cluster) deviceReading() (r reading, ok bool) {
-	host := c.nodes[c.random.IntN(len(c.nodes))]
-	gpu := c.random.IntN(host.gpus)
+	p := c.anyMain()
+	host, gpu := p.host, p.gpu
+	if c.chance(0.1) {
+		gpu = c.random.IntN(host.gpus)
+	}
 	kind := [deviceNaming]string{kindDevice, kindUUID, kindRenumbered, kindMapped}[host.devices]
-	r = c.newReading(kind, host, c.between(0, clusterLength+10))
+	r = c.newReading(kind, host, c.at(p))
 	c.nameDevice(&r, host, gpu)
 	r.truth, ok = c.truthOf(onDevice(c.mains(func(*process) bool { return true }), host, gpu), r.stamp)
 	return r, ok
@@ -227,7 +235,7 @@ func (c *cluster) jobReading() (r reading, ok bool) {
 	p := c.anyMain()
 	r = c.newReading(kindRepresentative, p.host, c.at(p))
 	r.byJob = true
-	r.attributes["job"] = p.job
+	r.attributes["job_id"] = p.job
 	r.truth, ok = c.representative(p.job, r.stamp)
 	return r, ok
 }

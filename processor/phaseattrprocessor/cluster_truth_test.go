@@ -13,7 +13,8 @@ import (
 type truth struct {
 	paths   []string // the phases of the processes that it belongs to: none, one or several
 	excused []string // phases that are wrong but cannot be told from the right one
-	clear   bool     // whether anything else than the truth needs an excuse
+	clear   bool     // whether the records suffice to tell it
+	asked   []*process
 }
 
 // answer is how a reading came out.
@@ -100,6 +101,7 @@ func (c *cluster) truthOf(processes []*process, stamp float64) (t truth, ok bool
 		}
 	}
 	t = together(alive, stamp)
+	t.asked = processes
 	t.clear = len(lingering) == 0 && (len(t.paths) != 1 || len(alive) == 1)
 	if len(alive) == 0 {
 		for _, p := range lingering {
