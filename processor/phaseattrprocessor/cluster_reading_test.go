@@ -4,7 +4,7 @@
 package phaseattrprocessor
 
 import (
-	"fmt"
+	"strconv"
 	"strings"
 )
 
@@ -95,10 +95,10 @@ func (c *cluster) recordReadings() []reading {
 			if !ok || p.near(stamp, 2*boundaryRange) { // two clock readings jitter
 				continue
 			}
-			truth := truth{paths: together([]*process{p}, stamp).paths, clear: true}
+			own := truth{paths: together([]*process{p}, stamp).paths, clear: true, asked: []*process{p}}
 			all = append(all,
-				reading{id: id, kind: kindRecord, stamp: stamp, truth: truth},
-				reading{id: id, kind: kindRecordUnderJob, stamp: stamp, truth: truth, byJob: true})
+				reading{id: id, kind: kindRecord, stamp: stamp, truth: own},
+				reading{id: id, kind: kindRecordUnderJob, stamp: stamp, truth: own, byJob: true})
 		}
 	}
 	return all
@@ -213,7 +213,7 @@ func (c *cluster) nameDevice(r *reading, host *node, gpu int) {
 	if host.devices == byUUID && c.chance(0.5) {
 		return
 	}
-	r.attributes["gpu"], r.attributes["Hostname"] = fmt.Sprint(gpu), c.spelled(host)
+	r.attributes["gpu"], r.attributes["Hostname"] = strconv.Itoa(gpu), c.spelled(host)
 	if host.devices == byLocalRank {
 		r.attributes["Hostname"] = host.name // as in the device_map
 	}

@@ -5,8 +5,8 @@ package phaseattrprocessor
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
+	"strconv"
 	"testing"
 
 	"go.opentelemetry.io/collector/pdata/pmetric"
@@ -38,7 +38,7 @@ func entered(session string, rank, pid int64, gpu int, from, to float64, phase s
 	return p
 }
 
-func ofGPU(gpu int) object { return object{"Hostname": "node", "gpu": fmt.Sprint(gpu)} }
+func ofGPU(gpu int) object { return object{"Hostname": "node", "gpu": strconv.Itoa(gpu)} }
 
 func ofPID(pid int64) object { return object{"host.name": "node", "process.pid": pid} }
 
