@@ -21,7 +21,7 @@ import (
 )
 
 // clusterSeeds is how many clusters a test generates.
-const clusterSeeds = 30
+const clusterSeeds = 24
 
 // arrival is how what a cluster writes gets to the pipelines.
 type arrival struct {
