@@ -23,7 +23,7 @@ type node struct {
 	devices deviceNames
 }
 
-// deviceNames is how the records of a node's processes name their devices.
+// deviceNames says how the records of a node's processes name their devices.
 type deviceNames int
 
 const (
@@ -31,7 +31,7 @@ const (
 	byUUID                          // by index and UUID
 	renumbered                      // by an index of their own and the UUID
 	byLocalRank                     // by an index of their own; a device_map has the local rank
-	deviceNaming                    // how many there are
+	deviceNaming                    // the number of ways
 )
 
 func (n *node) uuid(gpu int) string { return fmt.Sprintf("GPU-%s-%d", n.short, gpu) }
@@ -75,7 +75,7 @@ type process struct {
 	random   jitter
 }
 
-// jitter draws what a clock reads too much.
+// jitter draws the error of a clock reading, in seconds.
 type jitter func() float64
 
 // openScope is a scope on a process's stack.
@@ -92,7 +92,7 @@ type written struct {
 	fields   object
 }
 
-// isMain reports whether a process is no fork of another one.
+// isMain reports whether the process is not a fork of another one.
 func (p *process) isMain() bool { return p.trainer == nil }
 
 // clusterStart is when synctest's clock begins, in Unix time.
@@ -132,7 +132,7 @@ func (p *process) samples() {
 	}
 }
 
-// dead reports whether the process does not live to see a time.
+// dead reports whether the process has ended by a time.
 func (p *process) dead(at float64) bool { return at >= p.to }
 
 func (p *process) enter(at float64, name string) {

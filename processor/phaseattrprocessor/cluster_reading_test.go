@@ -42,7 +42,7 @@ const (
 // mustBeClear are the kinds of which nearly all readings in a phase get it.
 func mustBeClear() []string {
 	return []string{
-		kindRank, kindRankUnderJob, kindSessionDevice, kindProcess, kindDevice, kindUUID, kindRenumbered, kindMapped,
+		kindRank, kindRankUnderJob, kindSessionDevice, kindProcess, kindFork, kindDevice, kindUUID, kindRenumbered, kindMapped,
 		kindRepresentative, kindRecord, kindRecordUnderJob,
 	}
 }

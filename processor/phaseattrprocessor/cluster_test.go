@@ -23,28 +23,28 @@ import (
 // clusterSeeds is how many clusters a test generates.
 const clusterSeeds = 24
 
-// arrival is how what a cluster writes gets to the pipelines.
+// arrival says when the records of a cluster and its readings reach the pipelines.
 type arrival struct {
 	name string
-	// event and reading return when something of a true time arrives.
+	// event and reading return the arrival of a record and of a reading by its true time.
 	event, reading func(random *rand.Rand, at float64) float64
-	// inOrder is whether an event that has come shows that all earlier ones have.
+	// inOrder says whether the arrival of a record implies that of all earlier ones.
 	inOrder bool
 }
 
-// arrivals are the ways in which all boundaries come within the grace period.
+// arrivals are the ways to deliver all boundaries within the grace period.
 func arrivals() []arrival {
 	return []arrival{
 		{
-			// All that the cluster writes in a second comes at once, half a second later;
-			// readings come before and wait.
+			// The records of each second arrive together, half a second later. Readings
+			// arrive before them and wait.
 			"readings wait",
 			func(_ *rand.Rand, at float64) float64 { return float64(int(at)) + 1.5 },
 			func(_ *rand.Rand, at float64) float64 { return float64(int(at)) + 1.25 },
 			true,
 		},
 		{
-			// Records come in any order; readings come when all records of their time have.
+			// Records arrive in any order, readings after all records of their time.
 			"records shuffled",
 			func(random *rand.Rand, at float64) float64 { return float64(int(4*(at+3*random.Float64())))/4 + 0.25 },
 			func(_ *rand.Rand, at float64) float64 { return float64(int(at)) + 6.1 },
@@ -53,8 +53,9 @@ func arrivals() []arrival {
 	}
 }
 
-// With nothing lost, telemetry on its rank's clock, all boundaries within the grace period,
-// and no boundary nearer than the clocks jitter, no phase is wrong, and few are missing.
+// TestClustersGetNoWrongPhase loses nothing. All telemetry is on its rank's clock, all
+// boundaries arrive within the grace period, and none is nearer to a reading than the
+// clocks jitter.
 func TestClustersGetNoWrongPhase(t *testing.T) {
 	const leastRight = 0.95
 	results := annotateClusters(t, 0)
@@ -65,6 +66,7 @@ func TestClustersGetNoWrongPhase(t *testing.T) {
 	}
 }
 
+// TestClustersThatLoseBoundariesGetFewWrongPhases loses 1% of the boundaries.
 func TestClustersThatLoseBoundariesGetFewWrongPhases(t *testing.T) {
 	const (
 		lost      = 0.01
@@ -165,7 +167,7 @@ func onlyByJob(cfg *Config) {
 	cfg.Association = []AssociationRule{{Keys: []AssociationKey{{Field: "job_id", Names: []string{"job_id"}}}, Representative: true}}
 }
 
-// parcel is what arrives at a time.
+// parcel has everything that arrives at one time.
 type parcel struct {
 	at       float64
 	events   []object

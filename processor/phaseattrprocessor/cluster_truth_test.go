@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// truth is what a reading should be annotated with, by what really happened.
+// truth is the right answer to a reading, given what happened.
 type truth struct {
 	paths   []string // the phases of the processes that it belongs to: none, one or several
 	excused []string // phases that are wrong but cannot be told from the right one
@@ -20,7 +20,7 @@ type truth struct {
 // answer is how a reading came out.
 type answer struct{ resolution, path string }
 
-// verdict is what an answer is worth.
+// verdict classifies an answer.
 type verdict int
 
 const (
@@ -31,7 +31,7 @@ const (
 	needlesslyNone
 	excused
 	wrongUnique
-	verdicts // how many there are
+	verdicts // the number of verdicts
 )
 
 func (t *truth) judge(got answer) verdict {
@@ -85,8 +85,9 @@ func (p *process) doubt(other *process) float64 {
 	return skewTolerance
 }
 
-// truthOf is the truth about a reading that belongs to one of the given processes,
-// whichever is alive. ok is false where it depends on how exact the clocks are.
+// truthOf is the truth about a reading that belongs to whichever of the given processes is
+// alive. If several are and only one is in a phase, ambiguity is right too. ok is false
+// where the truth depends on the precision of the clocks.
 func (c *cluster) truthOf(processes []*process, stamp float64) (t truth, ok bool) {
 	var alive, lingering []*process
 	for _, p := range processes {
@@ -111,8 +112,7 @@ func (c *cluster) truthOf(processes []*process, stamp float64) (t truth, ok bool
 	return t, true
 }
 
-// together is the truth about a reading of several processes at once. If only one is in a
-// phase, that phase is right, but so is ambiguity.
+// together is the truth about a reading of several processes at once.
 func together(alive []*process, stamp float64) truth {
 	var t truth
 	for _, p := range alive {
@@ -154,7 +154,7 @@ func (c *cluster) representative(job string, stamp float64) (t truth, ok bool) {
 }
 
 // fork is the truth about a reading of a data loader's worker. Between its own phases,
-// it is in those that it inherited, of which its records say nothing.
+// it is in those that it inherited, which its records do not mention.
 func (c *cluster) fork(p *process, stamp float64) (t truth, ok bool) {
 	t, ok = c.truthOf([]*process{p}, stamp)
 	for _, i := range p.intervals {
@@ -163,7 +163,7 @@ func (c *cluster) fork(p *process, stamp float64) (t truth, ok bool) {
 			t.excused = append(t.excused, strings.Join(path[:n], " / "))
 		}
 	}
-	t.clear = false
+	t.clear = len(t.paths) == 1
 	return t, ok
 }
 
