@@ -21,7 +21,7 @@ import (
 )
 
 // clusterSeeds is how many clusters a test generates.
-const clusterSeeds = 24
+const clusterSeeds = 20
 
 // arrival says when the records of a cluster and its readings reach the pipelines.
 type arrival struct {
