@@ -46,12 +46,14 @@ type Event struct {
 	Rank *Rank
 	// Process is nil in a DeviceReading.
 	Process *Process
-	// Scope is that of a boundary.
+	// Scope is that of a boundary. In a reading, it is the innermost one of the process, or of
+	// the one that trains on the GPU.
 	Scope *Scope
 	// Sequence numbers the boundaries of a process. A forked worker continues the numbers
 	// of its parent.
 	Sequence int64
-	// Previous is the time of the process's previous boundary, or that of its start.
+	// Previous is the time of that process's previous boundary, or that of its start, in a
+	// boundary or a reading.
 	Previous int64
 	// Load is the utilization of the GPU, from 0 to 1, in a reading.
 	Load float64
@@ -105,7 +107,7 @@ func (m *merger) add(s *stream) {
 func (m *merger) yield(e *Event, yield func(*Event) bool) bool {
 	m.apply(e)
 	if e.Kind == DeviceReading {
-		e.Load = m.load(e.Rank)
+		m.observe(e)
 	}
 	if !yield(e) {
 		return false
@@ -114,7 +116,9 @@ func (m *merger) yield(e *Event, yield func(*Event) bool) bool {
 		return true
 	}
 	for _, p := range m.alive[e.Rank.Number] {
-		if !yield(&Event{At: e.At, Kind: ProcessReading, Rank: e.Rank, Process: p, Load: e.Load}) {
+		reading := &Event{At: e.At, Kind: ProcessReading, Rank: e.Rank, Process: p, Load: e.Load}
+		reading.Scope, reading.Previous = p.innermost, p.previous
+		if !yield(reading) {
 			return false
 		}
 	}
@@ -127,15 +131,15 @@ func (m *merger) apply(e *Event) {
 	if p == nil {
 		return
 	}
+	if e.Kind.Boundary() {
+		p.number(e)
+	}
 	alive := &m.alive[e.Rank.Number]
 	switch e.Kind {
 	case Enter:
-		p.innermost = e.Scope
 		if p.Worker > 0 && !slices.Contains(*alive, p) {
 			*alive = append(*alive, p)
 		}
-	case Exit:
-		p.innermost = e.Scope.Parent
 	case Start:
 		*alive = append((*alive)[:0:0], p)
 	case Stop, Kill:
@@ -143,13 +147,31 @@ func (m *merger) apply(e *Event) {
 	}
 }
 
-func (m *merger) load(r *Rank) float64 {
-	for _, p := range m.alive[r.Number] {
-		if p.Worker == 0 && p.innermost != nil {
-			return p.innermost.load
+// number numbers a boundary of the process, across its threads.
+func (p *Process) number(e *Event) {
+	p.sequence++
+	e.Sequence, e.Previous = p.sequence, p.previous
+	p.previous = e.At
+	within := e.Scope.Parent
+	if e.Kind == Enter {
+		e.Scope.Number = p.sequence
+		within = e.Scope
+	}
+	if e.Scope.Thread == 0 {
+		p.innermost = within
+	}
+}
+
+// observe completes the reading of a GPU.
+func (m *merger) observe(e *Event) {
+	for _, p := range m.alive[e.Rank.Number] {
+		if p.Worker == 0 {
+			e.Scope, e.Previous = p.innermost, p.previous
 		}
 	}
-	return 0
+	if e.Scope != nil {
+		e.Load = e.Scope.load
+	}
 }
 
 // streams is a heap of streams by the time of their next event.
