@@ -6,7 +6,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog"
@@ -14,13 +13,12 @@ import (
 	"go.opentelemetry.io/collector/pdata/ptrace"
 
 	"github.com/phaseattr/phaseattr/benchmarks/internal/measure"
-	"github.com/phaseattr/phaseattr/benchmarks/internal/training"
 )
 
 // record is a data point, a log record or a span: what the two attributes are added to.
 type record struct {
 	attributes, resource pcommon.Map
-	at                   time.Time
+	at                   pcommon.Timestamp
 }
 
 // signal is the operations on batches of one signal.
@@ -44,7 +42,7 @@ var metricsSignal = signal[pmetric.Metrics]{
 			for _, scope := range resource.ScopeMetrics().All() {
 				for _, metric := range scope.Metrics().All() {
 					for _, dp := range metric.Gauge().DataPoints().All() {
-						f(record{dp.Attributes(), resource.Resource().Attributes(), dp.Timestamp().AsTime()})
+						f(record{dp.Attributes(), resource.Resource().Attributes(), dp.Timestamp()})
 					}
 				}
 			}
@@ -74,7 +72,7 @@ var logsSignal = signal[plog.Logs]{
 		for _, resource := range ld.ResourceLogs().All() {
 			for _, scope := range resource.ScopeLogs().All() {
 				for _, lr := range scope.LogRecords().All() {
-					f(record{lr.Attributes(), resource.Resource().Attributes(), lr.Timestamp().AsTime()})
+					f(record{lr.Attributes(), resource.Resource().Attributes(), lr.Timestamp()})
 				}
 			}
 		}
@@ -101,7 +99,7 @@ var tracesSignal = signal[ptrace.Traces]{
 		for _, resource := range td.ResourceSpans().All() {
 			for _, scope := range resource.ScopeSpans().All() {
 				for _, span := range scope.Spans().All() {
-					f(record{span.Attributes(), resource.Resource().Attributes(), span.StartTimestamp().AsTime()})
+					f(record{span.Attributes(), resource.Resource().Attributes(), span.EndTimestamp()})
 				}
 			}
 		}
@@ -137,7 +135,7 @@ type workload struct {
 // the floor, then the processors. It first checks that each contender writes the expected
 // attributes.
 func newWorkload[T any](
-	ctx context.Context, name string, s signal[T], batches []T, ranks []training.Rank, all []*pipelines,
+	ctx context.Context, name string, s signal[T], batches []T, expected phases, all []*pipelines,
 ) (*workload, error) {
 	w := &workload{name: name, batches: len(batches)}
 	s.each(batches[0], func(record) { w.records++ })
@@ -164,7 +162,7 @@ func newWorkload[T any](
 		is := hasConstants
 		switch p.name {
 		case phaseAttr:
-			is = newPhases(ranks).check
+			is = expected.check
 		case kubernetes:
 			is = hasPod
 		}

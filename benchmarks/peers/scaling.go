@@ -19,12 +19,8 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"go.opentelemetry.io/collector/pdata/plog"
-	"go.opentelemetry.io/collector/pdata/pmetric"
-	"go.opentelemetry.io/collector/pdata/ptrace"
-
+	"github.com/phaseattr/phaseattr/benchmarks/internal/fleet"
 	"github.com/phaseattr/phaseattr/benchmarks/internal/measure"
-	"github.com/phaseattr/phaseattr/benchmarks/internal/training"
 )
 
 // stint is how long a contender works at a time when its throughput is measured. It spans
@@ -43,7 +39,7 @@ type throughput struct {
 
 // scaling compares how the throughput of contenders grows with the cores. One goroutine
 // per core sends metrics, logs and spans through the pipelines of one configuration.
-func scaling(ctx context.Context, node []training.Rank, contenders []*pipelines, o options, out io.Writer) error {
+func scaling(ctx context.Context, node *node, contenders []*pipelines, o options, out io.Writer) error {
 	cores := []int{1, runtime.NumCPU()}
 	results := make([][][]throughput, len(contenders)) // by contender, number of cores and round
 	for i := range results {
@@ -81,7 +77,7 @@ func scaling(ctx context.Context, node []training.Rank, contenders []*pipelines,
 }
 
 // profile writes mutex.pprof and block.pprof of a contender.
-func profile(ctx context.Context, p *pipelines, node []training.Rank, o options) error {
+func profile(ctx context.Context, p *pipelines, node *node, o options) error {
 	defer runtime.SetMutexProfileFraction(runtime.SetMutexProfileFraction(1))
 	runtime.SetBlockProfileRate(1)
 	defer runtime.SetBlockProfileRate(0)
@@ -103,11 +99,9 @@ func profile(ctx context.Context, p *pipelines, node []training.Rank, o options)
 }
 
 // together measures n goroutines on n cores.
-func together(ctx context.Context, p *pipelines, node []training.Rank, n int) (throughput, error) {
+func together(ctx context.Context, p *pipelines, node *node, n int) (throughput, error) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(n))
-	gauges := distinct(func(last time.Time) pmetric.Metrics { return training.Metrics(node, last, training.OnResource) })
-	logs := distinct(func(last time.Time) plog.Logs { return training.Logs(node, last) })
-	spans := distinct(func(last time.Time) ptrace.Traces { return training.Traces(node, last) })
+	gauges, logs, spans := node.gauges(fleet.OnResource, fleet.UsualLabels), node.logs(), node.spans()
 	var records atomic.Int64
 	errs := make([]error, n)
 	runtime.GC() // the garbage of the previous stint is not part of this one
