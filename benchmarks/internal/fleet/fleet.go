@@ -27,9 +27,10 @@ const (
 	interval = 5 * time.Second
 )
 
-// plan has boundaries every 25 ms on average, all within one phase that does not end.
+// plan has evenly spaced boundaries, all within one phase that does not end. Phases can be
+// shorter than planned, so that there is time between two steps.
 func plan() job.Plan {
-	const share = 0.05
+	const share = 1. / (BoundariesPerStep - 1)
 	return job.Plan{
 		Root: "train",
 		Step: []job.Phase{{Name: "step", Share: 5 * share, Phases: []job.Phase{
