@@ -60,6 +60,7 @@ func measureHeap(ctx context.Context, o options, out io.Writer) (err error) {
 	boundaryBytes := measure.Heap() - before
 	boundaries := steps * o.fullRanks * fleet.BoundariesPerStep
 	runtime.KeepAlive(p)
+	runtime.KeepAlive(idle) // part of the heap before, too
 	fmt.Fprintf(out, "heap of a boundary in the window: %.0f bytes (%d ranks, %v at %d a second)\n",
 		float64(boundaryBytes)/float64(boundaries), o.fullRanks, o.window.Round(time.Second), fleet.BoundariesPerSecond)
 	fmt.Fprintf(out, "heap of an idle rank: %.0f bytes (%d ranks); %.0f after lookups\n",
