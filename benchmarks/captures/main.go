@@ -22,6 +22,7 @@ import (
 	"github.com/phaseattr/phaseattr/benchmarks/internal/fleet"
 	"github.com/phaseattr/phaseattr/benchmarks/internal/measure"
 	"github.com/phaseattr/phaseattr/benchmarks/internal/pipeline"
+	"github.com/phaseattr/phaseattr/cmd/phasegen/format"
 	"github.com/phaseattr/phaseattr/cmd/phasegen/job"
 )
 
@@ -88,12 +89,12 @@ func long() recording {
 		name: fmt.Sprintf("%d spans", manySpans), events: plog.NewLogs(), records: plog.NewLogs(),
 		least: referenceManySpans, reference: referenceManySpans,
 	}
-	for _, batch := range fleet.Batches(j) {
+	for _, batch := range fleet.Batches(j, 0) {
 		batch.ResourceLogs().MoveAndAppendTo(r.events.ResourceLogs())
 	}
 	for i := range batches {
 		until := start.Add(fleet.Step * steps * time.Duration(i+1) / batches)
-		fleet.Logs(j, fleet.Readings(j, until, 1)[0]).ResourceLogs().MoveAndAppendTo(r.records.ResourceLogs())
+		format.NewBatch().Append(fleet.Logs{Job: j}, fleet.Readings(j, until, 1)[0]...).Logs.ResourceLogs().MoveAndAppendTo(r.records.ResourceLogs())
 	}
 	return r
 }

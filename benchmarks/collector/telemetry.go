@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/phaseattr/phaseattr/benchmarks/internal/fleet"
+	"github.com/phaseattr/phaseattr/cmd/phasegen/format"
 	"github.com/phaseattr/phaseattr/cmd/phasegen/job"
 )
 
@@ -53,7 +54,7 @@ func (t *telemetry) sendBoundaries(ctx context.Context, c *collector) (int, erro
 		return nil
 	}
 	for _, j := range t.jobs {
-		for _, batch := range fleet.Batches(j) {
+		for _, batch := range fleet.Batches(j, 0) {
 			batch.ResourceLogs().MoveAndAppendTo(pending.ResourceLogs())
 			if pending.ResourceLogs().Len() == ranksPerRequest {
 				if err := send(); err != nil {
@@ -82,7 +83,8 @@ func (t *telemetry) metrics() ([]request, error) {
 	}
 	var all []request
 	for _, readings := range nodes {
-		md := fleet.Gauges(j, readings, fleet.OnResource, fleet.UsualLabels)
+		gauges := fleet.Gauges{Job: j, Identity: fleet.OnResource, Labels: fleet.UsualLabels}
+		md := format.NewBatch().Append(gauges, readings...).Metrics
 		body, err := new(pmetric.ProtoMarshaler).MarshalMetrics(md)
 		if err != nil {
 			return nil, err

@@ -17,6 +17,7 @@ import (
 	"github.com/phaseattr/phaseattr/benchmarks/internal/fleet"
 	"github.com/phaseattr/phaseattr/benchmarks/internal/measure"
 	"github.com/phaseattr/phaseattr/benchmarks/internal/pipeline"
+	"github.com/phaseattr/phaseattr/cmd/phasegen/format"
 	"github.com/phaseattr/phaseattr/cmd/phasegen/job"
 )
 
@@ -44,9 +45,9 @@ func measureHeap(ctx context.Context, o options, out io.Writer) (err error) {
 	idleBytes := measure.Heap() - before
 	for _, j := range idle {
 		readings := fleet.Readings(j, begin.Add(5*time.Second), 1)[0] // at 5 times each
+		gauges := fleet.Gauges{Job: j, Identity: fleet.OnResource, Labels: fleet.UsualLabels}
 		for range 7 {
-			md := fleet.Gauges(j, readings, fleet.OnResource, fleet.UsualLabels)
-			if err := p.Metrics.ConsumeMetrics(ctx, md); err != nil {
+			if err := p.Metrics.ConsumeMetrics(ctx, format.NewBatch().Append(gauges, readings...).Metrics); err != nil {
 				return err
 			}
 		}
@@ -70,11 +71,12 @@ func measureHeap(ctx context.Context, o options, out io.Writer) (err error) {
 
 // consume passes the first batches of a job to the processor.
 func consume(ctx context.Context, p *pipeline.Pipelines, j *job.Job, batches int) error {
-	for _, batch := range fleet.Batches(j) {
+	for _, batch := range fleet.Batches(j, 0) {
 		if err := p.Logs.ConsumeLogs(ctx, batch); err != nil {
 			return err
 		}
-		if batches--; batches == 0 {
+		batches--
+		if batches == 0 {
 			break
 		}
 	}

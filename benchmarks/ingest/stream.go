@@ -32,7 +32,7 @@ type stream struct {
 func newStream(late float64, maxDelay int) *stream {
 	s := &stream{late: late, maxDelay: maxDelay, delayed: map[int]plog.ResourceLogsSlice{}, random: rand.New(rand.NewPCG(1, 2))}
 	node := fleet.New(0, steps, job.Config{Ranks: fleet.GPUsPerNode, Start: begin})
-	s.ofRank, s.stop = iter.Pull2(fleet.Batches(node))
+	s.ofRank, s.stop = iter.Pull2(fleet.Batches(node, 0))
 	return s
 }
 

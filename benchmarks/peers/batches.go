@@ -13,6 +13,8 @@ import (
 	"go.opentelemetry.io/collector/pdata/ptrace"
 
 	"github.com/phaseattr/phaseattr/benchmarks/internal/measure"
+	"github.com/phaseattr/phaseattr/cmd/phasegen/format"
+	"github.com/phaseattr/phaseattr/cmd/phasegen/job"
 )
 
 // record is a data point, a log record or a span: what the two attributes are added to.
@@ -23,6 +25,7 @@ type record struct {
 
 // signal is the operations on batches of one signal.
 type signal[T any] struct {
+	of    func(*format.Batch) T
 	clone func(T) T
 	// each calls a function for each record.
 	each func(T, func(record))
@@ -32,6 +35,7 @@ type signal[T any] struct {
 }
 
 var metricsSignal = signal[pmetric.Metrics]{
+	of: func(b *format.Batch) pmetric.Metrics { return b.Metrics },
 	clone: func(from pmetric.Metrics) pmetric.Metrics {
 		to := pmetric.NewMetrics()
 		from.CopyTo(to)
@@ -63,6 +67,7 @@ var metricsSignal = signal[pmetric.Metrics]{
 }
 
 var logsSignal = signal[plog.Logs]{
+	of: func(b *format.Batch) plog.Logs { return b.Logs },
 	clone: func(from plog.Logs) plog.Logs {
 		to := plog.NewLogs()
 		from.CopyTo(to)
@@ -90,6 +95,7 @@ var logsSignal = signal[plog.Logs]{
 }
 
 var tracesSignal = signal[ptrace.Traces]{
+	of: func(b *format.Batch) ptrace.Traces { return b.Traces },
 	clone: func(from ptrace.Traces) ptrace.Traces {
 		to := ptrace.NewTraces()
 		from.CopyTo(to)
@@ -114,6 +120,15 @@ var tracesSignal = signal[ptrace.Traces]{
 		}
 	},
 	consume: func(p *pipelines) func(context.Context, ptrace.Traces) error { return p.traces.ConsumeTraces },
+}
+
+// batches returns readings, by batch, in a format.
+func (s signal[T]) batches(readings [][]*job.Event, f format.Format) []T {
+	all := make([]T, len(readings))
+	for i := range readings {
+		all[i] = s.of(format.NewBatch().Append(f, readings[i]...))
+	}
+	return all
 }
 
 // put is the floor: the calls that any processor needs to write two attributes.

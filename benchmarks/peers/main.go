@@ -15,10 +15,6 @@ import (
 	"slices"
 	"time"
 
-	"go.opentelemetry.io/collector/pdata/plog"
-	"go.opentelemetry.io/collector/pdata/pmetric"
-	"go.opentelemetry.io/collector/pdata/ptrace"
-
 	"github.com/phaseattr/phaseattr/benchmarks/internal/fleet"
 	"github.com/phaseattr/phaseattr/benchmarks/internal/pipeline"
 	"github.com/phaseattr/phaseattr/cmd/phasegen/job"
@@ -154,28 +150,6 @@ func newWhole(number, ranks int, reading time.Duration) *job.Job {
 	return fleet.New(number, int(window/fleet.Step), job.Config{Ranks: ranks, Start: begin, Reading: reading})
 }
 
-func (n *node) gauges(identity fleet.Identity, labels int) []pmetric.Metrics {
-	return batches(n.atGauges, func(readings []*job.Event) pmetric.Metrics {
-		return fleet.Gauges(n.job, readings, identity, labels)
-	})
-}
-
-func (n *node) logs() []plog.Logs {
-	return batches(n.atRecords, func(readings []*job.Event) plog.Logs { return fleet.Logs(n.job, readings) })
-}
-
-func (n *node) spans() []ptrace.Traces {
-	return batches(n.atRecords, func(readings []*job.Event) ptrace.Traces { return fleet.Traces(n.job, readings) })
-}
-
-func batches[T any](readings [][]*job.Event, newBatch func([]*job.Event) T) []T {
-	all := make([]T, len(readings))
-	for i := range readings {
-		all[i] = newBatch(readings[i])
-	}
-	return all
-}
-
 // nodeWorkloads returns the workloads of one node's ranks. `ratio to floor` is taken from
 // the first one.
 func nodeWorkloads(ctx context.Context, n *node, contenders []*pipelines) ([]*workload, error) {
@@ -188,17 +162,18 @@ func nodeWorkloads(ctx context.Context, n *node, contenders []*pipelines) ([]*wo
 		{"node's gauges, rank on the points", fleet.OnPoints},
 		{"node's gauges, host and GPU on the points", fleet.ByDevice},
 	} {
-		w, err := newWorkload(ctx, form.name, metricsSignal, n.gauges(form.identity, fleet.UsualLabels), n.phases, contenders)
+		batches := metricsSignal.batches(n.atGauges, fleet.Gauges{Job: n.job, Identity: form.identity, Labels: fleet.UsualLabels})
+		w, err := newWorkload(ctx, form.name, metricsSignal, batches, n.phases, contenders)
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, w)
 	}
-	w, err := newWorkload(ctx, "node's logs", logsSignal, n.logs(), n.phases, contenders)
+	w, err := newWorkload(ctx, "node's logs", logsSignal, logsSignal.batches(n.atRecords, fleet.Logs{Job: n.job}), n.phases, contenders)
 	if err != nil {
 		return nil, err
 	}
-	x, err := newWorkload(ctx, "node's spans", tracesSignal, n.spans(), n.phases, contenders)
+	x, err := newWorkload(ctx, "node's spans", tracesSignal, tracesSignal.batches(n.atRecords, fleet.Traces{Job: n.job}), n.phases, contenders)
 	return append(all, w, x), err
 }
 
@@ -211,9 +186,9 @@ func gateway(ctx context.Context, jobs []*job.Job, peers []*pipelines, r *result
 	}
 	defer func() { err = errors.Join(err, ours.shutdown(ctx)) }()
 	readings := fleet.Readings(whole, end.Add(-behind), 1)
-	batch := fleet.Gauges(whole, readings[0], fleet.OnResource, fleet.UsualLabels)
-	w, err := newWorkload(ctx, "gateway's gauges, rank on the resource", metricsSignal, []pmetric.Metrics{batch},
-		newPhases(whole, readings), append([]*pipelines{ours}, peers...))
+	batches := metricsSignal.batches(readings, fleet.Gauges{Job: whole, Identity: fleet.OnResource, Labels: fleet.UsualLabels})
+	w, err := newWorkload(ctx, "gateway's gauges, rank on the resource", metricsSignal, batches, newPhases(whole, readings),
+		append([]*pipelines{ours}, peers...))
 	if err != nil {
 		return err
 	}
@@ -233,7 +208,7 @@ func startFilled(ctx context.Context, whole *job.Job, others []*job.Job) (*pipel
 		return nil, err
 	}
 	for _, j := range append([]*job.Job{whole}, others...) {
-		for _, batch := range fleet.Batches(j) {
+		for _, batch := range fleet.Batches(j, 0) {
 			if err := p.logs.ConsumeLogs(ctx, batch); err != nil {
 				return nil, fmt.Errorf("ingest boundaries: %w", err)
 			}

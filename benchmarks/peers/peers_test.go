@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/phaseattr/phaseattr/benchmarks/internal/fleet"
 	"github.com/phaseattr/phaseattr/cmd/phasegen/job"
 )
 
@@ -38,7 +39,7 @@ func TestContendersWriteTheExpectedAttributes(t *testing.T) {
 		assert.Len(t, w.contenders, 3, w.name)
 	}
 	// The phases of another node are not expected.
-	_, err = newWorkload(t.Context(), "", logsSignal, node.logs(), other.phases, all[:1])
+	_, err = newWorkload(t.Context(), "", logsSignal, logsSignal.batches(node.atRecords, fleet.Logs{Job: node.job}), other.phases, all[:1])
 	require.Error(t, err)
 	require.NoError(t, shutdown(t.Context(), all))
 }

@@ -101,7 +101,9 @@ func profile(ctx context.Context, p *pipelines, node *node, o options) error {
 // together measures n goroutines on n cores.
 func together(ctx context.Context, p *pipelines, node *node, n int) (throughput, error) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(n))
-	gauges, logs, spans := node.gauges(fleet.OnResource, fleet.UsualLabels), node.logs(), node.spans()
+	gauges := metricsSignal.batches(node.atGauges, fleet.Gauges{Job: node.job, Identity: fleet.OnResource, Labels: fleet.UsualLabels})
+	logs := logsSignal.batches(node.atRecords, fleet.Logs{Job: node.job})
+	spans := tracesSignal.batches(node.atRecords, fleet.Traces{Job: node.job})
 	var records atomic.Int64
 	errs := make([]error, n)
 	runtime.GC() // the garbage of the previous stint is not part of this one

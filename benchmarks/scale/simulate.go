@@ -10,7 +10,6 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"runtime/debug"
-	"slices"
 	"time"
 
 	"go.opentelemetry.io/collector/consumer/consumertest"
@@ -20,6 +19,7 @@ import (
 	"github.com/phaseattr/phaseattr/benchmarks/internal/fleet"
 	"github.com/phaseattr/phaseattr/benchmarks/internal/measure"
 	"github.com/phaseattr/phaseattr/benchmarks/internal/pipeline"
+	"github.com/phaseattr/phaseattr/cmd/phasegen/format"
 	"github.com/phaseattr/phaseattr/cmd/phasegen/job"
 )
 
@@ -76,13 +76,13 @@ func simulate(ctx context.Context, count int) (_ figures, err error) {
 	defer func() { err = errors.Join(err, s.pipelines.Shutdown(ctx)) }()
 
 	ingest := func(_ int, batch plog.Logs) error { return s.pipelines.Logs.ConsumeLogs(ctx, batch) }
-	if err = s.steps(-1, 0, 1, ingest); err != nil {
+	if err := s.steps(0, 1, 1, ingest); err != nil {
 		return f, err
 	}
 	idle := float64(measure.Heap())
 	f.rankBytes = (idle - empty) / float64(count)
 
-	if err = s.steps(0, full, 1, ingest); err != nil {
+	if err := s.steps(1, 1+full, 1, ingest); err != nil {
 		return f, err
 	}
 	f.heap = float64(measure.Heap())
@@ -100,17 +100,17 @@ func simulate(ctx context.Context, count int) (_ figures, err error) {
 }
 
 // steps passes on the boundaries of a range of steps, one batch per rank and step, of every
-// nth rank. Step -1 has the begin of the outermost phases.
+// nth rank. Step 0 is the begin of the outermost phases.
 func (s *simulation) steps(from, to, nth int, do func(step int, batch plog.Logs) error) error {
 	for _, j := range s.jobs {
-		batches := 0
-		for rank, batch := range fleet.Batches(j) {
-			step := batches/len(j.World) - 1
+		batches := from * len(j.World)
+		for rank, batch := range fleet.Batches(j, int64(from)) {
+			step := batches / len(j.World)
 			batches++
-			if step >= to {
+			if step == to {
 				break
 			}
-			if step < from || rank.Number%nth != 0 {
+			if rank.Number%nth != 0 {
 				continue
 			}
 			if err := do(step, batch); err != nil {
@@ -125,9 +125,9 @@ func (s *simulation) steps(from, to, nth int, do func(step int, batch plog.Logs)
 func (s *simulation) measureBoundaries(ctx context.Context, f *figures) error {
 	sent := make([][][]byte, 1+rounds) // by step
 	nth := (f.ranks + sampled - 1) / sampled
-	err := s.steps(full, full+len(sent), nth, func(step int, batch plog.Logs) error {
+	err := s.steps(1+full, 1+full+len(sent), nth, func(step int, batch plog.Logs) error {
 		data, err := new(plog.ProtoMarshaler).MarshalLogs(batch)
-		sent[step-full] = append(sent[step-full], data)
+		sent[step-1-full] = append(sent[step-1-full], data)
 		return err
 	})
 	if err != nil {
@@ -136,22 +136,22 @@ func (s *simulation) measureBoundaries(ctx context.Context, f *figures) error {
 	next := func() (float64, error) {
 		var batches []plog.Logs
 		for _, data := range sent[0] {
-			batch, err := new(plog.ProtoUnmarshaler).UnmarshalLogs(data)
-			if err != nil {
-				return 0, err
+			batch, failed := new(plog.ProtoUnmarshaler).UnmarshalLogs(data)
+			if failed != nil {
+				return 0, failed
 			}
 			batches = append(batches, batch)
 		}
 		sent = sent[1:]
-		took, err := f.timed(func() error {
+		took, failed := f.timed(func() error {
 			for _, batch := range batches {
-				if err := s.pipelines.Logs.ConsumeLogs(ctx, batch); err != nil {
-					return err
+				if bad := s.pipelines.Logs.ConsumeLogs(ctx, batch); bad != nil {
+					return bad
 				}
 			}
 			return nil
 		})
-		return took / float64(len(batches)*fleet.BoundariesPerStep), err
+		return took / float64(len(batches)*fleet.BoundariesPerStep), failed
 	}
 	data := sent[0][0]
 	if _, err = next(); err != nil { // so that the measured steps reuse memory
@@ -198,15 +198,14 @@ func (s *simulation) measurePoints(ctx context.Context, f *figures) error {
 	}
 	var all []pmetric.Metrics
 	for i, j := range s.jobs {
-		if picked[i] == 0 {
-			continue
+		nodes := map[string][]*job.Event{}
+		for _, e := range fleet.Readings(j, begin.Add(time.Duration(full)*step), 1)[0] {
+			nodes[e.Rank.Host] = append(nodes[e.Rank.Host], e)
 		}
-		readings := fleet.Readings(j, begin.Add(time.Duration(full)*step), 1)[0]
+		gauges := fleet.Gauges{Job: j, Identity: fleet.OnResource, Labels: fleet.UsualLabels}
 		for range picked[i] {
-			node := j.World[random.IntN(len(j.World))].Host
-			all = append(all, fleet.Gauges(j, slices.DeleteFunc(slices.Clone(readings), func(e *job.Event) bool {
-				return e.Rank.Host != node
-			}), fleet.OnResource, fleet.UsualLabels))
+			node := nodes[j.World[random.IntN(len(j.World))].Host]
+			all = append(all, format.NewBatch().Append(gauges, node...).Metrics)
 		}
 	}
 	random.Shuffle(len(all), func(i, k int) { all[i], all[k] = all[k], all[i] })

@@ -73,14 +73,14 @@ func Jobs(ranks, steps int, c job.Config) []*job.Job {
 	return jobs
 }
 
-// Batches returns the boundaries of a job in batches of one rank: the begin of the outermost
-// phase of each rank, then the first step of each rank, then the second one.
-func Batches(j *job.Job) iter.Seq2[*job.Rank, plog.Logs] {
+// Batches returns the boundaries of a job from a step on, in batches of one rank: the first step
+// of each rank, then the second one. Step 0 is the begin of the outermost phase.
+func Batches(j *job.Job, from int64) iter.Seq2[*job.Rank, plog.Logs] {
 	return func(yield func(*job.Rank, plog.Logs) bool) {
 		f := format.Stormlog{Job: j, Terse: true}
 		open := make([]*format.Batch, len(j.World))
 		for e := range j.Events() {
-			if !e.Kind.Boundary() {
+			if !e.Kind.Boundary() || e.Scope.Step < from {
 				continue
 			}
 			b := &open[e.Rank.Number]

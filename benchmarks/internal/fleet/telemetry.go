@@ -9,9 +9,8 @@ import (
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog"
-	"go.opentelemetry.io/collector/pdata/pmetric"
-	"go.opentelemetry.io/collector/pdata/ptrace"
 
+	"github.com/phaseattr/phaseattr/cmd/phasegen/format"
 	"github.com/phaseattr/phaseattr/cmd/phasegen/job"
 )
 
@@ -50,60 +49,35 @@ const (
 // UsualLabels is the number of labels that DCGM's exporter writes.
 const UsualLabels = 7
 
-// Gauges returns the gauges of the GPUs and processes when they were read, with 2, 5, 7 or 8
-// labels on each point. The host and the GPU are always among them.
-func Gauges(j *job.Job, readings []*job.Event, identity Identity, labels int) pmetric.Metrics {
-	md := pmetric.NewMetrics()
-	if identity != OnResource {
-		addGauges(md, j, readings, identity, labels)
-		return md
-	}
-	for _, own := range byRank(readings) {
-		addGauges(md, j, own, identity, labels)
-	}
-	return md
+// Gauges is the gauges of a GPU and its process. A point has 2, 5, 7 or 8 labels, the host and
+// the GPU always among them.
+type Gauges struct {
+	Job      *job.Job
+	Identity Identity
+	Labels   int
 }
 
-// byRank divides readings by rank.
-func byRank(readings []*job.Event) [][]*job.Event {
-	var all [][]*job.Event
-	at := map[*job.Rank]int{}
-	for _, e := range readings {
-		if _, ok := at[e.Rank]; !ok {
-			at[e.Rank] = len(all)
-			all = append(all, nil)
-		}
-		all[at[e.Rank]] = append(all[at[e.Rank]], e)
+// Append implements [format.Format].
+func (g Gauges) Append(b *format.Batch, e *job.Event) {
+	pid, resource := 0, g.exporter
+	if g.Identity == OnResource {
+		pid, resource = e.Process.PID, describe
 	}
-	return all
-}
-
-func addGauges(md pmetric.Metrics, j *job.Job, readings []*job.Event, identity Identity, labels int) {
-	resource := md.ResourceMetrics().AppendEmpty()
-	if identity == OnResource {
-		describe(resource.Resource().Attributes(), j, readings[0].Process)
-	} else {
-		resource.Resource().Attributes().PutStr("service.name", "dcgm-exporter")
-		resource.Resource().Attributes().PutStr("service.instance.id", "localhost:9400")
-		resource.Resource().Attributes().PutStr("k8s.pod.ip", PodIP(j, readings[0].Rank))
-	}
-	scope := resource.ScopeMetrics().AppendEmpty()
-	scope.Scope().SetName("gpu")
 	for i, name := range gauges {
-		metric := scope.Metrics().AppendEmpty()
-		metric.SetName(name)
-		points := metric.SetEmptyGauge().DataPoints()
-		for n, e := range readings {
-			dp := points.AppendEmpty()
-			dp.SetTimestamp(pcommon.Timestamp(e.At)) //nolint:gosec // not negative
-			dp.SetIntValue(int64(1000*i + n))
-			label(dp.Attributes(), e.Rank, labels)
-			if identity == OnPoints {
-				dp.Attributes().PutStr("session_id", j.Session)
-				dp.Attributes().PutInt("rank", int64(e.Rank.Number))
-			}
+		dp := b.NewPoint(e.Rank.Host, pid, name, e.At, func(attrs pcommon.Map) { resource(attrs, g.Job, e.Process) })
+		dp.SetIntValue(int64(1000*i) + e.At%1000)
+		label(dp.Attributes(), e.Rank, g.Labels)
+		if g.Identity == OnPoints {
+			dp.Attributes().PutStr("session_id", g.Job.Session)
+			dp.Attributes().PutInt("rank", int64(e.Rank.Number))
 		}
 	}
+}
+
+func (Gauges) exporter(resource pcommon.Map, j *job.Job, p *job.Process) {
+	resource.PutStr("service.name", "dcgm-exporter")
+	resource.PutStr("service.instance.id", "localhost:9400")
+	resource.PutStr("k8s.pod.ip", PodIP(j, p.Rank))
 }
 
 // label adds labels of DCGM's exporter to a point, and one of Kubernetes with 8 labels.
@@ -145,53 +119,39 @@ func describe(resource pcommon.Map, j *job.Job, p *job.Process) {
 	resource.PutInt("rank", int64(p.Number))
 }
 
-// Logs returns a log record for each reading.
-func Logs(j *job.Job, readings []*job.Event) plog.Logs {
-	ld := plog.NewLogs()
-	for _, own := range byRank(readings) {
-		resource := ld.ResourceLogs().AppendEmpty()
-		describe(resource.Resource().Attributes(), j, own[0].Process)
-		scope := resource.ScopeLogs().AppendEmpty()
-		scope.Scope().SetName("trainer.loop")
-		for i, e := range own {
-			record := scope.LogRecords().AppendEmpty()
-			record.SetTimestamp(pcommon.Timestamp(e.At))         //nolint:gosec // not negative
-			record.SetObservedTimestamp(pcommon.Timestamp(e.At)) //nolint:gosec // not negative
-			record.SetSeverityNumber(plog.SeverityNumberInfo)
-			record.SetSeverityText("INFO")
-			record.Body().SetStr("loss scaled, gradients within bounds")
-			attrs := record.Attributes()
-			attrs.PutStr("code.file.path", "/workspace/trainer/loop.py")
-			attrs.PutStr("code.function.name", "train_one_step")
-			attrs.PutInt("code.line.number", int64(200+i))
-			attrs.PutStr("thread.name", "MainThread")
-			attrs.PutInt("process.pid", int64(e.Process.PID))
-		}
-	}
-	return ld
+// Logs is a log record for each reading.
+type Logs struct{ Job *job.Job }
+
+// Append implements [format.Format].
+func (l Logs) Append(b *format.Batch, e *job.Event) {
+	record := b.NewRecord(e.Process, func(attrs pcommon.Map) { describe(attrs, l.Job, e.Process) })
+	record.SetTimestamp(pcommon.Timestamp(e.At))         //nolint:gosec // not negative
+	record.SetObservedTimestamp(pcommon.Timestamp(e.At)) //nolint:gosec // not negative
+	record.SetSeverityNumber(plog.SeverityNumberInfo)
+	record.SetSeverityText("INFO")
+	record.Body().SetStr("loss scaled, gradients within bounds")
+	attrs := record.Attributes()
+	attrs.PutStr("code.file.path", "/workspace/trainer/loop.py")
+	attrs.PutStr("code.function.name", "train_one_step")
+	attrs.PutInt("code.line.number", 200+e.At%100)
+	attrs.PutStr("thread.name", "MainThread")
+	attrs.PutInt("process.pid", int64(e.Process.PID))
 }
 
-// Traces returns a span that ends at each reading and lies within a phase.
-func Traces(j *job.Job, readings []*job.Event) ptrace.Traces {
-	td := ptrace.NewTraces()
-	for _, own := range byRank(readings) {
-		resource := td.ResourceSpans().AppendEmpty()
-		describe(resource.Resource().Attributes(), j, own[0].Process)
-		scope := resource.ScopeSpans().AppendEmpty()
-		scope.Scope().SetName("torch.profiler")
-		for i, e := range own {
-			span := scope.Spans().AppendEmpty()
-			span.SetName("aten::linear")
-			span.SetTraceID([16]byte{1, byte(j.Seed), byte(e.Rank.Number >> 8), byte(e.Rank.Number)}) //nolint:gosec // overflow is harmless
-			span.SetSpanID([8]byte{1, byte(i)})
-			span.SetStartTimestamp(pcommon.Timestamp(e.At - (e.At-e.Previous)/2)) //nolint:gosec // not negative
-			span.SetEndTimestamp(pcommon.Timestamp(e.At))                         //nolint:gosec // not negative
-			attrs := span.Attributes()
-			attrs.PutStr("gpu.stream", "7")
-			attrs.PutStr("op.kind", "kernel")
-			attrs.PutInt("op.correlation_id", int64(100_000+i))
-			attrs.PutStr("op.shape", "[8, 4096, 4096]")
-		}
-	}
-	return td
+// Traces is a span that ends at each reading and lies within a phase.
+type Traces struct{ Job *job.Job }
+
+// Append implements [format.Format].
+func (t Traces) Append(b *format.Batch, e *job.Event) {
+	span := b.NewSpan(e.Process, "torch.profiler", func(attrs pcommon.Map) { describe(attrs, t.Job, e.Process) })
+	span.SetName("aten::linear")
+	span.SetTraceID([16]byte{1, byte(t.Job.Seed), byte(e.Rank.Number >> 8), byte(e.Rank.Number)}) //nolint:gosec // overflow is harmless
+	span.SetSpanID([8]byte{1, byte(e.At >> 16), byte(e.At >> 8), byte(e.At)})                     //nolint:gosec // overflow is harmless
+	span.SetStartTimestamp(pcommon.Timestamp(e.At - (e.At-e.Previous)/2))                         //nolint:gosec // not negative
+	span.SetEndTimestamp(pcommon.Timestamp(e.At))                                                 //nolint:gosec // not negative
+	attrs := span.Attributes()
+	attrs.PutStr("gpu.stream", "7")
+	attrs.PutStr("op.kind", "kernel")
+	attrs.PutInt("op.correlation_id", 100_000+e.At%100)
+	attrs.PutStr("op.shape", "[8, 4096, 4096]")
 }

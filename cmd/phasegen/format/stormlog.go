@@ -46,7 +46,7 @@ func (f Stormlog) Append(b *Batch, e *job.Event) {
 	if !ok {
 		return
 	}
-	record := b.newRecord(e.Process, func(attrs pcommon.Map) { f.resource(attrs, e.Process) })
+	record := b.NewRecord(e.Process, func(attrs pcommon.Map) { f.resource(attrs, e.Process) })
 	record.SetTimestamp(timestamp(e.Rank, e.At))
 	attrs := record.Attributes()
 	if f.Terse {
@@ -127,7 +127,11 @@ func (f Stormlog) scope(scope pcommon.Map, e *job.Event) {
 	}
 	scope.PutInt("sequence", e.Sequence)
 	scope.PutInt("thread_id", e.Scope.ThreadID())
-	scope.PutStr("thread_name", e.Scope.ThreadName())
+	name := "MainThread"
+	if e.Scope.Thread > 0 {
+		name = "Thread-" + strconv.Itoa(e.Scope.Thread)
+	}
+	scope.PutStr("thread_name", name)
 	if f.Terse {
 		return
 	}

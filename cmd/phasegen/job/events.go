@@ -46,14 +46,13 @@ type Event struct {
 	Rank *Rank
 	// Process is nil in a DeviceReading.
 	Process *Process
-	// Scope is that of a boundary. In a reading, it is the innermost one of the process, or of
-	// the one that trains on the GPU.
+	// Scope is that of a boundary, or the innermost one of the main thread in a ProcessReading.
 	Scope *Scope
 	// Sequence numbers the boundaries of a process. A forked worker continues the numbers
 	// of its parent.
 	Sequence int64
-	// Previous is the time of that process's previous boundary, or that of its start, in a
-	// boundary or a reading.
+	// Previous is the time of the process's previous boundary, or that of its start, in a
+	// boundary or a ProcessReading.
 	Previous int64
 	// Load is the utilization of the GPU, from 0 to 1, in a reading.
 	Load float64
@@ -107,7 +106,7 @@ func (m *merger) add(s *stream) {
 func (m *merger) yield(e *Event, yield func(*Event) bool) bool {
 	m.apply(e)
 	if e.Kind == DeviceReading {
-		m.observe(e)
+		e.Load = m.load(e.Rank)
 	}
 	if !yield(e) {
 		return false
@@ -116,9 +115,8 @@ func (m *merger) yield(e *Event, yield func(*Event) bool) bool {
 		return true
 	}
 	for _, p := range m.alive[e.Rank.Number] {
-		reading := &Event{At: e.At, Kind: ProcessReading, Rank: e.Rank, Process: p, Load: e.Load}
-		reading.Scope, reading.Previous = p.innermost, p.previous
-		if !yield(reading) {
+		of := Event{At: e.At, Kind: ProcessReading, Rank: e.Rank, Process: p, Load: e.Load, Scope: p.innermost, Previous: p.previous}
+		if !yield(&of) {
 			return false
 		}
 	}
@@ -162,16 +160,13 @@ func (p *Process) number(e *Event) {
 	}
 }
 
-// observe completes the reading of a GPU.
-func (m *merger) observe(e *Event) {
-	for _, p := range m.alive[e.Rank.Number] {
-		if p.Worker == 0 {
-			e.Scope, e.Previous = p.innermost, p.previous
+func (m *merger) load(r *Rank) float64 {
+	for _, p := range m.alive[r.Number] {
+		if p.Worker == 0 && p.innermost != nil {
+			return p.innermost.load
 		}
 	}
-	if e.Scope != nil {
-		e.Load = e.Scope.load
-	}
+	return 0
 }
 
 // streams is a heap of streams by the time of their next event.

@@ -13,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"strconv"
 	"time"
 )
 
@@ -58,12 +57,11 @@ const (
 	maxRanks       = 1_000_000
 	maxGPUsPerNode = 1024
 	maxForks       = 64
-	maxThreads     = 64
 	maxRestarts    = 100
 )
 
-// Validate returns all problems of the configuration. It names the fields as flags of
-// phasegen.
+// Validate returns all problems of the configuration. It names the fields as the flags
+// of phasegen.
 func (c *Config) Validate() error {
 	var errs []error
 	check := func(ok bool, name string, value any, rule string) {
@@ -85,8 +83,6 @@ func (c *Config) Validate() error {
 			fmt.Sprintf("at most %d, the number of GPUs of %d nodes", c.Nodes*c.GPUsPerNode, c.Nodes))
 	}
 	between("forks", c.Forks, 0, maxForks)
-	between("first-node", c.FirstNode, 0, maxRanks)
-	between("threads", c.Threads, 0, maxThreads)
 	between("restarts", c.Restarts, 0, maxRestarts)
 	check(c.Stragglers >= 0, "stragglers", c.Stragglers, "0 or more")
 	positive("step", c.Step)
@@ -172,14 +168,6 @@ type Scope struct {
 
 // ThreadID returns the ID of the thread that entered it.
 func (s *Scope) ThreadID() int64 { return s.Process.ThreadID + int64(s.Thread) }
-
-// ThreadName returns the name of the thread that entered it.
-func (s *Scope) ThreadName() string {
-	if s.Thread == 0 {
-		return "MainThread"
-	}
-	return "Thread-" + strconv.Itoa(s.Thread)
-}
 
 // Name returns the name of the phase.
 func (s *Scope) Name() string { return s.Path[len(s.Path)-1] }
