@@ -122,15 +122,6 @@ var tracesSignal = signal[ptrace.Traces]{
 	consume: func(p *pipelines) func(context.Context, ptrace.Traces) error { return p.traces.ConsumeTraces },
 }
 
-// batches returns readings, by batch, in a format.
-func (s signal[T]) batches(readings [][]*job.Event, f format.Format) []T {
-	all := make([]T, len(readings))
-	for i := range readings {
-		all[i] = s.of(format.NewBatch().Append(f, readings[i]...))
-	}
-	return all
-}
-
 // put is the floor: the calls that any processor needs to write two attributes.
 func put(attrs pcommon.Map) {
 	attrs.PutStr(keyResolution, unique)
@@ -146,12 +137,16 @@ type workload struct {
 	contenders []measure.Contender
 }
 
-// newWorkload returns the contenders that work on the batches: first the bare copy, then
-// the floor, then the processors. It first checks that each contender writes the expected
-// attributes.
+// newWorkload returns the contenders that work on the readings of a job in a format: first the
+// bare copy, then the floor, then the processors. It first checks that each contender writes
+// the expected attributes.
 func newWorkload[T any](
-	ctx context.Context, name string, s signal[T], batches []T, expected phases, all []*pipelines,
+	ctx context.Context, name string, s signal[T], j *job.Job, readings [][]*job.Event, f format.Format, all []*pipelines,
 ) (*workload, error) {
+	batches := make([]T, len(readings))
+	for i := range readings {
+		batches[i] = s.of(format.NewBatch().Append(f, readings[i]...))
+	}
 	w := &workload{name: name, batches: len(batches)}
 	s.each(batches[0], func(record) { w.records++ })
 	add := func(name string, work func(T) error) {
@@ -177,7 +172,7 @@ func newWorkload[T any](
 		is := hasConstants
 		switch p.name {
 		case phaseAttr:
-			is = expected.check
+			is = newPhases(j, readings).check
 		case kubernetes:
 			is = hasPod
 		}

@@ -50,8 +50,8 @@ func bestCases() []bestCase {
 func (c bestCase) workload(ctx context.Context, n *node, ours *pipelines) (*workload, error) {
 	s := metricsSignal
 	s.put = putReserved
-	batches := s.batches(n.atGauges, fleet.Gauges{Job: n.job, Identity: c.identity, Labels: c.labels})
-	return newWorkload(ctx, c.name(), s, batches, n.phases, []*pipelines{ours})
+	gauges := fleet.Gauges{Job: n.job, Identity: c.identity, Labels: c.labels}
+	return newWorkload(ctx, c.name(), s, n.job, n.gauges, gauges, []*pipelines{ours})
 }
 
 // putReserved is the best floor: it reserves room for both attributes at once. Two bare

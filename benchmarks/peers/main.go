@@ -129,9 +129,8 @@ func run(ctx context.Context, o options) (err error) {
 // node is a node whose ranks have run for a window, with the readings that its telemetry
 // consists of, in batches.
 type node struct {
-	job                 *job.Job
-	atGauges, atRecords [][]*job.Event
-	phases              phases
+	job             *job.Job
+	gauges, records [][]*job.Event
 }
 
 func newNode(number int) *node {
@@ -140,8 +139,7 @@ func newNode(number int) *node {
 		n.job = newWhole(number, fleet.GPUsPerNode, interval) // whatever the interval, its boundaries are the same
 		return fleet.Readings(n.job, end.Add(-behind), distinctBatches)
 	}
-	n.atGauges, n.atRecords = readings(fleet.ReadGauges), readings(fleet.ReadRecords)
-	n.phases = newPhases(n.job, slices.Concat(n.atGauges, n.atRecords))
+	n.gauges, n.records = readings(fleet.ReadGauges), readings(fleet.ReadRecords)
 	return n
 }
 
@@ -162,18 +160,18 @@ func nodeWorkloads(ctx context.Context, n *node, contenders []*pipelines) ([]*wo
 		{"node's gauges, rank on the points", fleet.OnPoints},
 		{"node's gauges, host and GPU on the points", fleet.ByDevice},
 	} {
-		batches := metricsSignal.batches(n.atGauges, fleet.Gauges{Job: n.job, Identity: form.identity, Labels: fleet.UsualLabels})
-		w, err := newWorkload(ctx, form.name, metricsSignal, batches, n.phases, contenders)
+		gauges := fleet.Gauges{Job: n.job, Identity: form.identity, Labels: fleet.UsualLabels}
+		w, err := newWorkload(ctx, form.name, metricsSignal, n.job, n.gauges, gauges, contenders)
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, w)
 	}
-	w, err := newWorkload(ctx, "node's logs", logsSignal, logsSignal.batches(n.atRecords, fleet.Logs{Job: n.job}), n.phases, contenders)
+	w, err := newWorkload(ctx, "node's logs", logsSignal, n.job, n.records, fleet.Logs{Job: n.job}, contenders)
 	if err != nil {
 		return nil, err
 	}
-	x, err := newWorkload(ctx, "node's spans", tracesSignal, tracesSignal.batches(n.atRecords, fleet.Traces{Job: n.job}), n.phases, contenders)
+	x, err := newWorkload(ctx, "node's spans", tracesSignal, n.job, n.records, fleet.Traces{Job: n.job}, contenders)
 	return append(all, w, x), err
 }
 
@@ -185,10 +183,9 @@ func gateway(ctx context.Context, jobs []*job.Job, peers []*pipelines, r *result
 		return err
 	}
 	defer func() { err = errors.Join(err, ours.shutdown(ctx)) }()
-	readings := fleet.Readings(whole, end.Add(-behind), 1)
-	batches := metricsSignal.batches(readings, fleet.Gauges{Job: whole, Identity: fleet.OnResource, Labels: fleet.UsualLabels})
-	w, err := newWorkload(ctx, "gateway's gauges, rank on the resource", metricsSignal, batches, newPhases(whole, readings),
-		append([]*pipelines{ours}, peers...))
+	gauges := fleet.Gauges{Job: whole, Identity: fleet.OnResource, Labels: fleet.UsualLabels}
+	w, err := newWorkload(ctx, "gateway's gauges, rank on the resource", metricsSignal, whole,
+		fleet.Readings(whole, end.Add(-behind), 1), gauges, append([]*pipelines{ours}, peers...))
 	if err != nil {
 		return err
 	}

@@ -38,9 +38,10 @@ func TestContendersWriteTheExpectedAttributes(t *testing.T) {
 		assert.Equal(t, 1000, w.records, w.name)
 		assert.Len(t, w.contenders, 3, w.name)
 	}
-	// The phases of another node are not expected.
-	_, err = newWorkload(t.Context(), "", logsSignal, logsSignal.batches(node.atRecords, fleet.Logs{Job: node.job}), other.phases, all[:1])
-	require.Error(t, err)
+	wrong := *node.records[0][0]
+	wrong.Scope = &job.Scope{Path: []string{"another"}}
+	_, err = newWorkload(t.Context(), "", logsSignal, node.job, [][]*job.Event{{&wrong}}, fleet.Logs{Job: node.job}, all[:1])
+	require.ErrorContains(t, err, `want phase_path "another"`)
 	require.NoError(t, shutdown(t.Context(), all))
 }
 

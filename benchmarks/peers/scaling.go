@@ -21,6 +21,7 @@ import (
 
 	"github.com/phaseattr/phaseattr/benchmarks/internal/fleet"
 	"github.com/phaseattr/phaseattr/benchmarks/internal/measure"
+	"github.com/phaseattr/phaseattr/cmd/phasegen/format"
 )
 
 // stint is how long a contender works at a time when its throughput is measured. It spans
@@ -101,10 +102,14 @@ func profile(ctx context.Context, p *pipelines, node *node, o options) error {
 // together measures n goroutines on n cores.
 func together(ctx context.Context, p *pipelines, node *node, n int) (throughput, error) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(n))
-	gauges := metricsSignal.batches(node.atGauges, fleet.Gauges{Job: node.job, Identity: fleet.OnResource, Labels: fleet.UsualLabels})
-	logs := logsSignal.batches(node.atRecords, fleet.Logs{Job: node.job})
-	spans := tracesSignal.batches(node.atRecords, fleet.Traces{Job: node.job})
-	var records atomic.Int64
+	var gauges, records []*format.Batch
+	for i := range distinctBatches {
+		gauges = append(gauges, format.NewBatch().
+			Append(fleet.Gauges{Job: node.job, Identity: fleet.OnResource, Labels: fleet.UsualLabels}, node.gauges[i]...))
+		records = append(records, format.NewBatch().
+			Append(fleet.Logs{Job: node.job}, node.records[i]...).Append(fleet.Traces{Job: node.job}, node.records[i]...))
+	}
+	var sent atomic.Int64
 	errs := make([]error, n)
 	runtime.GC() // the garbage of the previous stint is not part of this one
 	used, err := measure.ProcessorTime()
@@ -119,14 +124,14 @@ func together(ctx context.Context, p *pipelines, node *node, n int) (throughput,
 				at := i % distinctBatches
 				switch i % 3 {
 				case 0:
-					records.Add(int64(gauges[at].DataPointCount()))
-					errs[g] = p.metrics.ConsumeMetrics(ctx, metricsSignal.clone(gauges[at]))
+					sent.Add(int64(gauges[at].Metrics.DataPointCount()))
+					errs[g] = p.metrics.ConsumeMetrics(ctx, metricsSignal.clone(gauges[at].Metrics))
 				case 1:
-					records.Add(int64(logs[at].LogRecordCount()))
-					errs[g] = p.logs.ConsumeLogs(ctx, logsSignal.clone(logs[at]))
+					sent.Add(int64(records[at].Logs.LogRecordCount()))
+					errs[g] = p.logs.ConsumeLogs(ctx, logsSignal.clone(records[at].Logs))
 				case 2:
-					records.Add(int64(spans[at].SpanCount()))
-					errs[g] = p.traces.ConsumeTraces(ctx, tracesSignal.clone(spans[at]))
+					sent.Add(int64(records[at].Traces.SpanCount()))
+					errs[g] = p.traces.ConsumeTraces(ctx, tracesSignal.clone(records[at].Traces))
 				}
 			}
 		})
@@ -136,7 +141,7 @@ func together(ctx context.Context, p *pipelines, node *node, n int) (throughput,
 	if i := slices.IndexFunc(errs, func(err error) bool { return err != nil }); i >= 0 {
 		return throughput{}, fmt.Errorf("%s: %w", p.name, errs[i])
 	}
-	all := float64(records.Load())
+	all := float64(sent.Load())
 	end, err := measure.ProcessorTime()
 	return throughput{
 		records: all / took, cost: float64(end-used) / all, waiting: (lockWait() - waited) / took / float64(n),

@@ -15,8 +15,6 @@ import (
 	"time"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
-	"go.opentelemetry.io/collector/pdata/pmetric"
-	"go.opentelemetry.io/collector/pdata/ptrace"
 
 	"github.com/phaseattr/phaseattr/cmd/phasegen/format"
 	"github.com/phaseattr/phaseattr/cmd/phasegen/job"
@@ -267,24 +265,32 @@ func (s *session) expectedAnnotation(origin int64) annotation {
 	return want
 }
 
-// delay moves a share of the elements to later positions, each by a limited distance.
-func delay[T any](random *rand.Rand, inOrder []T, share float64, by int) []T {
-	type positioned struct {
-		position float64
-		element  T
+// positioned is an element at a position, which need not be whole.
+type positioned[T any] struct {
+	position float64
+	element  T
+}
+
+// inOrder returns elements in the order of their positions.
+func inOrder[T any](elements []positioned[T]) []T {
+	slices.SortStableFunc(elements, func(a, b positioned[T]) int { return cmp.Compare(a.position, b.position) })
+	ordered := make([]T, len(elements))
+	for i := range elements {
+		ordered[i] = elements[i].element
 	}
-	moved := make([]positioned, len(inOrder))
-	for i, element := range inOrder {
-		moved[i] = positioned{float64(i), element}
+	return ordered
+}
+
+// delay moves a share of the elements to later positions, each by a limited distance.
+func delay[T any](random *rand.Rand, elements []T, share float64, by int) []T {
+	moved := make([]positioned[T], len(elements))
+	for i, element := range elements {
+		moved[i] = positioned[T]{float64(i), element}
 		if random.Float64() < share {
 			moved[i].position += 1.5 + float64(random.IntN(by))
 		}
 	}
-	slices.SortStableFunc(moved, func(a, b positioned) int { return cmp.Compare(a.position, b.position) })
-	for i := range moved {
-		inOrder[i] = moved[i].element
-	}
-	return inOrder
+	return inOrder(moved)
 }
 
 // divide divides items into batches of random size. Some items are in two batches.
@@ -322,17 +328,13 @@ func (e *emitter) schedule(s *session) []*request {
 		batches = delay(e.random, batches, lateBatches, lateBatchesBy)
 	}
 
-	type positioned struct {
-		position float64
-		*request
-	}
-	var scheduled []positioned
+	var scheduled []positioned[*request]
 	reached := make([]int64, len(batches)) // the newest event after each batch
 	newest := int64(0)
 	for i, r := range batches {
 		newest = max(newest, r.newest())
 		reached[i] = newest
-		scheduled = append(scheduled, positioned{float64(i), r})
+		scheduled = append(scheduled, positioned[*request]{float64(i), r})
 	}
 	for _, r := range slices.Concat(e.divide(s, s.points, metrics), e.divide(s, s.spans, traces)) {
 		at, _ := slices.BinarySearch(reached, r.newest())
@@ -343,14 +345,12 @@ func (e *emitter) schedule(s *session) []*request {
 		case chance < e.early+lateMetrics:
 			position += float64(1 + e.random.IntN(lateMetricsBy))
 		}
-		scheduled = append(scheduled, positioned{max(position, 0.5), r}) // after the first event of the session
+		scheduled = append(scheduled, positioned[*request]{max(position, 0.5), r}) // after the first event of the session
 	}
-	slices.SortStableFunc(scheduled, func(a, b positioned) int { return cmp.Compare(a.position, b.position) })
-	requests := make([]*request, len(scheduled))
-	for i, p := range scheduled {
-		requests[i] = p.request
-		p.number = int64(len(e.requests) + i)
-		p.received = make([]int, len(p.items))
+	requests := inOrder(scheduled)
+	for i, r := range requests {
+		r.number = int64(len(e.requests) + i)
+		r.received = make([]int, len(r.items))
 	}
 	s.settle(requests)
 	e.requests = append(e.requests, requests...)
@@ -402,59 +402,50 @@ func (s *session) settle(requests []*request) {
 
 // batch returns the content of the request.
 func (r *request) batch() any {
-	switch r.signal {
-	case metrics:
-		md := pmetric.NewMetrics()
-		resource := md.ResourceMetrics().AppendEmpty()
-		r.describe(resource.Resource())
-		metric := resource.ScopeMetrics().AppendEmpty().Metrics().AppendEmpty()
-		metric.SetName("memory")
-		points := metric.SetEmptyGauge().DataPoints()
-		for _, it := range r.items {
-			dp := points.AppendEmpty()
-			dp.SetTimestamp(pcommon.Timestamp(it.at))
-			it.describe(dp.Attributes())
-		}
-		return md
-	case traces:
-		td := ptrace.NewTraces()
-		resource := td.ResourceSpans().AppendEmpty()
-		r.describe(resource.Resource())
-		spans := resource.ScopeSpans().AppendEmpty().Spans()
-		for _, it := range r.items {
-			span := spans.AppendEmpty()
+	s, b := r.of, format.NewBatch()
+	for _, it := range r.items {
+		switch r.signal {
+		case metrics:
+			it.describe(b.NewPoint(s.process.Host, s.process.PID, "memory", it.at, r.describe).Attributes())
+		case traces:
+			span := b.NewSpan(s.process, "", r.describe)
 			span.SetStartTimestamp(pcommon.Timestamp(it.from))
 			span.SetEndTimestamp(pcommon.Timestamp(it.at))
 			it.describe(span.Attributes())
+		case logs:
+			b.Append(format.Stormlog{Job: s.job, Terse: true}, it.event)
 		}
-		return td
 	}
-	b := format.NewBatch()
-	for _, it := range r.items {
-		format.Stormlog{Job: r.of.job, Terse: true}.Append(b, it.event)
+	switch r.signal {
+	case metrics:
+		return b.Metrics
+	case traces:
+		return b.Traces
 	}
 	resource := b.Logs.ResourceLogs().At(0)
-	r.describe(resource.Resource())
+	r.describe(resource.Resource().Attributes())
 	for i, record := range resource.ScopeLogs().At(0).LogRecords().All() {
-		r.items[i].describe(record.Attributes())
-		record.SetEventName(text(record.Attributes(), "event_type"))
-		record.Attributes().Remove("event_type")
-		if metadata, ok := record.Attributes().Get("metadata"); ok && r.of.of.noteBytes > 0 {
+		attributes := record.Attributes()
+		r.items[i].describe(attributes)
+		record.SetEventName(text(attributes, "event_type"))
+		attributes.Remove("event_type")
+		if metadata, ok := attributes.Get("metadata"); ok && s.of.noteBytes > 0 {
 			scope, _ := metadata.Map().Get("phase_scope")
-			note := fmt.Sprintf("%0*d", r.of.of.noteBytes, r.items[i].event.Sequence)
+			note := fmt.Sprintf("%0*d", s.of.noteBytes, r.items[i].event.Sequence)
 			scope.Map().PutEmptyMap("attributes").PutStr("note", note)
 		}
 	}
 	return b.Logs
 }
 
-func (r *request) describe(resource pcommon.Resource) {
-	resource.Attributes().PutStr("session_id", r.of.job.Session)
-	resource.Attributes().PutInt("rank", int64(r.of.process.Number))
-	resource.Attributes().PutStr("host.name", r.of.process.Host)
-	resource.Attributes().PutInt("process.pid", int64(r.of.process.PID))
-	resource.Attributes().PutInt("emitter", int64(r.of.of.id))
-	resource.Attributes().PutInt("request", r.number)
+// describe describes the rank and the request on a resource.
+func (r *request) describe(resource pcommon.Map) {
+	resource.PutStr("session_id", r.of.job.Session)
+	resource.PutInt("rank", int64(r.of.process.Number))
+	resource.PutStr("host.name", r.of.process.Host)
+	resource.PutInt("process.pid", int64(r.of.process.PID))
+	resource.PutInt("emitter", int64(r.of.of.id))
+	resource.PutInt("request", r.number)
 }
 
 func (it *item) describe(attributes pcommon.Map) {
