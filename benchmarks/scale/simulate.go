@@ -76,13 +76,15 @@ func simulate(ctx context.Context, count int) (_ figures, err error) {
 	defer func() { err = errors.Join(err, s.pipelines.Shutdown(ctx)) }()
 
 	ingest := func(_ int, batch plog.Logs) error { return s.pipelines.Logs.ConsumeLogs(ctx, batch) }
-	if err := s.steps(0, 1, 1, ingest); err != nil {
+	err = s.steps(0, 1, 1, ingest)
+	if err != nil {
 		return f, err
 	}
 	idle := float64(measure.Heap())
 	f.rankBytes = (idle - empty) / float64(count)
 
-	if err := s.steps(1, 1+full, 1, ingest); err != nil {
+	err = s.steps(1, 1+full, 1, ingest)
+	if err != nil {
 		return f, err
 	}
 	f.heap = float64(measure.Heap())

@@ -14,8 +14,8 @@ import (
 	"github.com/phaseattr/phaseattr/cmd/phasegen/job"
 )
 
-// The numbers of readings of a rank in a batch, as [Readings] returns them, that make it as
-// large as usual.
+// The intervals of readings that give each rank 5 points per gauge, and 125 log records or
+// spans, in a batch.
 const (
 	ReadGauges  = interval / 5
 	ReadRecords = interval / 125
@@ -39,10 +39,10 @@ type Identity int
 const (
 	// OnResource: each rank is a resource that names the session and the rank.
 	OnResource Identity = iota
-	// OnPoints: all ranks are one resource, and the points name the session and the rank.
+	// OnPoints: the ranks of a node are one resource, and the points name the session and the rank.
 	OnPoints
-	// ByDevice: all ranks are one resource, and the points name the host and the device
-	// only.
+	// ByDevice: the ranks of a node are one resource, and the points name the host and the
+	// device only.
 	ByDevice
 )
 
