@@ -173,14 +173,15 @@ bench-peers: ## Compare the processor to its peers and to two bare calls; takes 
 	@echo "==> measuring the peers"
 	@cd benchmarks && $(RECORD) -section peers $(GO) run ./peers $(PEERS)
 
-# The base is measured by the benchmarks of this tree, which use nothing of it but its factory.
+# The base is measured by the benchmarks of this tree, which use nothing of it but its factory,
+# on the jobs of this tree's phasegen.
 .PHONY: bench-against
 bench-against: ## Compare bench-peers of this tree with that of revision BASE in turn, RUNS times
 	@test -n "$(BASE)" || { echo "set BASE to a revision" >&2; exit 2; }
 	@echo "==> building the benchmarks on $(BASE) and on this tree"
 	@rm -rf bin/base && mkdir -p bin/base
 	@git archive -o bin/base.tar "$(BASE)" && tar -xf bin/base.tar -C bin/base && rm bin/base.tar
-	@rm -rf bin/base/benchmarks && cp -R benchmarks bin/base/benchmarks
+	@rm -rf bin/base/benchmarks bin/base/cmd && cp -R benchmarks cmd bin/base
 	@cd bin/base/benchmarks && $(GO) build -o ../../peers-base ./peers
 	@cd benchmarks && $(GO) build -o ../bin/peers ./peers
 	@echo "==> measuring both $(RUNS) times"

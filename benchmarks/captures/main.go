@@ -19,9 +19,11 @@ import (
 	"go.opentelemetry.io/collector/consumer/consumertest"
 	"go.opentelemetry.io/collector/pdata/plog"
 
+	"github.com/phaseattr/phaseattr/benchmarks/internal/fleet"
 	"github.com/phaseattr/phaseattr/benchmarks/internal/measure"
 	"github.com/phaseattr/phaseattr/benchmarks/internal/pipeline"
-	"github.com/phaseattr/phaseattr/benchmarks/internal/training"
+	"github.com/phaseattr/phaseattr/cmd/phasegen/format"
+	"github.com/phaseattr/phaseattr/cmd/phasegen/job"
 )
 
 // The cost of stormlog's replay per record, in microseconds: the range over the captures,
@@ -80,22 +82,19 @@ func run(ctx context.Context, out io.Writer, directory string, rounds int) error
 
 // long returns a run with many spans, and records spread over it.
 func long() recording {
-	rank := training.NewRank(0, 0, time.Date(2026, 3, 2, 8, 0, 0, 0, time.UTC))
-	recorder := training.NewRecorder()
+	const steps, batches = 2 * manySpans / fleet.BoundariesPerStep, 10
+	start := time.Date(2026, 3, 2, 8, 0, 0, 0, time.UTC)
+	j := fleet.New(0, steps, job.Config{Ranks: 1, Start: start, Reading: fleet.ReadRecords})
 	r := recording{
 		name: fmt.Sprintf("%d spans", manySpans), events: plog.NewLogs(), records: plog.NewLogs(),
 		least: referenceManySpans, reference: referenceManySpans,
 	}
-	add := func(batch plog.Logs) { batch.ResourceLogs().At(0).CopyTo(r.events.ResourceLogs().AppendEmpty()) }
-	add(recorder.Begin(rank))
-	steps := 0
-	for ; r.events.LogRecordCount() < 2*manySpans; steps++ {
-		add(recorder.Step(rank, steps))
+	for _, batch := range fleet.Batches(j, 0) {
+		batch.ResourceLogs().MoveAndAppendTo(r.events.ResourceLogs())
 	}
-	const batches = 10
 	for i := range batches {
-		last := rank.Start.Add(training.StepDuration * time.Duration(steps*(i+1)/batches-1))
-		training.Logs([]training.Rank{rank}, last).ResourceLogs().MoveAndAppendTo(r.records.ResourceLogs())
+		until := start.Add(fleet.Step * steps * time.Duration(i+1) / batches)
+		format.NewBatch().Append(fleet.Logs{Job: j}, fleet.Readings(j, until, 1)[0]...).Logs.ResourceLogs().MoveAndAppendTo(r.records.ResourceLogs())
 	}
 	return r
 }

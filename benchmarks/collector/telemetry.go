@@ -13,11 +13,12 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/phaseattr/phaseattr/benchmarks/internal/training"
+	"github.com/phaseattr/phaseattr/benchmarks/internal/fleet"
+	"github.com/phaseattr/phaseattr/cmd/phasegen/format"
+	"github.com/phaseattr/phaseattr/cmd/phasegen/job"
 )
 
 const (
-	ranksPerJob = 1000
 	// ranksPerRequest is the number of ranks in a request with boundaries.
 	ranksPerRequest = 100
 	// distinctNodes is the number of nodes with data points.
@@ -26,45 +27,43 @@ const (
 
 // telemetry generates the load.
 type telemetry struct {
-	ranks []training.Rank
-	steps int
-	// begin is the start of the job, whose last step ends now.
-	begin time.Time
+	jobs []*job.Job
+	// end is the end of the last step, which is now.
+	end time.Time
 }
 
 func newTelemetry(ranks, steps int) *telemetry {
-	t := &telemetry{steps: steps, begin: time.Now().Add(-time.Duration(steps) * training.StepDuration)}
-	for i := range ranks {
-		t.ranks = append(t.ranks, training.NewRank(i/ranksPerJob, i%ranksPerJob, t.begin))
-	}
-	return t
+	end := time.Now()
+	start := end.Add(-time.Duration(steps) * fleet.Step)
+	return &telemetry{jobs: fleet.Jobs(ranks, steps, job.Config{Start: start, Reading: fleet.ReadGauges}), end: end}
 }
 
-// sendBoundaries sends all boundaries in order and returns their number.
+// sendBoundaries sends all boundaries of each job in order and returns their number.
 func (t *telemetry) sendBoundaries(ctx context.Context, c *collector) (int, error) {
-	recorder := training.NewRecorder()
-	sent := 0
-	for step := -1; step < t.steps; step++ {
-		for from := 0; from < len(t.ranks); from += ranksPerRequest {
-			batch := plog.NewLogs()
-			for _, rank := range t.ranks[from:min(from+ranksPerRequest, len(t.ranks))] {
-				boundaries := recorder.Begin
-				if step >= 0 {
-					boundaries = func(r training.Rank) plog.Logs { return recorder.Step(r, step) }
+	sent, pending := 0, plog.NewLogs()
+	send := func() error {
+		body, err := new(plog.ProtoMarshaler).MarshalLogs(pending)
+		if err != nil {
+			return err
+		}
+		if err := c.conn.Invoke(ctx, exportLogs, &body, new([]byte)); err != nil {
+			return fmt.Errorf("send boundaries: %w", err)
+		}
+		sent += pending.LogRecordCount()
+		pending = plog.NewLogs()
+		return nil
+	}
+	for _, j := range t.jobs {
+		for _, batch := range fleet.Batches(j, 0) {
+			batch.ResourceLogs().MoveAndAppendTo(pending.ResourceLogs())
+			if pending.ResourceLogs().Len() == ranksPerRequest {
+				if err := send(); err != nil {
+					return sent, err
 				}
-				boundaries(rank).ResourceLogs().At(0).CopyTo(batch.ResourceLogs().AppendEmpty())
 			}
-			body, err := new(plog.ProtoMarshaler).MarshalLogs(batch)
-			if err != nil {
-				return sent, err
-			}
-			if err := c.conn.Invoke(ctx, exportLogs, &body, new([]byte)); err != nil {
-				return sent, fmt.Errorf("send boundaries: %w", err)
-			}
-			sent += batch.LogRecordCount()
 		}
 	}
-	return sent, nil
+	return sent, send()
 }
 
 // request is an OTLP request with the data points of a node.
@@ -75,11 +74,17 @@ type request struct {
 
 // metrics returns the data points of some nodes, the newest ones within the last step.
 func (t *telemetry) metrics() ([]request, error) {
-	last := t.begin.Add(time.Duration(t.steps)*training.StepDuration - training.StepDuration/2)
+	j := t.jobs[0]
+	nodes := map[string][]*job.Event{}
+	for _, e := range fleet.Readings(j, t.end, 1)[0] {
+		if e.Rank.Number < distinctNodes*fleet.GPUsPerNode {
+			nodes[e.Rank.Host] = append(nodes[e.Rank.Host], e)
+		}
+	}
 	var all []request
-	for i := range min(distinctNodes, len(t.ranks)/training.GPUsPerNode) {
-		node := t.ranks[i*training.GPUsPerNode:][:training.GPUsPerNode]
-		md := training.Metrics(node, last, training.OnResource)
+	for _, readings := range nodes {
+		gauges := fleet.Gauges{Job: j, Identity: fleet.OnResource, Labels: fleet.UsualLabels}
+		md := format.NewBatch().Append(gauges, readings...).Metrics
 		body, err := new(pmetric.ProtoMarshaler).MarshalMetrics(md)
 		if err != nil {
 			return nil, err

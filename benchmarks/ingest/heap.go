@@ -8,14 +8,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"runtime"
 	"time"
 
 	"go.opentelemetry.io/collector/consumer/consumertest"
 
+	"github.com/phaseattr/phaseattr/benchmarks/internal/fleet"
 	"github.com/phaseattr/phaseattr/benchmarks/internal/measure"
 	"github.com/phaseattr/phaseattr/benchmarks/internal/pipeline"
-	"github.com/phaseattr/phaseattr/benchmarks/internal/training"
+	"github.com/phaseattr/phaseattr/cmd/phasegen/format"
+	"github.com/phaseattr/phaseattr/cmd/phasegen/job"
 )
 
 // measureHeap prints the heap size of an idle rank and of a boundary. The rank can be found
@@ -30,23 +33,21 @@ func measureHeap(ctx context.Context, o options, out io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, p.Shutdown(ctx)) }()
-	recorder := training.NewRecorder()
-
-	ranks := make([]training.Rank, o.idleRanks+o.fullRanks)
-	for i := range ranks {
-		ranks[i] = training.NewRank(i/1000, i%1000, begin)
-	}
+	idle := fleet.Jobs(o.idleRanks, 1, job.Config{Start: begin, Step: 5 * time.Second, Reading: fleet.ReadGauges})
+	steps := int(o.window / fleet.Step)
+	full := fleet.New(len(idle), steps+steps/3, job.Config{Ranks: o.fullRanks, Start: begin})
 	before := measure.Heap()
-	idle, full := ranks[:o.idleRanks], ranks[o.idleRanks:]
-	for _, rank := range idle {
-		if err := p.Logs.ConsumeLogs(ctx, recorder.Begin(rank)); err != nil {
+	for _, j := range idle {
+		if err := consume(ctx, p, j, len(j.World)); err != nil {
 			return err
 		}
 	}
 	idleBytes := measure.Heap() - before
-	for i := range idle {
-		for range 7 { // with points at 5 times each
-			if err := p.Metrics.ConsumeMetrics(ctx, training.Metrics(idle[i:i+1], begin, training.OnResource)); err != nil {
+	for _, j := range idle {
+		readings := fleet.Readings(j, begin.Add(5*time.Second), 1)[0] // at 5 times each
+		gauges := fleet.Gauges{Job: j, Identity: fleet.OnResource, Labels: fleet.UsualLabels}
+		for range 7 {
+			if err := p.Metrics.ConsumeMetrics(ctx, format.NewBatch().Append(gauges, readings...).Metrics); err != nil {
 				return err
 			}
 		}
@@ -54,29 +55,30 @@ func measureHeap(ctx context.Context, o options, out io.Writer) (err error) {
 	lookedUpBytes := measure.Heap() - before
 
 	before = measure.Heap()
-	boundaries := 0
-	for _, rank := range full {
-		if err := p.Logs.ConsumeLogs(ctx, recorder.Begin(rank)); err != nil {
-			return err
-		}
-	}
-	steps := training.Steps(o.window)
-	for step := range steps + steps/3 {
-		for _, rank := range full {
-			batch := recorder.Step(rank, step)
-			if step < steps {
-				boundaries += batch.LogRecordCount()
-			}
-			if err := p.Logs.ConsumeLogs(ctx, batch); err != nil {
-				return err
-			}
-		}
+	if err := consume(ctx, p, full, math.MaxInt); err != nil {
+		return err
 	}
 	boundaryBytes := measure.Heap() - before
+	boundaries := steps * o.fullRanks * fleet.BoundariesPerStep
 	runtime.KeepAlive(p)
+	runtime.KeepAlive(idle) // part of the heap before, too
 	fmt.Fprintf(out, "heap of a boundary in the window: %.0f bytes (%d ranks, %v at %d a second)\n",
-		float64(boundaryBytes)/float64(boundaries), len(full), o.window.Round(time.Second), training.BoundariesPerSecond)
+		float64(boundaryBytes)/float64(boundaries), o.fullRanks, o.window.Round(time.Second), fleet.BoundariesPerSecond)
 	fmt.Fprintf(out, "heap of an idle rank: %.0f bytes (%d ranks); %.0f after lookups\n",
-		float64(idleBytes)/float64(len(idle)), len(idle), float64(lookedUpBytes)/float64(len(idle)))
+		float64(idleBytes)/float64(o.idleRanks), o.idleRanks, float64(lookedUpBytes)/float64(o.idleRanks))
+	return nil
+}
+
+// consume passes the first batches of a job to the processor.
+func consume(ctx context.Context, p *pipeline.Pipelines, j *job.Job, batches int) error {
+	for _, batch := range fleet.Batches(j, 0) {
+		if err := p.Logs.ConsumeLogs(ctx, batch); err != nil {
+			return err
+		}
+		batches--
+		if batches == 0 {
+			break
+		}
+	}
 	return nil
 }

@@ -11,8 +11,8 @@ import (
 	"go.opentelemetry.io/collector/consumer/consumertest"
 	"go.opentelemetry.io/collector/pdata/plog"
 
+	"github.com/phaseattr/phaseattr/benchmarks/internal/fleet"
 	"github.com/phaseattr/phaseattr/benchmarks/internal/pipeline"
-	"github.com/phaseattr/phaseattr/benchmarks/internal/training"
 )
 
 // batchesInARow is the number of batches that a variant ingests in a turn.
@@ -32,12 +32,13 @@ type ingester struct {
 // start starts the processor of a variant and fills its window.
 func (v *variant) start(ctx context.Context, window time.Duration, directory string) (*ingester, error) {
 	n := &ingester{
-		stream:  newStream(begin, 0, 0),
+		stream:  newStream(0, 0),
 		consume: func(plog.Logs) error { return nil },
 		stop:    func() error { return nil },
 	}
+	steps := int(window / fleet.Step)
 	if v.late {
-		n.stream = newStream(begin, lateShare, training.Steps(window)-1)
+		n.stream = newStream(lateShare, steps-1)
 	}
 	if v.config != nil {
 		o := pipeline.Options{Config: v.config, Next: consumertest.NewNop()}
@@ -55,7 +56,7 @@ func (v *variant) start(ctx context.Context, window time.Duration, directory str
 		n.consume = func(batch plog.Logs) error { return p.Logs.ConsumeLogs(ctx, batch) }
 	}
 	err := n.consume(n.stream.begin())
-	for step := 0; step < training.Steps(window) && err == nil; step++ {
+	for step := 0; step < steps && err == nil; step++ {
 		err = n.consume(n.stream.next())
 	}
 	return n, err

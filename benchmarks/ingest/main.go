@@ -18,6 +18,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/phaseattr/phaseattr/benchmarks/internal/fleet"
 	"github.com/phaseattr/phaseattr/benchmarks/internal/measure"
 )
 
@@ -102,10 +103,13 @@ func measureTime(ctx context.Context, o options, out io.Writer) (err error) {
 		if failed != nil {
 			return fmt.Errorf("%s: %w", all[i].name, failed)
 		}
-		defer func() { err = errors.Join(err, n.stop()) }()
+		defer func() {
+			n.stream.stop()
+			err = errors.Join(err, n.stop())
+		}()
 		contenders = append(contenders, measure.Contender{Name: all[i].name, Prepare: n.prepare, Run: n.work})
 	}
-	records := float64(newStream(begin, 0, 0).next().LogRecordCount())
+	const records = fleet.GPUsPerNode * fleet.BoundariesPerStep
 	fmt.Fprintf(os.Stderr, "measuring in %d rounds\n", o.rounds)
 	costs, err := measure.Rounds(contenders, o.rounds, batchesInARow)
 	if err != nil {

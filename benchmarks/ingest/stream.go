@@ -4,19 +4,23 @@
 package main
 
 import (
+	"iter"
 	"math/rand/v2"
-	"time"
 
 	"go.opentelemetry.io/collector/pdata/plog"
 
-	"github.com/phaseattr/phaseattr/benchmarks/internal/training"
+	"github.com/phaseattr/phaseattr/benchmarks/internal/fleet"
+	"github.com/phaseattr/phaseattr/cmd/phasegen/job"
 )
+
+// steps is more than any measurement needs.
+const steps = 1_000_000
 
 // stream generates the boundaries of a node's ranks, one batch per step.
 type stream struct {
-	ranks    []training.Rank
-	recorder *training.Recorder
-	step     int
+	ofRank func() (*job.Rank, plog.Logs, bool)
+	stop   func()
+	step   int
 	// late is the share of late records; maxDelay is their delay at most, in steps.
 	late     float64
 	maxDelay int
@@ -25,39 +29,34 @@ type stream struct {
 	random  *rand.Rand
 }
 
-func newStream(begin time.Time, late float64, maxDelay int) *stream {
-	s := &stream{
-		recorder: training.NewRecorder(), late: late, maxDelay: maxDelay,
-		delayed: map[int]plog.ResourceLogsSlice{}, random: rand.New(rand.NewPCG(1, 2)),
-	}
-	for n := range training.GPUsPerNode {
-		s.ranks = append(s.ranks, training.NewRank(0, n, begin))
-	}
+func newStream(late float64, maxDelay int) *stream {
+	s := &stream{late: late, maxDelay: maxDelay, delayed: map[int]plog.ResourceLogsSlice{}, random: rand.New(rand.NewPCG(1, 2))}
+	node := fleet.New(0, steps, job.Config{Ranks: fleet.GPUsPerNode, Start: begin})
+	s.ofRank, s.stop = iter.Pull2(fleet.Batches(node, 0))
 	return s
 }
 
 // begin returns the first boundary of each rank.
 func (s *stream) begin() plog.Logs {
 	batch := plog.NewLogs()
-	for _, rank := range s.ranks {
-		s.recorder.Begin(rank).ResourceLogs().At(0).CopyTo(batch.ResourceLogs().AppendEmpty())
+	for range fleet.GPUsPerNode {
+		_, boundaries, _ := s.ofRank()
+		boundaries.ResourceLogs().MoveAndAppendTo(batch.ResourceLogs())
 	}
 	return batch
 }
 
 // next returns the batch of the next step.
 func (s *stream) next() plog.Logs {
-	batch := plog.NewLogs()
+	batch := s.begin()
+	if s.late > 0 {
+		for _, resource := range batch.ResourceLogs().All() {
+			s.delay(resource)
+		}
+	}
 	if delayed, ok := s.delayed[s.step]; ok {
 		delayed.MoveAndAppendTo(batch.ResourceLogs())
 		delete(s.delayed, s.step)
-	}
-	for _, rank := range s.ranks {
-		resource := batch.ResourceLogs().AppendEmpty()
-		s.recorder.Step(rank, s.step).ResourceLogs().At(0).CopyTo(resource)
-		if s.late > 0 {
-			s.delay(resource)
-		}
 	}
 	s.step++
 	return batch

@@ -6,7 +6,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog"
@@ -14,17 +13,19 @@ import (
 	"go.opentelemetry.io/collector/pdata/ptrace"
 
 	"github.com/phaseattr/phaseattr/benchmarks/internal/measure"
-	"github.com/phaseattr/phaseattr/benchmarks/internal/training"
+	"github.com/phaseattr/phaseattr/cmd/phasegen/format"
+	"github.com/phaseattr/phaseattr/cmd/phasegen/job"
 )
 
 // record is a data point, a log record or a span: what the two attributes are added to.
 type record struct {
 	attributes, resource pcommon.Map
-	at                   time.Time
+	at                   pcommon.Timestamp
 }
 
 // signal is the operations on batches of one signal.
 type signal[T any] struct {
+	of    func(*format.Batch) T
 	clone func(T) T
 	// each calls a function for each record.
 	each func(T, func(record))
@@ -34,6 +35,7 @@ type signal[T any] struct {
 }
 
 var metricsSignal = signal[pmetric.Metrics]{
+	of: func(b *format.Batch) pmetric.Metrics { return b.Metrics },
 	clone: func(from pmetric.Metrics) pmetric.Metrics {
 		to := pmetric.NewMetrics()
 		from.CopyTo(to)
@@ -44,7 +46,7 @@ var metricsSignal = signal[pmetric.Metrics]{
 			for _, scope := range resource.ScopeMetrics().All() {
 				for _, metric := range scope.Metrics().All() {
 					for _, dp := range metric.Gauge().DataPoints().All() {
-						f(record{dp.Attributes(), resource.Resource().Attributes(), dp.Timestamp().AsTime()})
+						f(record{dp.Attributes(), resource.Resource().Attributes(), dp.Timestamp()})
 					}
 				}
 			}
@@ -65,6 +67,7 @@ var metricsSignal = signal[pmetric.Metrics]{
 }
 
 var logsSignal = signal[plog.Logs]{
+	of: func(b *format.Batch) plog.Logs { return b.Logs },
 	clone: func(from plog.Logs) plog.Logs {
 		to := plog.NewLogs()
 		from.CopyTo(to)
@@ -74,7 +77,7 @@ var logsSignal = signal[plog.Logs]{
 		for _, resource := range ld.ResourceLogs().All() {
 			for _, scope := range resource.ScopeLogs().All() {
 				for _, lr := range scope.LogRecords().All() {
-					f(record{lr.Attributes(), resource.Resource().Attributes(), lr.Timestamp().AsTime()})
+					f(record{lr.Attributes(), resource.Resource().Attributes(), lr.Timestamp()})
 				}
 			}
 		}
@@ -92,6 +95,7 @@ var logsSignal = signal[plog.Logs]{
 }
 
 var tracesSignal = signal[ptrace.Traces]{
+	of: func(b *format.Batch) ptrace.Traces { return b.Traces },
 	clone: func(from ptrace.Traces) ptrace.Traces {
 		to := ptrace.NewTraces()
 		from.CopyTo(to)
@@ -101,7 +105,7 @@ var tracesSignal = signal[ptrace.Traces]{
 		for _, resource := range td.ResourceSpans().All() {
 			for _, scope := range resource.ScopeSpans().All() {
 				for _, span := range scope.Spans().All() {
-					f(record{span.Attributes(), resource.Resource().Attributes(), span.StartTimestamp().AsTime()})
+					f(record{span.Attributes(), resource.Resource().Attributes(), span.EndTimestamp()})
 				}
 			}
 		}
@@ -133,12 +137,16 @@ type workload struct {
 	contenders []measure.Contender
 }
 
-// newWorkload returns the contenders that work on the batches: first the bare copy, then
-// the floor, then the processors. It first checks that each contender writes the expected
-// attributes.
+// newWorkload returns the contenders that work on the readings of a job in a format: first the
+// bare copy, then the floor, then the processors. It first checks that each contender writes
+// the expected attributes.
 func newWorkload[T any](
-	ctx context.Context, name string, s signal[T], batches []T, ranks []training.Rank, all []*pipelines,
+	ctx context.Context, name string, s signal[T], j *job.Job, readings [][]*job.Event, f format.Format, all []*pipelines,
 ) (*workload, error) {
+	batches := make([]T, len(readings))
+	for i := range readings {
+		batches[i] = s.of(format.NewBatch().Append(f, readings[i]...))
+	}
 	w := &workload{name: name, batches: len(batches)}
 	s.each(batches[0], func(record) { w.records++ })
 	add := func(name string, work func(T) error) {
@@ -164,7 +172,7 @@ func newWorkload[T any](
 		is := hasConstants
 		switch p.name {
 		case phaseAttr:
-			is = newPhases(ranks).check
+			is = newPhases(j, readings).check
 		case kubernetes:
 			is = hasPod
 		}

@@ -6,23 +6,22 @@ package main
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
-	"github.com/phaseattr/phaseattr/benchmarks/internal/training"
+	"github.com/phaseattr/phaseattr/benchmarks/internal/fleet"
 )
 
 // The row that `ratio to best floor` is taken from: the rank on the resource, as an SDK
 // writes it, and a usual number of labels.
 const (
-	bestRatioIdentity = training.OnResource
+	bestRatioIdentity = fleet.OnResource
 	bestRatioLabels   = 5
 )
 
 // bestCase is a row of the table against the best floor.
 type bestCase struct {
-	identity training.Identity
+	identity fleet.Identity
 	title    string // of the identity
 	labels   int    // on each point, before the two attributes are added
 }
@@ -34,11 +33,11 @@ func (c bestCase) name() string {
 func bestCases() []bestCase {
 	var cases []bestCase
 	for _, named := range []struct {
-		identity training.Identity
+		identity fleet.Identity
 		title    string
 	}{
-		{training.OnResource, "rank on the resource"},
-		{training.ByDevice, "host and GPU on the points"},
+		{fleet.OnResource, "rank on the resource"},
+		{fleet.ByDevice, "host and GPU on the points"},
 	} {
 		for _, labels := range []int{2, 5, 8} {
 			cases = append(cases, bestCase{named.identity, named.title, labels})
@@ -48,13 +47,11 @@ func bestCases() []bestCase {
 }
 
 // workload compares phase_attr with the best floor on the gauges of a node.
-func (c bestCase) workload(ctx context.Context, node []training.Rank, ours *pipelines) (*workload, error) {
-	batches := distinct(func(last time.Time) pmetric.Metrics {
-		return training.MetricsWithLabels(node, last, c.identity, c.labels)
-	})
+func (c bestCase) workload(ctx context.Context, n *node, ours *pipelines) (*workload, error) {
 	s := metricsSignal
 	s.put = putReserved
-	return newWorkload(ctx, c.name(), s, batches, node, []*pipelines{ours})
+	gauges := fleet.Gauges{Job: n.job, Identity: c.identity, Labels: c.labels}
+	return newWorkload(ctx, c.name(), s, n.job, n.gauges, gauges, []*pipelines{ours})
 }
 
 // putReserved is the best floor: it reserves room for both attributes at once. Two bare

@@ -6,10 +6,11 @@ package main
 import (
 	"fmt"
 	"strconv"
+	"strings"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
 
-	"github.com/phaseattr/phaseattr/benchmarks/internal/training"
+	"github.com/phaseattr/phaseattr/cmd/phasegen/job"
 )
 
 // check runs a contender on copies of the batches. It returns an error unless all records
@@ -59,14 +60,22 @@ func hasPod(r record) error {
 	return nil
 }
 
-// phases are ranks by the two ways in which records name them.
-type phases map[string]training.Rank
+// phases are the paths of readings, by the two ways in which records name their rank.
+type phases map[string]string
 
-func newPhases(ranks []training.Rank) phases {
+func key(first, second string, at pcommon.Timestamp) string {
+	return fmt.Sprintf("%s/%s/%d", first, second, at)
+}
+
+// newPhases returns the phases of readings of a job.
+func newPhases(j *job.Job, batches [][]*job.Event) phases {
 	p := phases{}
-	for _, rank := range ranks {
-		p[rank.Host()+"/"+strconv.Itoa(rank.GPU())] = rank
-		p[rank.Session()+"/"+strconv.Itoa(rank.Number)] = rank
+	for _, readings := range batches {
+		for _, e := range readings {
+			path, at := strings.Join(e.Scope.Path, " / "), pcommon.Timestamp(e.At) //nolint:gosec // not negative
+			p[key(e.Rank.Host, strconv.Itoa(e.Rank.GPU), at)] = path
+			p[key(j.Session, strconv.Itoa(e.Rank.Number), at)] = path
+		}
 	}
 	return p
 }
@@ -85,11 +94,11 @@ func (p phases) check(r record) error {
 		if !ok || !ok2 {
 			continue
 		}
-		rank, ok := p[first.AsString()+"/"+second.AsString()]
+		path, ok := p[key(first.AsString(), second.AsString(), r.at)]
 		if !ok {
 			break
 		}
-		return has(r.attributes, rank.Path(r.at))
+		return has(r.attributes, path)
 	}
-	return fmt.Errorf("record of an unknown rank: %v", r.attributes.AsRaw())
+	return fmt.Errorf("record of an unknown rank or time: %v", r.attributes.AsRaw())
 }

@@ -11,7 +11,8 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/phaseattr/phaseattr/benchmarks/internal/training"
+	"github.com/phaseattr/phaseattr/benchmarks/internal/fleet"
+	"github.com/phaseattr/phaseattr/cmd/phasegen/job"
 )
 
 // The attributes that the Kubernetes enricher writes, on resources.
@@ -33,22 +34,23 @@ type cluster struct {
 type object = map[string]any
 
 // startCluster starts the API.
-func startCluster(ranks []training.Rank) *cluster {
+func startCluster(jobs []*job.Job) *cluster {
 	c := &cluster{}
-	for _, rank := range ranks {
-		c.pods = append(c.pods, object{
-			"metadata": object{
-				"name": podName(rank), "namespace": namespace, "uid": "uid-" + podName(rank), "resourceVersion": "1",
-			},
-			"spec":   object{"nodeName": rank.Host()},
-			"status": object{"podIP": rank.PodIP(), "phase": "Running"},
-		})
+	for _, j := range jobs {
+		for _, rank := range j.World {
+			ip := fleet.PodIP(j, rank)
+			c.pods = append(c.pods, object{
+				"metadata": object{
+					"name": "trainer-" + ip, "namespace": namespace, "uid": "uid-" + ip, "resourceVersion": "1",
+				},
+				"spec":   object{"nodeName": rank.Host},
+				"status": object{"podIP": ip, "phase": "Running"},
+			})
+		}
 	}
 	c.server = httptest.NewServer(http.HandlerFunc(c.serve))
 	return c
 }
-
-func podName(rank training.Rank) string { return fmt.Sprintf("trainer-%d-%d", rank.Job, rank.Number) }
 
 func (c *cluster) serve(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")

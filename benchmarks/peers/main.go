@@ -12,14 +12,12 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"time"
 
-	"go.opentelemetry.io/collector/pdata/plog"
-	"go.opentelemetry.io/collector/pdata/pmetric"
-	"go.opentelemetry.io/collector/pdata/ptrace"
-
+	"github.com/phaseattr/phaseattr/benchmarks/internal/fleet"
 	"github.com/phaseattr/phaseattr/benchmarks/internal/pipeline"
-	"github.com/phaseattr/phaseattr/benchmarks/internal/training"
+	"github.com/phaseattr/phaseattr/cmd/phasegen/job"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor"
 )
 
@@ -29,16 +27,18 @@ const (
 	phaseAttr  = "phase_attr"
 	kubernetes = "k8s_attributes"
 
-	// The ranks whose boundaries phase_attr has ingested.
-	jobs        = 10
-	ranksPerJob = 1000
-	window      = 5 * time.Minute
+	// ranks is the number of ranks whose boundaries phase_attr has ingested, besides those of
+	// the node that is measured.
+	ranks  = 10_000
+	window = 5 * time.Minute
 
 	// distinctBatches is the number of batches of a kind, each with different times.
 	distinctBatches = 8
+	// behind is how far the newest record is behind the newest boundaries.
+	behind = time.Second
 )
 
-// begin is the start of all jobs, end the time of their newest boundaries.
+// begin is the start of the window, end the time of the newest boundaries.
 var (
 	begin = time.Date(2026, 3, 2, 8, 0, 0, 0, time.UTC)
 	end   = begin.Add(window)
@@ -75,13 +75,9 @@ func run(ctx context.Context, o options) (err error) {
 	// another one.
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 
-	var ranks []training.Rank
-	for job := range jobs {
-		for n := range ranksPerJob {
-			ranks = append(ranks, training.NewRank(job, n, begin))
-		}
-	}
-	cluster := startCluster(ranks)
+	jobs := fleet.Jobs(ranks, 1, job.Config{Start: end.Add(-fleet.Step)})
+	node := newNode(len(jobs))
+	cluster := startCluster(append(slices.Clip(jobs), node.job))
 	defer cluster.close()
 	peers, err := startPeers(ctx, cluster)
 	if err != nil {
@@ -89,8 +85,7 @@ func run(ctx context.Context, o options) (err error) {
 	}
 	defer func() { err = errors.Join(err, shutdown(ctx, peers)) }()
 
-	node := ranks[:training.GPUsPerNode]
-	ours, err := startFilled(ctx, ranks, len(node))
+	ours, err := startFilled(ctx, node.job, jobs)
 	if err != nil {
 		return err
 	}
@@ -121,7 +116,7 @@ func run(ctx context.Context, o options) (err error) {
 		return err
 	}
 	if o.gateway {
-		if err := gateway(ctx, ranks, peers, &r, o); err != nil {
+		if err := gateway(ctx, jobs, peers, &r, o); err != nil {
 			return err
 		}
 	}
@@ -131,46 +126,66 @@ func run(ctx context.Context, o options) (err error) {
 	return r.print(os.Stdout)
 }
 
+// node is a node whose ranks have run for a window, with the readings that its telemetry
+// consists of, in batches.
+type node struct {
+	job             *job.Job
+	gauges, records [][]*job.Event
+}
+
+func newNode(number int) *node {
+	n := &node{}
+	readings := func(interval time.Duration) [][]*job.Event {
+		n.job = newWhole(number, fleet.GPUsPerNode, interval) // whatever the interval, its boundaries are the same
+		return fleet.Readings(n.job, end.Add(-behind), distinctBatches)
+	}
+	n.gauges, n.records = readings(fleet.ReadGauges), readings(fleet.ReadRecords)
+	return n
+}
+
+// newWhole returns a job that has run for a window.
+func newWhole(number, ranks int, reading time.Duration) *job.Job {
+	return fleet.New(number, int(window/fleet.Step), job.Config{Ranks: ranks, Start: begin, Reading: reading})
+}
+
 // nodeWorkloads returns the workloads of one node's ranks. `ratio to floor` is taken from
 // the first one.
-func nodeWorkloads(ctx context.Context, node []training.Rank, contenders []*pipelines) ([]*workload, error) {
+func nodeWorkloads(ctx context.Context, n *node, contenders []*pipelines) ([]*workload, error) {
 	var all []*workload
 	for _, form := range []struct {
 		name     string
-		identity training.Identity
+		identity fleet.Identity
 	}{
-		{"node's gauges, rank on the resource", training.OnResource},
-		{"node's gauges, rank on the points", training.OnPoints},
-		{"node's gauges, host and GPU on the points", training.ByDevice},
+		{"node's gauges, rank on the resource", fleet.OnResource},
+		{"node's gauges, rank on the points", fleet.OnPoints},
+		{"node's gauges, host and GPU on the points", fleet.ByDevice},
 	} {
-		batches := distinct(func(last time.Time) pmetric.Metrics { return training.Metrics(node, last, form.identity) })
-		w, err := newWorkload(ctx, form.name, metricsSignal, batches, node, contenders)
+		gauges := fleet.Gauges{Job: n.job, Identity: form.identity, Labels: fleet.UsualLabels}
+		w, err := newWorkload(ctx, form.name, metricsSignal, n.job, n.gauges, gauges, contenders)
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, w)
 	}
-	batches := distinct(func(last time.Time) plog.Logs { return training.Logs(node, last) })
-	w, err := newWorkload(ctx, "node's logs", logsSignal, batches, node, contenders)
+	w, err := newWorkload(ctx, "node's logs", logsSignal, n.job, n.records, fleet.Logs{Job: n.job}, contenders)
 	if err != nil {
 		return nil, err
 	}
-	spans := distinct(func(last time.Time) ptrace.Traces { return training.Traces(node, last) })
-	x, err := newWorkload(ctx, "node's spans", tracesSignal, spans, node, contenders)
+	x, err := newWorkload(ctx, "node's spans", tracesSignal, n.job, n.records, fleet.Traces{Job: n.job}, contenders)
 	return append(all, w, x), err
 }
 
-// gateway measures one batch with all ranks of a job.
-func gateway(ctx context.Context, ranks []training.Rank, peers []*pipelines, r *results, o options) (err error) {
-	job := ranks[:ranksPerJob]
-	ours, err := startFilled(ctx, ranks, len(job))
+// gateway measures one batch with all ranks of the first job, which has run for a window.
+func gateway(ctx context.Context, jobs []*job.Job, peers []*pipelines, r *results, o options) (err error) {
+	whole := newWhole(0, fleet.RanksPerJob, fleet.ReadGauges)
+	ours, err := startFilled(ctx, whole, jobs[1:])
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, ours.shutdown(ctx)) }()
-	batches := []pmetric.Metrics{training.Metrics(job, end.Add(-time.Second), training.OnResource)}
-	w, err := newWorkload(ctx, "gateway's gauges, rank on the resource", metricsSignal, batches, job,
-		append([]*pipelines{ours}, peers...))
+	gauges := fleet.Gauges{Job: whole, Identity: fleet.OnResource, Labels: fleet.UsualLabels}
+	w, err := newWorkload(ctx, "gateway's gauges, rank on the resource", metricsSignal, whole,
+		fleet.Readings(whole, end.Add(-behind), 1), gauges, append([]*pipelines{ours}, peers...))
 	if err != nil {
 		return err
 	}
@@ -178,19 +193,8 @@ func gateway(ctx context.Context, ranks []training.Rank, peers []*pipelines, r *
 	return r.add(w, o)
 }
 
-// distinct returns batches of different times, the first one close to the newest
-// boundaries.
-func distinct[T any](newBatch func(last time.Time) T) []T {
-	var batches []T
-	for i := range distinctBatches {
-		batches = append(batches, newBatch(end.Add(-time.Second-time.Duration(i)*1375*time.Millisecond)))
-	}
-	return batches
-}
-
-// startFilled starts phase_attr and sends it the boundaries of a whole window of the first
-// ranks, as many as whole says, and those of the newest step of all others.
-func startFilled(ctx context.Context, ranks []training.Rank, whole int) (*pipelines, error) {
+// startFilled starts phase_attr and sends it the boundaries of the jobs.
+func startFilled(ctx context.Context, whole *job.Job, others []*job.Job) (*pipelines, error) {
 	factory := phaseattrprocessor.NewFactory()
 	maxBoundaries, err := pipeline.Key(factory, "max_boundaries")
 	if err != nil {
@@ -200,19 +204,11 @@ func startFilled(ctx context.Context, ranks []training.Rank, whole int) (*pipeli
 	if err != nil {
 		return nil, err
 	}
-	recorder := training.NewRecorder()
-	for i, rank := range ranks {
-		steps := training.Steps(window)
-		from := steps - 1
-		if i < whole {
-			from = 0
-		}
-		err := p.logs.ConsumeLogs(ctx, recorder.Begin(rank))
-		for step := from; step < steps && err == nil; step++ {
-			err = p.logs.ConsumeLogs(ctx, recorder.Step(rank, step))
-		}
-		if err != nil {
-			return nil, fmt.Errorf("ingest boundaries: %w", err)
+	for _, j := range append([]*job.Job{whole}, others...) {
+		for _, batch := range fleet.Batches(j, 0) {
+			if err := p.logs.ConsumeLogs(ctx, batch); err != nil {
+				return nil, fmt.Errorf("ingest boundaries: %w", err)
+			}
 		}
 	}
 	return p, nil

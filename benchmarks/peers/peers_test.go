@@ -7,27 +7,22 @@ import (
 	"bytes"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.opentelemetry.io/collector/pdata/plog"
 
-	"github.com/phaseattr/phaseattr/benchmarks/internal/training"
+	"github.com/phaseattr/phaseattr/benchmarks/internal/fleet"
+	"github.com/phaseattr/phaseattr/cmd/phasegen/job"
 )
 
 // newWorkload checks what each contender writes.
 func TestContendersWriteTheExpectedAttributes(t *testing.T) {
-	var ranks []training.Rank
-	for n := range 2 * training.GPUsPerNode {
-		ranks = append(ranks, training.NewRank(0, n, begin))
-	}
-	node := ranks[:training.GPUsPerNode]
-	cluster := startCluster(ranks)
+	node, other := newNode(0), newNode(1)
+	cluster := startCluster([]*job.Job{node.job, other.job})
 	defer cluster.close()
 	peers, err := startPeers(t.Context(), cluster)
 	require.NoError(t, err)
-	ours, err := startFilled(t.Context(), ranks, len(node))
+	ours, err := startFilled(t.Context(), node.job, []*job.Job{other.job})
 	require.NoError(t, err)
 	all := append([]*pipelines{ours}, peers...)
 
@@ -43,11 +38,10 @@ func TestContendersWriteTheExpectedAttributes(t *testing.T) {
 		assert.Equal(t, 1000, w.records, w.name)
 		assert.Len(t, w.contenders, 3, w.name)
 	}
-	// The ranks of another node are in other phases.
-	_, err = newWorkload(t.Context(), "", logsSignal, distinct(func(last time.Time) plog.Logs {
-		return training.Logs(node, last)
-	}), ranks[len(node):], all[:1])
-	require.Error(t, err)
+	wrong := *node.records[0][0]
+	wrong.Scope = &job.Scope{Path: []string{"another"}}
+	_, err = newWorkload(t.Context(), "", logsSignal, node.job, [][]*job.Event{{&wrong}}, fleet.Logs{Job: node.job}, all[:1])
+	require.ErrorContains(t, err, `want phase_path "another"`)
 	require.NoError(t, shutdown(t.Context(), all))
 }
 

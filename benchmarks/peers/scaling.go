@@ -19,12 +19,9 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"go.opentelemetry.io/collector/pdata/plog"
-	"go.opentelemetry.io/collector/pdata/pmetric"
-	"go.opentelemetry.io/collector/pdata/ptrace"
-
+	"github.com/phaseattr/phaseattr/benchmarks/internal/fleet"
 	"github.com/phaseattr/phaseattr/benchmarks/internal/measure"
-	"github.com/phaseattr/phaseattr/benchmarks/internal/training"
+	"github.com/phaseattr/phaseattr/cmd/phasegen/format"
 )
 
 // stint is how long a contender works at a time when its throughput is measured. It spans
@@ -43,7 +40,7 @@ type throughput struct {
 
 // scaling compares how the throughput of contenders grows with the cores. One goroutine
 // per core sends metrics, logs and spans through the pipelines of one configuration.
-func scaling(ctx context.Context, node []training.Rank, contenders []*pipelines, o options, out io.Writer) error {
+func scaling(ctx context.Context, node *node, contenders []*pipelines, o options, out io.Writer) error {
 	cores := []int{1, runtime.NumCPU()}
 	results := make([][][]throughput, len(contenders)) // by contender, number of cores and round
 	for i := range results {
@@ -81,7 +78,7 @@ func scaling(ctx context.Context, node []training.Rank, contenders []*pipelines,
 }
 
 // profile writes mutex.pprof and block.pprof of a contender.
-func profile(ctx context.Context, p *pipelines, node []training.Rank, o options) error {
+func profile(ctx context.Context, p *pipelines, node *node, o options) error {
 	defer runtime.SetMutexProfileFraction(runtime.SetMutexProfileFraction(1))
 	runtime.SetBlockProfileRate(1)
 	defer runtime.SetBlockProfileRate(0)
@@ -103,12 +100,16 @@ func profile(ctx context.Context, p *pipelines, node []training.Rank, o options)
 }
 
 // together measures n goroutines on n cores.
-func together(ctx context.Context, p *pipelines, node []training.Rank, n int) (throughput, error) {
+func together(ctx context.Context, p *pipelines, node *node, n int) (throughput, error) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(n))
-	gauges := distinct(func(last time.Time) pmetric.Metrics { return training.Metrics(node, last, training.OnResource) })
-	logs := distinct(func(last time.Time) plog.Logs { return training.Logs(node, last) })
-	spans := distinct(func(last time.Time) ptrace.Traces { return training.Traces(node, last) })
-	var records atomic.Int64
+	var gauges, records []*format.Batch
+	for i := range distinctBatches {
+		gauges = append(gauges, format.NewBatch().
+			Append(fleet.Gauges{Job: node.job, Identity: fleet.OnResource, Labels: fleet.UsualLabels}, node.gauges[i]...))
+		records = append(records, format.NewBatch().
+			Append(fleet.Logs{Job: node.job}, node.records[i]...).Append(fleet.Traces{Job: node.job}, node.records[i]...))
+	}
+	var sent atomic.Int64
 	errs := make([]error, n)
 	runtime.GC() // the garbage of the previous stint is not part of this one
 	used, err := measure.ProcessorTime()
@@ -123,14 +124,14 @@ func together(ctx context.Context, p *pipelines, node []training.Rank, n int) (t
 				at := i % distinctBatches
 				switch i % 3 {
 				case 0:
-					records.Add(int64(gauges[at].DataPointCount()))
-					errs[g] = p.metrics.ConsumeMetrics(ctx, metricsSignal.clone(gauges[at]))
+					sent.Add(int64(gauges[at].Metrics.DataPointCount()))
+					errs[g] = p.metrics.ConsumeMetrics(ctx, metricsSignal.clone(gauges[at].Metrics))
 				case 1:
-					records.Add(int64(logs[at].LogRecordCount()))
-					errs[g] = p.logs.ConsumeLogs(ctx, logsSignal.clone(logs[at]))
+					sent.Add(int64(records[at].Logs.LogRecordCount()))
+					errs[g] = p.logs.ConsumeLogs(ctx, logsSignal.clone(records[at].Logs))
 				case 2:
-					records.Add(int64(spans[at].SpanCount()))
-					errs[g] = p.traces.ConsumeTraces(ctx, tracesSignal.clone(spans[at]))
+					sent.Add(int64(records[at].Traces.SpanCount()))
+					errs[g] = p.traces.ConsumeTraces(ctx, tracesSignal.clone(records[at].Traces))
 				}
 			}
 		})
@@ -140,7 +141,7 @@ func together(ctx context.Context, p *pipelines, node []training.Rank, n int) (t
 	if i := slices.IndexFunc(errs, func(err error) bool { return err != nil }); i >= 0 {
 		return throughput{}, fmt.Errorf("%s: %w", p.name, errs[i])
 	}
-	all := float64(records.Load())
+	all := float64(sent.Load())
 	end, err := measure.ProcessorTime()
 	return throughput{
 		records: all / took, cost: float64(end-used) / all, waiting: (lockWait() - waited) / took / float64(n),

@@ -9,7 +9,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/phaseattr/phaseattr/benchmarks/internal/training"
+	"github.com/phaseattr/phaseattr/benchmarks/internal/fleet"
 )
 
 // Assumptions about the fleets.
@@ -42,7 +42,7 @@ func printFleets(out io.Writer, f figures) error {
 	fmt.Fprintln(w, "ranks\tboundaries a second\tcores to unmarshal\tcores to ingest\tcores to annotate\tmemory in GiB\t")
 	for _, kind := range kinds {
 		fmt.Fprintf(w, "\t\t\t\t\t\t\n%s\t\t\t\t\t\t\n", kind.name)
-		for _, ranks := range []float64{training.GPUsPerNode, 16_384, 100_000} {
+		for _, ranks := range []float64{fleet.GPUsPerNode, 16_384, 100_000} {
 			rate := ranks * float64(kind.boundariesAStep) / kind.step.Seconds()
 			boundaries := rate * fleetWindow.Seconds()
 			fmt.Fprintf(w, "%.0f\t%.0f\t%.4f\t%.4f\t%.4f\t%.3f\t\n", ranks, rate, rate*f.unmarshal/1e9, rate*f.boundary/1e9,

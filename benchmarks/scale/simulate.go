@@ -16,19 +16,20 @@ import (
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
+	"github.com/phaseattr/phaseattr/benchmarks/internal/fleet"
 	"github.com/phaseattr/phaseattr/benchmarks/internal/measure"
 	"github.com/phaseattr/phaseattr/benchmarks/internal/pipeline"
-	"github.com/phaseattr/phaseattr/benchmarks/internal/training"
+	"github.com/phaseattr/phaseattr/cmd/phasegen/format"
+	"github.com/phaseattr/phaseattr/cmd/phasegen/job"
 )
 
 const (
 	// window is the window of the processor.
 	window = time.Minute
-	// stride is the number of training steps in a step of this job, whose ranks emit
-	// boundaries in the first one only.
-	stride = 12
-	// ranksPerJob is the number of ranks of a session.
-	ranksPerJob = 1000
+	// step is the duration of a step.
+	step = 6 * time.Second
+	// full is the number of steps after which the windows are full and have moved on.
+	full = int(window/step) + 2
 	// batches is the number of batches of data points, of one node each, in a measurement.
 	batches = 50
 	// sampled is the number of ranks, at most, whose boundaries are measured: their
@@ -52,19 +53,15 @@ type figures struct {
 	collection float64
 }
 
-// simulation is a number of ranks of which each steps once in six seconds.
+// simulation is a number of jobs and the processor that their telemetry passes.
 type simulation struct {
 	pipelines *pipeline.Pipelines
-	recorder  *training.Recorder
-	ranks     []training.Rank
+	jobs      []*job.Job
 }
 
 func simulate(ctx context.Context, count int) (_ figures, err error) {
 	f := figures{ranks: count}
-	s := simulation{recorder: training.NewRecorder()}
-	for i := range count {
-		s.ranks = append(s.ranks, training.NewRank(i/ranksPerJob, i%ranksPerJob, begin))
-	}
+	s := simulation{jobs: fleet.Jobs(count, full+1+rounds, job.Config{Start: begin, Step: step, Reading: fleet.ReadGauges})}
 	empty := float64(measure.Heap())
 	s.pipelines, err = pipeline.Start(ctx, pipeline.Options{
 		Config: map[string]any{
@@ -78,84 +75,94 @@ func simulate(ctx context.Context, count int) (_ figures, err error) {
 	}
 	defer func() { err = errors.Join(err, s.pipelines.Shutdown(ctx)) }()
 
-	for _, rank := range s.ranks {
-		err = s.pipelines.Logs.ConsumeLogs(ctx, pipeline.Clone(s.recorder.Begin(rank)))
-		if err != nil {
-			return f, err
-		}
+	ingest := func(_ int, batch plog.Logs) error { return s.pipelines.Logs.ConsumeLogs(ctx, batch) }
+	err = s.steps(0, 1, 1, ingest)
+	if err != nil {
+		return f, err
 	}
 	idle := float64(measure.Heap())
 	f.rankBytes = (idle - empty) / float64(count)
 
-	steps, boundaries := training.Steps(window)/stride, 0
-	for step := range steps + 2 { // until the windows are full and have moved on
-		boundaries, err = s.step(s.ranks, step, func(batch plog.Logs) error { return s.pipelines.Logs.ConsumeLogs(ctx, batch) })
-		if err != nil {
-			return f, err
-		}
+	err = s.steps(1, 1+full, 1, ingest)
+	if err != nil {
+		return f, err
 	}
 	f.heap = float64(measure.Heap())
-	f.boundaryBytes = (f.heap - idle) / float64(steps*boundaries)
+	f.boundaryBytes = (f.heap - idle) / float64(int(window/step)*count*fleet.BoundariesPerStep)
 
 	if f.collection, err = f.timed(func() error { runtime.GC(); return nil }); err != nil {
 		return f, err
 	}
-	err = s.measureBoundaries(ctx, steps+2, &f)
+	err = s.measureBoundaries(ctx, &f)
 	if err != nil {
 		return f, err
 	}
-	err = s.measurePoints(ctx, steps+1, &f) // the newest step of all ranks
+	err = s.measurePoints(ctx, &f)
 	return f, err
 }
 
-// step consumes the boundaries of a step of the ranks and returns their number.
-func (s *simulation) step(ranks []training.Rank, step int, consume func(plog.Logs) error) (int, error) {
-	boundaries := 0
-	for _, rank := range ranks {
-		batch := pipeline.Clone(s.recorder.Step(rank, step*stride))
-		boundaries += batch.LogRecordCount()
-		if err := consume(batch); err != nil {
-			return 0, err
+// steps passes on the boundaries of a range of steps, one batch per rank and step, of every
+// nth rank. Step 0 is the begin of the outermost phases.
+func (s *simulation) steps(from, to, nth int, do func(step int, batch plog.Logs) error) error {
+	for _, j := range s.jobs {
+		batches := from * len(j.World)
+		for rank, batch := range fleet.Batches(j, int64(from)) {
+			step := batches / len(j.World)
+			batches++
+			if step == to {
+				break
+			}
+			if rank.Number%nth != 0 {
+				continue
+			}
+			if err := do(step, batch); err != nil {
+				return err
+			}
 		}
 	}
-	return boundaries, nil
+	return nil
 }
 
 // measureBoundaries ingests more steps of some ranks, evenly spaced.
-func (s *simulation) measureBoundaries(ctx context.Context, step int, f *figures) error {
-	var ranks []training.Rank
-	for i := 0; i < len(s.ranks); i += (len(s.ranks) + sampled - 1) / sampled {
-		ranks = append(ranks, s.ranks[i])
-	}
-	boundaries := 0
-	work := func(consume func(plog.Logs) error) (float64, error) {
-		return f.timed(func() (err error) {
-			boundaries, err = s.step(ranks, step, consume)
-			return err
-		})
-	}
-	none := func(plog.Logs) error { return nil }
-	if _, err := work(none); err != nil { // so that the measured runs reuse memory
+func (s *simulation) measureBoundaries(ctx context.Context, f *figures) error {
+	sent := make([][][]byte, 1+rounds) // by step
+	nth := (f.ranks + sampled - 1) / sampled
+	err := s.steps(1+full, 1+full+len(sent), nth, func(step int, batch plog.Logs) error {
+		data, err := new(plog.ProtoMarshaler).MarshalLogs(batch)
+		sent[step-1-full] = append(sent[step-1-full], data)
 		return err
-	}
-	var err error
-	f.boundary, err = middle(func() (float64, error) {
-		generating, failed := work(none)
-		if failed != nil {
-			return 0, failed
-		}
-		ingesting, failed := work(func(batch plog.Logs) error { return s.pipelines.Logs.ConsumeLogs(ctx, batch) })
-		step++
-		return (ingesting - generating) / float64(boundaries), failed
 	})
 	if err != nil {
 		return err
 	}
-
-	data, err := new(plog.ProtoMarshaler).MarshalLogs(s.recorder.Step(s.ranks[0], step*stride+1))
-	if err != nil {
+	next := func() (float64, error) {
+		var batches []plog.Logs
+		for _, data := range sent[0] {
+			batch, failed := new(plog.ProtoUnmarshaler).UnmarshalLogs(data)
+			if failed != nil {
+				return 0, failed
+			}
+			batches = append(batches, batch)
+		}
+		sent = sent[1:]
+		took, failed := f.timed(func() error {
+			for _, batch := range batches {
+				if bad := s.pipelines.Logs.ConsumeLogs(ctx, batch); bad != nil {
+					return bad
+				}
+			}
+			return nil
+		})
+		return took / float64(len(batches)*fleet.BoundariesPerStep), failed
+	}
+	data := sent[0][0]
+	if _, err = next(); err != nil { // so that the measured steps reuse memory
 		return err
 	}
+	if f.boundary, err = middle(next); err != nil {
+		return err
+	}
+
 	const times = 2000
 	f.unmarshal, err = middle(func() (float64, error) {
 		took, failed := f.timed(func() error {
@@ -166,7 +173,7 @@ func (s *simulation) measureBoundaries(ctx context.Context, step int, f *figures
 			}
 			return nil
 		})
-		return took / times / float64(boundaries/len(ranks)), failed
+		return took / times / fleet.BoundariesPerStep, failed
 	})
 	return err
 }
@@ -183,15 +190,27 @@ func middle(figure func() (float64, error)) (float64, error) {
 	return measure.Middle(figures), nil
 }
 
-// measurePoints annotates the data points of some nodes.
-func (s *simulation) measurePoints(ctx context.Context, step int, f *figures) error {
+// measurePoints annotates the data points of some nodes, the newest within the newest step of
+// all ranks.
+func (s *simulation) measurePoints(ctx context.Context, f *figures) error {
 	random := rand.New(rand.NewPCG(1, 2))
-	last := begin.Add(time.Duration(step) * window / time.Duration(training.Steps(window)/stride))
-	var all []pmetric.Metrics
+	picked := make([]int, len(s.jobs)) // batches of each job
 	for range (1 + rounds) * batches {
-		node := random.IntN(len(s.ranks)/training.GPUsPerNode) * training.GPUsPerNode
-		all = append(all, training.Metrics(s.ranks[node:node+training.GPUsPerNode], last, training.OnResource))
+		picked[random.IntN(len(picked))]++
 	}
+	var all []pmetric.Metrics
+	for i, j := range s.jobs {
+		nodes := map[string][]*job.Event{}
+		for _, e := range fleet.Readings(j, begin.Add(time.Duration(full)*step), 1)[0] {
+			nodes[e.Rank.Host] = append(nodes[e.Rank.Host], e)
+		}
+		gauges := fleet.Gauges{Job: j, Identity: fleet.OnResource, Labels: fleet.UsualLabels}
+		for range picked[i] {
+			node := nodes[j.World[random.IntN(len(j.World))].Host]
+			all = append(all, format.NewBatch().Append(gauges, node...).Metrics)
+		}
+	}
+	random.Shuffle(len(all), func(i, k int) { all[i], all[k] = all[k], all[i] })
 	annotate := func(some []pmetric.Metrics) error {
 		for _, md := range some {
 			if err := s.pipelines.Metrics.ConsumeMetrics(ctx, md); err != nil {

@@ -116,10 +116,8 @@ func (s *sender) sendNext(ctx context.Context) error {
 
 func (s *sender) format(events []*job.Event) *format.Batch {
 	batch := format.NewBatch()
-	for _, e := range events {
-		for _, f := range s.formats {
-			f.Append(batch, e)
-		}
+	for _, f := range s.formats {
+		batch.Append(f, events...)
 	}
 	s.sent.records += batch.Logs.LogRecordCount()
 	s.sent.spans += batch.Traces.SpanCount()

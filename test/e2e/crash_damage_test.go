@@ -272,8 +272,7 @@ func (o *outcome) start(t *testing.T, directory, recreate string, mayNeedOperato
 func damageEmitters(seed int) []*program {
 	programs := make([]*program, 3)
 	for i := range programs {
-		e := newEmitter(i)
-		e.random = rand.New(rand.NewPCG(uint64(seed), uint64(i)+1))
+		e := newEmitter(i, seed)
 		e.lost, e.early, e.spans, e.uniquePaths = 0, 0, true, true
 		e.steps = []int{4, stepsPerSession, 4000}[i]
 		e.perRequest = []int{maxRecordsPerRequest, maxRecordsPerRequest, 50}[i]
@@ -369,11 +368,12 @@ func (p *program) send(t *testing.T, c *collector) {
 		r := p.next[0]
 		p.next = p.next[1:]
 		for _, it := range r.items {
-			if it.phase == nil {
+			scope := it.scope()
+			if scope == nil {
 				continue
 			}
-			for depth := range it.phase.path { // a boundary implies its enclosing phases
-				path := strings.Join(it.phase.path[:depth+1], " / ")
+			for depth := range scope.Path { // a boundary implies its enclosing phases
+				path := strings.Join(scope.Path[:depth+1], " / ")
 				if _, known := p.entered[path]; !known {
 					p.entered[path] = r.number
 				}
@@ -416,9 +416,9 @@ func (o *outcome) check(t *testing.T, c *collector, programs []*program) {
 					o.annotated++
 				}
 				for _, path := range paths {
-					if entered, ok := p.entered[path]; !ok || entered > r.number || !strings.Contains(path, " of "+r.of.id+" ") {
+					if entered, ok := p.entered[path]; !ok || entered > r.number || !strings.Contains(path, " of "+r.of.job.Session+" ") {
 						o.foreign++
-						t.Errorf("%s, emitter %d, request %d (%s), record %d: path %q was not sent before", r.of.id, p.id, r.number, r.signal, it.id, path)
+						t.Errorf("%s, emitter %d, request %d (%s), record %d: path %q was not sent before", r.of.job.Session, p.id, r.number, r.signal, it.id, path)
 					}
 				}
 				if r.of.cut || !r.settled || it.want == nil {
@@ -427,7 +427,7 @@ func (o *outcome) check(t *testing.T, c *collector, programs []*program) {
 				o.undamaged++
 				if !maps.Equal(copies[0], it.want) {
 					o.wrong++
-					t.Errorf("%s, emitter %d, request %d (%s), record %d: want %v, got %v", r.of.id, p.id, r.number, r.signal, it.id, it.want, copies[0])
+					t.Errorf("%s, emitter %d, request %d (%s), record %d: want %v, got %v", r.of.job.Session, p.id, r.number, r.signal, it.id, it.want, copies[0])
 				}
 			}
 		}

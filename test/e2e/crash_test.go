@@ -159,15 +159,14 @@ func fromEnvironment(t *testing.T, name string, byDefault int) int {
 func crashEmitters(seed int) []*emitter {
 	emitters := make([]*emitter, 8)
 	for i := range emitters {
-		e := newEmitter(i)
+		e := newEmitter(i, seed)
 		emitters[i] = e
-		e.random = rand.New(rand.NewPCG(uint64(seed), uint64(i)+1))
 		e.early = 0
 		e.spans = true
 		switch {
 		case i >= 6:
-			e.lost, e.steps, e.sampling, e.perRequest = 0, 5000, 50*millisecond, 300
-			e.pace, e.noteBytes = 2, 250
+			e.lost, e.steps, e.sampling, e.perRequest = 0, 5000, 50*time.Millisecond, 300
+			e.step, e.noteBytes = 2*stepDuration, 250
 		case i >= 4:
 			e.lost = 0
 			e.steps = 10_000
@@ -353,7 +352,7 @@ func (v *comparison) add(t *testing.T, r *request, received, baseline output) {
 		known := expected != nil && r.settled && r.of.lost == 0
 		if known {
 			require.Equal(t, expected, want, "%s, emitter %d, request %d (%s), record %d at %d: the collector that was never killed",
-				r.of.id, r.of.of.id, r.number, r.signal, it.id, it.at)
+				r.of.job.Session, r.of.of.id, r.number, r.signal, it.id, it.at)
 		}
 		if r.acked {
 			v.records++
@@ -376,7 +375,7 @@ func (v *comparison) add(t *testing.T, r *request, received, baseline output) {
 			v.wrong++
 			if v.wrong <= maxShown {
 				v.examples = append(v.examples, fmt.Sprintf("%s, emitter %d, request %d (%s, tries: %d), record %d at %d: want %v, got %v",
-					r.of.id, r.of.of.id, r.number, r.signal, r.tries, it.id, it.at, want, got))
+					r.of.job.Session, r.of.of.id, r.number, r.signal, r.tries, it.id, it.at, want, got))
 			}
 		}
 	}

@@ -12,20 +12,22 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"time"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
-	"go.opentelemetry.io/collector/pdata/plog"
-	"go.opentelemetry.io/collector/pdata/pmetric"
-	"go.opentelemetry.io/collector/pdata/ptrace"
+
+	"github.com/phaseattr/phaseattr/cmd/phasegen/format"
+	"github.com/phaseattr/phaseattr/cmd/phasegen/job"
 )
 
 const (
-	millisecond = int64(1_000_000)
-
 	// stepsPerSession is how many training steps a session has.
 	stepsPerSession = 40
+	stepDuration    = 60 * time.Millisecond
 	// samplingPeriod is the mean time between memory samples, in the log and of a gauge.
-	samplingPeriod = 10 * millisecond
+	samplingPeriod = 10 * time.Millisecond
+	// ranksPerJob is the number of emitters that run the same job.
+	ranksPerJob = 2
 
 	lostShare      = 0.001 // of the boundaries
 	duplicateShare = 0.001 // of all records
@@ -53,49 +55,53 @@ const (
 	traces  = "traces"
 )
 
-// emitter simulates a training program that runs session after session in the same process
-// with the same rank. It has a main thread and helpers that prefetch.
+// emitter is a rank of a job that runs session after session in the same process. It has a
+// main thread and further ones that prefetch.
 type emitter struct {
-	id      int
-	helpers int
-	// steps is the number of training steps per session.
+	id   int
+	seed uint64
+	// steps is the number of training steps per session, step their duration.
 	steps int
+	step  time.Duration
 	// sampling is the mean event time between samples.
-	sampling int64
+	sampling time.Duration
 	// lost is the share of boundaries that are not sent, early the share of batches of
 	// metrics that are sent before their boundaries.
 	lost, early float64
 	spans       bool
 	// perRequest is the maximum number of records per request.
 	perRequest int
-	// pace multiplies all durations.
-	pace int64
 	// noteBytes is the length of an extra attribute of each boundary.
 	noteBytes int
 	// uniquePaths gives every scope its own path.
 	uniquePaths bool
 
 	random   *rand.Rand
-	now      int64 // event time
-	records  int64 // number of records so far
+	start    time.Time // event time of the next session
+	records  int64     // number of records so far
 	sessions []*session
 	requests []*request
 	known    map[string]annotation // distinct annotations, so that each is stored once
 }
 
-func newEmitter(id int) *emitter {
+func newEmitter(id, seed int) *emitter {
 	return &emitter{
-		id: id, helpers: id % 3, steps: stepsPerSession, sampling: samplingPeriod, pace: 1,
+		id: id, seed: uint64(seed), steps: stepsPerSession, step: stepDuration, sampling: samplingPeriod,
 		lost: lostShare, early: earlyMetrics, perRequest: maxRecordsPerRequest,
-		now:    1_800_000_000_000 * millisecond,
-		random: rand.New(rand.NewPCG(uint64(id), 1)), known: map[string]annotation{},
+		start:  time.Unix(1_800_000_000, 0),
+		random: rand.New(rand.NewPCG(uint64(seed), uint64(id)+1)), known: map[string]annotation{},
 	}
 }
 
 // session is one run of an emitter.
 type session struct {
-	of *emitter
-	id string
+	of  *emitter
+	job *job.Job
+	// process is the one that runs, last the time of its newest record.
+	process *job.Process
+	last    int64
+	// threads has the innermost scope of each thread, by its ID.
+	threads map[int64]*job.Scope
 	// events, points and spans are its log records, data points and spans in time order.
 	events, points, spans []*item
 	// lost is the number of boundaries that are not sent, duplicated the number of records
@@ -111,22 +117,19 @@ type item struct {
 	id     int64
 	from   int64 // of a span
 	at     int64
-	event  string // the event type of a log record
-	phase  *phase // of a boundary
-	origin int64  // the thread that it names, or 0
+	event  *job.Event // nil for a span
+	origin int64      // the thread that it names, or 0
 	lost   bool
 	// want is the correct annotation according to the program; nil if it is not known.
 	want annotation
 }
 
-// phase is one entered phase.
-type phase struct {
-	name     string
-	id       string
-	parent   *phase
-	path     []string
-	thread   *script
-	sequence int64 // of its latest boundary
+// scope returns the scope of a boundary, or nil.
+func (it *item) scope() *job.Scope {
+	if it.event == nil || !it.event.Kind.Boundary() {
+		return nil
+	}
+	return it.event.Scope
 }
 
 // request is a batch of log records, data points or spans of one session.
@@ -146,169 +149,109 @@ type request struct {
 	received []int // copies received of each item
 }
 
-// script has the actions of a thread in time order.
-type script struct {
-	thread  int64
-	name    string
-	now     int64
-	actions []action
-}
-
-type action struct {
-	at    int64
-	enter string // empty for an exit
-}
-
-func (s *script) pass(random *rand.Rand, from, to int64) { s.now += from + random.Int64N(to-from) }
-
-func (s *script) in(name string, do func()) {
-	s.actions = append(s.actions, action{s.now, name})
-	do()
-	s.actions = append(s.actions, action{at: s.now})
-}
-
-// scripts returns the actions of the threads of the program in a session.
-func (e *emitter) scripts() []*script {
-	pass := func(s *script, from, to int64) { s.pass(e.random, e.pace*from, e.pace*to) }
-	thread := func(n int) int64 { return int64(1000*(e.id+1) + n) }
-	train := &script{thread: thread(0), name: "MainThread", now: e.now}
-	pass(train, millisecond, 30*millisecond)
-	train.in("train", func() {
-		for range e.steps {
-			pass(train, 1000, millisecond)
-			train.in("step", func() {
-				for _, name := range []string{"load_batch", "forward", "backward", "optimizer_step"} {
-					pass(train, 1000, millisecond)
-					train.in(name, func() { pass(train, 2*millisecond, 25*millisecond) })
-				}
-				pass(train, 1000, millisecond)
-			})
-		}
+// newJob returns the job of the next session, which is that of another emitter too.
+func (e *emitter) newJob() *job.Job {
+	number := e.id / ranksPerJob
+	return job.New(job.Config{
+		Ranks: ranksPerJob, GPUsPerNode: ranksPerJob, FirstNode: number, Threads: e.id % 3,
+		Step: e.step, Start: e.start, Duration: time.Duration(e.steps)*e.step + e.step/2,
+		Sample: e.sampling, Reading: e.sampling, Plan: format.Training(),
+		Seed: e.seed<<32 | uint64(number)<<24 | uint64(len(e.sessions)),
 	})
-	pass(train, millisecond, 30*millisecond)
-
-	scripts := []*script{train}
-	for n := range e.helpers {
-		helper := &script{thread: thread(n + 1), name: fmt.Sprintf("prefetch-%d", n), now: e.now}
-		pass(helper, millisecond, 100*millisecond)
-		for helper.now < train.now-100*millisecond {
-			helper.in("prefetch", func() {
-				pass(helper, 1000, 5*millisecond)
-				helper.in("decode", func() { pass(helper, millisecond, 15*millisecond) })
-			})
-			pass(helper, 10*millisecond, 100*millisecond)
-		}
-		scripts = append(scripts, helper)
-	}
-	return scripts
 }
 
 // run generates a session: its records with the correct annotations, and the requests to
 // send.
 func (e *emitter) run() (*session, []*request) {
-	s := &session{of: e, id: fmt.Sprintf("job-%d-run-%d", e.id/2, len(e.sessions)), duplicated: map[string]int{}} // of two ranks
-	scripts := e.scripts()
-	end := scripts[0].now
-
-	type moment struct {
-		item
-		thread *script
-		action action
+	s := &session{of: e, job: e.newJob(), threads: map[int64]*job.Scope{}, duplicated: map[string]int{}}
+	var past []int64 // the times of the records so far
+	for event := range s.job.Events() {
+		if event.Rank.Number != e.id%ranksPerJob || event.Kind == job.DeviceReading {
+			continue
+		}
+		s.process = event.Process
+		event.At = max(event.At, s.last+1) // times are unique
+		if e.spans && len(s.threads) > 0 && e.random.Float64() < spanShare {
+			s.addSpans(past[max(0, len(past)-1-e.random.IntN(spanReach))], event.At)
+		}
+		s.last = event.At
+		past = append(past, s.last)
+		s.add(event)
 	}
-	moments := []moment{{item: item{at: e.now, event: "start"}}, {item: item{at: end, event: "stop"}}}
-	for _, thread := range scripts {
-		for _, action := range thread.actions {
-			event := "phase_exit"
-			if action.enter != "" {
-				event = "phase_enter"
-			}
-			moments = append(moments, moment{item{at: action.at, event: event}, thread, action})
-		}
-	}
-	for _, event := range []string{"sample", ""} {
-		for at := e.now + e.random.Int64N(e.sampling); at < end; at += e.sampling/2 + e.random.Int64N(e.sampling) {
-			sample := item{at: at, event: event}
-			if e.random.Float64() < originShare {
-				sample.origin = scripts[e.random.IntN(len(scripts))].thread
-			}
-			moments = append(moments, moment{item: sample})
-		}
-	}
-	slices.SortStableFunc(moments, func(a, b moment) int { return cmp.Compare(a.at, b.at) })
-
-	stacks := map[int64]*phase{} // the innermost phase of each thread
-	last, sequence := int64(0), int64(0)
-	var past []int64 // the moments so far
-	for _, m := range moments {
-		it := m.item
-		it.id = e.records
-		e.records++
-		it.at = max(it.at, last+1) // times are unique
-		if e.spans && len(stacks) > 0 && e.random.Float64() < spanShare {
-			// Between two moments, the phases are those after the first.
-			s.spans = append(s.spans,
-				&item{id: e.records, from: last, at: it.at, want: e.expectedAnnotation(stacks, 0)},
-				&item{id: e.records + 1, from: past[max(0, len(past)-1-e.random.IntN(spanReach))], at: it.at})
-			e.records += 2
-		}
-		last = it.at
-		past = append(past, last)
-		left := (*phase)(nil)
-		if m.thread != nil {
-			sequence++
-			if m.action.enter != "" {
-				name := m.action.enter
-				if e.uniquePaths {
-					name = fmt.Sprintf("%s %d of %s of emitter %d", name, sequence, s.id, e.id)
-				}
-				entered := phase{name: name, id: fmt.Sprintf("%s:%d", s.id, sequence), thread: m.thread, parent: stacks[m.thread.thread]}
-				if entered.parent != nil {
-					entered.path = slices.Clone(entered.parent.path)
-				}
-				entered.path = append(entered.path, entered.name)
-				stacks[m.thread.thread] = &entered
-			} else {
-				left = stacks[m.thread.thread]
-			}
-			boundary := *stacks[m.thread.thread]
-			boundary.sequence = sequence
-			it.phase = &boundary
-			if it.lost = e.random.Float64() < e.lost; it.lost {
-				s.lost++
-			}
-		}
-		it.want = e.expectedAnnotation(stacks, it.origin)
-		if left != nil { // a phase is still active at the time of its exit
-			stacks[m.thread.thread] = left.parent
-			if left.parent == nil {
-				delete(stacks, m.thread.thread)
-			}
-		}
-		if it.event == "" {
-			s.points = append(s.points, &it)
-		} else {
-			s.events = append(s.events, &it)
-		}
-	}
-	e.now = last + 1000*millisecond
+	e.start = e.start.Add(s.job.Duration + time.Second)
 	e.sessions = append(e.sessions, s)
 	return s, e.schedule(s)
 }
 
+// addSpans adds two spans that end at a time. Between the newest record and that time, the
+// phases are those after the former. The other span is of unknown phases.
+func (s *session) addSpans(from, at int64) {
+	e := s.of
+	s.spans = append(s.spans,
+		&item{id: e.records, from: s.last, at: at, want: s.expectedAnnotation(0)},
+		&item{id: e.records + 1, from: from, at: at})
+	e.records += 2
+}
+
+// add adds the record of an event.
+func (s *session) add(event *job.Event) {
+	e := s.of
+	it := &item{id: e.records, at: event.At, event: event}
+	e.records++
+	scope := it.scope()
+	switch {
+	case event.Kind == job.Enter:
+		if e.uniquePaths {
+			s.rename(scope)
+		}
+		s.threads[scope.ThreadID()] = scope
+	case event.Kind == job.Sample || event.Kind.Reading():
+		if e.random.Float64() < originShare {
+			it.origin = event.Process.ThreadID + int64(e.random.IntN(1+s.job.Threads))
+		}
+	}
+	it.want = s.expectedAnnotation(it.origin)
+	if event.Kind == job.Exit { // a phase is still active at the time of its exit
+		s.threads[scope.ThreadID()] = scope.Parent
+		if scope.Parent == nil {
+			delete(s.threads, scope.ThreadID())
+		}
+	}
+	if it.lost = scope != nil && e.random.Float64() < e.lost; it.lost {
+		s.lost++
+	}
+	if event.Kind.Reading() {
+		s.points = append(s.points, it)
+	} else {
+		s.events = append(s.events, it)
+	}
+}
+
+// rename gives a scope a path of its own.
+func (s *session) rename(scope *job.Scope) {
+	var path []string
+	if scope.Parent != nil {
+		path = scope.Parent.Path
+	}
+	name := fmt.Sprintf("%s %d of %s of emitter %d", scope.Name(), scope.Number, s.job.Session, s.of.id)
+	scope.Path = slices.Concat(path, []string{name})
+}
+
 // expectedAnnotation returns the annotation for the phases that the threads are in.
-func (e *emitter) expectedAnnotation(stacks map[int64]*phase, origin int64) annotation {
-	if named := stacks[origin]; named != nil {
-		stacks = map[int64]*phase{origin: named}
+func (s *session) expectedAnnotation(origin int64) annotation {
+	innermost := s.threads
+	if named := innermost[origin]; named != nil {
+		innermost = map[int64]*job.Scope{origin: named}
 	}
 	var labels []string
-	for _, innermost := range stacks {
-		labels = append(labels, strings.Join(innermost.path, " / "))
+	for _, scope := range innermost {
+		labels = append(labels, strings.Join(scope.Path, " / "))
 	}
 	threads := len(labels)
 	slices.Sort(labels)
 	paths, _ := json.Marshal(slices.Compact(labels)) // cannot fail for strings
 	text := fmt.Sprint(threads, string(paths))
-	if known, ok := e.known[text]; ok {
+	if known, ok := s.of.known[text]; ok {
 		return known
 	}
 	want := annotation{}
@@ -318,28 +261,36 @@ func (e *emitter) expectedAnnotation(stacks map[int64]*phase, origin int64) anno
 	if threads == 1 {
 		want["phase_resolution"], want["phase_path"] = "unique", labels[0]
 	}
-	e.known[text] = want
+	s.of.known[text] = want
 	return want
 }
 
-// delay moves a share of the elements to later positions, each by a limited distance.
-func delay[T any](random *rand.Rand, inOrder []T, share float64, by int) []T {
-	type positioned struct {
-		position float64
-		element  T
+// positioned is an element at a position, which need not be whole.
+type positioned[T any] struct {
+	position float64
+	element  T
+}
+
+// inOrder returns elements in the order of their positions.
+func inOrder[T any](elements []positioned[T]) []T {
+	slices.SortStableFunc(elements, func(a, b positioned[T]) int { return cmp.Compare(a.position, b.position) })
+	ordered := make([]T, len(elements))
+	for i := range elements {
+		ordered[i] = elements[i].element
 	}
-	moved := make([]positioned, len(inOrder))
-	for i, element := range inOrder {
-		moved[i] = positioned{float64(i), element}
+	return ordered
+}
+
+// delay moves a share of the elements to later positions, each by a limited distance.
+func delay[T any](random *rand.Rand, elements []T, share float64, by int) []T {
+	moved := make([]positioned[T], len(elements))
+	for i, element := range elements {
+		moved[i] = positioned[T]{float64(i), element}
 		if random.Float64() < share {
 			moved[i].position += 1.5 + float64(random.IntN(by))
 		}
 	}
-	slices.SortStableFunc(moved, func(a, b positioned) int { return cmp.Compare(a.position, b.position) })
-	for i := range moved {
-		inOrder[i] = moved[i].element
-	}
-	return inOrder
+	return inOrder(moved)
 }
 
 // divide divides items into batches of random size. Some items are in two batches.
@@ -377,17 +328,13 @@ func (e *emitter) schedule(s *session) []*request {
 		batches = delay(e.random, batches, lateBatches, lateBatchesBy)
 	}
 
-	type positioned struct {
-		position float64
-		*request
-	}
-	var scheduled []positioned
+	var scheduled []positioned[*request]
 	reached := make([]int64, len(batches)) // the newest event after each batch
 	newest := int64(0)
 	for i, r := range batches {
 		newest = max(newest, r.newest())
 		reached[i] = newest
-		scheduled = append(scheduled, positioned{float64(i), r})
+		scheduled = append(scheduled, positioned[*request]{float64(i), r})
 	}
 	for _, r := range slices.Concat(e.divide(s, s.points, metrics), e.divide(s, s.spans, traces)) {
 		at, _ := slices.BinarySearch(reached, r.newest())
@@ -398,14 +345,12 @@ func (e *emitter) schedule(s *session) []*request {
 		case chance < e.early+lateMetrics:
 			position += float64(1 + e.random.IntN(lateMetricsBy))
 		}
-		scheduled = append(scheduled, positioned{max(position, 0.5), r}) // after the first event of the session
+		scheduled = append(scheduled, positioned[*request]{max(position, 0.5), r}) // after the first event of the session
 	}
-	slices.SortStableFunc(scheduled, func(a, b positioned) int { return cmp.Compare(a.position, b.position) })
-	requests := make([]*request, len(scheduled))
-	for i, p := range scheduled {
-		requests[i] = p.request
-		p.number = int64(len(e.requests) + i)
-		p.received = make([]int, len(p.items))
+	requests := inOrder(scheduled)
+	for i, r := range requests {
+		r.number = int64(len(e.requests) + i)
+		r.received = make([]int, len(r.items))
 	}
 	s.settle(requests)
 	e.requests = append(e.requests, requests...)
@@ -438,7 +383,7 @@ func (s *session) settle(requests []*request) {
 			newest = max(newest, r.newest())
 		}
 		for ; next < len(s.events) && s.events[next].at <= newest; next++ {
-			if it := s.events[next]; it.phase != nil && !it.lost {
+			if it := s.events[next]; it.scope() != nil && !it.lost {
 				lastArrival = max(lastArrival, arrival[it])
 			}
 		}
@@ -457,60 +402,50 @@ func (s *session) settle(requests []*request) {
 
 // batch returns the content of the request.
 func (r *request) batch() any {
-	switch r.signal {
-	case metrics:
-		md := pmetric.NewMetrics()
-		resource := md.ResourceMetrics().AppendEmpty()
-		r.describe(resource.Resource())
-		metric := resource.ScopeMetrics().AppendEmpty().Metrics().AppendEmpty()
-		metric.SetName("memory")
-		points := metric.SetEmptyGauge().DataPoints()
-		for _, it := range r.items {
-			dp := points.AppendEmpty()
-			dp.SetTimestamp(pcommon.Timestamp(it.at))
-			it.describe(dp.Attributes())
-		}
-		return md
-	case traces:
-		td := ptrace.NewTraces()
-		resource := td.ResourceSpans().AppendEmpty()
-		r.describe(resource.Resource())
-		spans := resource.ScopeSpans().AppendEmpty().Spans()
-		for _, it := range r.items {
-			span := spans.AppendEmpty()
+	s, b := r.of, format.NewBatch()
+	for _, it := range r.items {
+		switch r.signal {
+		case metrics:
+			it.describe(b.NewPoint(s.process.Host, s.process.PID, "memory", it.at, r.describe).Attributes())
+		case traces:
+			span := b.NewSpan(s.process, "", r.describe)
 			span.SetStartTimestamp(pcommon.Timestamp(it.from))
 			span.SetEndTimestamp(pcommon.Timestamp(it.at))
 			it.describe(span.Attributes())
-		}
-		return td
-	}
-	ld := plog.NewLogs()
-	resource := ld.ResourceLogs().AppendEmpty()
-	r.describe(resource.Resource())
-	records := resource.ScopeLogs().AppendEmpty().LogRecords()
-	for _, it := range r.items {
-		record := records.AppendEmpty()
-		record.SetTimestamp(pcommon.Timestamp(it.at))
-		record.SetEventName(it.event)
-		it.describe(record.Attributes())
-		if it.phase != nil {
-			scope := it.phase.describe(strings.TrimPrefix(it.event, "phase_"), record.Attributes())
-			if note := r.of.of.noteBytes; note > 0 {
-				scope.PutEmptyMap("attributes").PutStr("note", fmt.Sprintf("%0*d", note, it.phase.sequence))
-			}
+		case logs:
+			b.Append(format.Stormlog{Job: s.job, Terse: true}, it.event)
 		}
 	}
-	return ld
+	switch r.signal {
+	case metrics:
+		return b.Metrics
+	case traces:
+		return b.Traces
+	}
+	resource := b.Logs.ResourceLogs().At(0)
+	r.describe(resource.Resource().Attributes())
+	for i, record := range resource.ScopeLogs().At(0).LogRecords().All() {
+		attributes := record.Attributes()
+		r.items[i].describe(attributes)
+		record.SetEventName(text(attributes, "event_type"))
+		attributes.Remove("event_type")
+		if metadata, ok := attributes.Get("metadata"); ok && s.of.noteBytes > 0 {
+			scope, _ := metadata.Map().Get("phase_scope")
+			note := fmt.Sprintf("%0*d", s.of.noteBytes, r.items[i].event.Sequence)
+			scope.Map().PutEmptyMap("attributes").PutStr("note", note)
+		}
+	}
+	return b.Logs
 }
 
-func (r *request) describe(resource pcommon.Resource) {
-	e := r.of.of
-	resource.Attributes().PutStr("session_id", r.of.id)
-	resource.Attributes().PutInt("rank", int64(e.id%2))
-	resource.Attributes().PutStr("host.name", "node")
-	resource.Attributes().PutInt("process.pid", int64(100+e.id))
-	resource.Attributes().PutInt("emitter", int64(e.id))
-	resource.Attributes().PutInt("request", r.number)
+// describe describes the rank and the request on a resource.
+func (r *request) describe(resource pcommon.Map) {
+	resource.PutStr("session_id", r.of.job.Session)
+	resource.PutInt("rank", int64(r.of.process.Number))
+	resource.PutStr("host.name", r.of.process.Host)
+	resource.PutInt("process.pid", int64(r.of.process.PID))
+	resource.PutInt("emitter", int64(r.of.of.id))
+	resource.PutInt("request", r.number)
 }
 
 func (it *item) describe(attributes pcommon.Map) {
@@ -518,22 +453,4 @@ func (it *item) describe(attributes pcommon.Map) {
 	if it.origin != 0 {
 		attributes.PutInt("origin_thread_id", it.origin)
 	}
-}
-
-func (p *phase) describe(action string, attributes pcommon.Map) (scope pcommon.Map) {
-	scope = attributes.PutEmptyMap("metadata").PutEmptyMap("phase_scope")
-	scope.PutStr("action", action)
-	scope.PutStr("name", p.name)
-	scope.PutStr("scope_id", p.id)
-	scope.PutInt("sequence", p.sequence)
-	scope.PutInt("thread_id", p.thread.thread)
-	scope.PutStr("thread_name", p.thread.name)
-	if p.parent != nil {
-		scope.PutStr("parent_scope_id", p.parent.id)
-	}
-	path := scope.PutEmptySlice("path")
-	for _, name := range p.path {
-		path.AppendEmpty().SetStr(name)
-	}
-	return scope
 }

@@ -29,7 +29,7 @@ import (
 const (
 	soakEmitters = 6
 	// soakSessions is the number of sessions per emitter. It determines the duration.
-	soakSessions = 600
+	soakSessions = 500
 	soakReloads  = 2
 	// soakFloor is the required share of correct annotations if 0.1% of the boundaries are
 	// lost.
@@ -52,7 +52,7 @@ func TestSoak(t *testing.T) {
 	finished := make(chan struct{}, soakEmitters*soakSessions)
 	emitters := make([]*emitter, soakEmitters)
 	for i := range emitters {
-		e := newEmitter(i)
+		e := newEmitter(i, 0)
 		emitters[i] = e
 		sending.Go(func() {
 			for range soakSessions {
@@ -60,7 +60,7 @@ func TestSoak(t *testing.T) {
 				reloads := ended.Load()
 				for _, r := range requests {
 					if err := c.deliver(ctx, r); err != nil {
-						t.Errorf("request %d of %s: %v", r.number, s.id, err)
+						t.Errorf("request %d of %s: %v", r.number, s.job.Session, err)
 						cancel()
 						return
 					}
@@ -170,7 +170,7 @@ func (a *audit) receive(t *testing.T, resource, attributes pcommon.Map) {
 	} else if class == settledWhole && a.shown < maxShown {
 		a.shown++
 		t.Errorf("%s, rank of emitter %d, request %d (tries: %d, %s, early: %t), record %d at %d: want %v, got %v",
-			r.of.id, i, n, r.tries, r.signal, r.early, id, r.items[at].at, r.items[at].want, got)
+			r.of.job.Session, i, n, r.tries, r.signal, r.early, id, r.items[at].at, r.items[at].want, got)
 	}
 }
 

@@ -66,8 +66,16 @@ func NewBatch() *Batch {
 	}
 }
 
-// newRecord adds a log record of a process. describe sets the attributes of its resource.
-func (b *Batch) newRecord(p *job.Process, describe func(pcommon.Map)) plog.LogRecord {
+// Append adds the telemetry of events and returns the batch.
+func (b *Batch) Append(f Format, events ...*job.Event) *Batch {
+	for _, e := range events {
+		f.Append(b, e)
+	}
+	return b
+}
+
+// NewRecord adds a log record of a process. describe sets the attributes of its resource.
+func (b *Batch) NewRecord(p *job.Process, describe func(pcommon.Map)) plog.LogRecord {
 	records, ok := b.logs[p]
 	if !ok {
 		resource := b.Logs.ResourceLogs().AppendEmpty()
@@ -78,7 +86,12 @@ func (b *Batch) newRecord(p *job.Process, describe func(pcommon.Map)) plog.LogRe
 	return records.AppendEmpty()
 }
 
-// newSpan adds a span. describe sets the attributes of its resource.
+// NewSpan adds a span of a process in an instrumentation scope. describe sets the attributes
+// of its resource.
+func (b *Batch) NewSpan(p *job.Process, scope string, describe func(pcommon.Map)) ptrace.Span {
+	return b.newSpan(spanScope{p, onlyRole, scope}, describe)
+}
+
 func (b *Batch) newSpan(key spanScope, describe func(pcommon.Map)) ptrace.Span {
 	spans, ok := b.spans[key]
 	if !ok {
@@ -92,7 +105,12 @@ func (b *Batch) newSpan(key spanScope, describe func(pcommon.Map)) ptrace.Span {
 	return spans.AppendEmpty()
 }
 
-// newPoint adds a point of a metric.
+// NewPoint adds a point of a gauge. Its resource is that of a process, or of the exporter of a
+// host if pid is 0; describe sets the attributes of that.
+func (b *Batch) NewPoint(host string, pid int, name string, at int64, describe func(pcommon.Map)) pmetric.NumberDataPoint {
+	return b.newPoint(metricSource{host, pid}, metric{name: name}, at, describe)
+}
+
 func (b *Batch) newPoint(source metricSource, m metric, at int64, describe func(pcommon.Map)) pmetric.NumberDataPoint {
 	key := metricName{source, m.name}
 	points, ok := b.points[key]

@@ -27,11 +27,16 @@ func Training() job.Plan {
 			}},
 		},
 		Worker: job.Phase{Name: "decode"},
+		Thread: job.Phase{Name: "prefetch", Phases: []job.Phase{{Name: "decode"}}},
 	}
 }
 
 // Stormlog writes the events of stormlog's version 4.
-type Stormlog struct{ Job *job.Job }
+type Stormlog struct {
+	Job *job.Job
+	// Terse leaves out what phase_attr does not read, and describes the process on the resource.
+	Terse bool
+}
 
 // Append implements [Format].
 func (f Stormlog) Append(b *Batch, e *job.Event) {
@@ -41,11 +46,16 @@ func (f Stormlog) Append(b *Batch, e *job.Event) {
 	if !ok {
 		return
 	}
-	record := b.newRecord(e.Process, func(attrs pcommon.Map) {
-		attrs.PutStr(LogFilePath, "rank"+strconv.Itoa(e.Rank.Number)+".jsonl")
-	})
+	record := b.NewRecord(e.Process, func(attrs pcommon.Map) { f.resource(attrs, e.Process) })
 	record.SetTimestamp(timestamp(e.Rank, e.At))
 	attrs := record.Attributes()
+	if f.Terse {
+		attrs.PutStr("event_type", event)
+		if e.Kind.Boundary() {
+			f.scope(attrs.PutEmptyMap("metadata").PutEmptyMap("phase_scope"), e)
+		}
+		return
+	}
 	attrs.EnsureCapacity(25)
 	attrs.PutInt("schema_version", 4)
 	attrs.PutInt("timestamp_ns", e.Rank.Clock(e.At))
@@ -68,6 +78,18 @@ func (f Stormlog) Append(b *Batch, e *job.Event) {
 	if e.Kind.Boundary() {
 		f.scope(metadata.PutEmptyMap("phase_scope"), e)
 	}
+}
+
+func (f Stormlog) resource(attrs pcommon.Map, p *job.Process) {
+	if !f.Terse {
+		attrs.PutStr(LogFilePath, "rank"+strconv.Itoa(p.Number)+".jsonl")
+		return
+	}
+	attrs.PutStr("session_id", f.Job.Session)
+	attrs.PutInt("rank", int64(p.Number))
+	attrs.PutStr("host", p.Host)
+	attrs.PutInt("pid", int64(p.PID))
+	attrs.PutInt("device_id", int64(p.GPU))
 }
 
 // memory adds the counters of the allocator. A program without them writes null.
@@ -94,15 +116,25 @@ func (f Stormlog) scope(scope pcommon.Map, e *job.Event) {
 	for _, name := range e.Scope.Path {
 		path.AppendEmpty().SetStr(name)
 	}
-	scope.PutInt("depth", int64(len(e.Scope.Path)))
+	if !f.Terse {
+		scope.PutInt("depth", int64(len(e.Scope.Path)))
+	}
 	scope.PutStr("scope_id", scopeID(f.Job, e.Scope.Number))
-	parent := scope.PutEmpty("parent_scope_id")
 	if e.Scope.Parent != nil {
-		parent.SetStr(scopeID(f.Job, e.Scope.Parent.Number))
+		scope.PutStr("parent_scope_id", scopeID(f.Job, e.Scope.Parent.Number))
+	} else if !f.Terse {
+		scope.PutEmpty("parent_scope_id")
 	}
 	scope.PutInt("sequence", e.Sequence)
-	scope.PutInt("thread_id", e.Process.ThreadID)
-	scope.PutStr("thread_name", "MainThread")
+	scope.PutInt("thread_id", e.Scope.ThreadID())
+	name := "MainThread"
+	if e.Scope.Thread > 0 {
+		name = "Thread-" + strconv.Itoa(e.Scope.Thread)
+	}
+	scope.PutStr("thread_name", name)
+	if f.Terse {
+		return
+	}
 	attrs := scope.PutEmptyMap("attributes")
 	if e.Scope.Step > 0 {
 		attrs.PutInt("step", e.Scope.Step)

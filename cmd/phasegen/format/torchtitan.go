@@ -42,7 +42,7 @@ func (f TorchTitan) Append(b *Batch, e *job.Event) {
 	default:
 		return
 	}
-	record := b.newRecord(e.Process, func(attrs pcommon.Map) {
+	record := b.NewRecord(e.Process, func(attrs pcommon.Map) {
 		attrs.PutStr(LogFilePath, f.file(e.Process))
 	})
 	record.SetTimestamp(timestamp(e.Rank, e.At))

@@ -46,12 +46,13 @@ type Event struct {
 	Rank *Rank
 	// Process is nil in a DeviceReading.
 	Process *Process
-	// Scope is that of a boundary.
+	// Scope is that of a boundary, or the innermost one of the main thread in a ProcessReading.
 	Scope *Scope
 	// Sequence numbers the boundaries of a process. A forked worker continues the numbers
 	// of its parent.
 	Sequence int64
-	// Previous is the time of the process's previous boundary, or that of its start.
+	// Previous is the time of the process's previous boundary, or that of its start, in a
+	// boundary or a ProcessReading.
 	Previous int64
 	// Load is the utilization of the GPU, from 0 to 1, in a reading.
 	Load float64
@@ -114,7 +115,8 @@ func (m *merger) yield(e *Event, yield func(*Event) bool) bool {
 		return true
 	}
 	for _, p := range m.alive[e.Rank.Number] {
-		if !yield(&Event{At: e.At, Kind: ProcessReading, Rank: e.Rank, Process: p, Load: e.Load}) {
+		of := Event{At: e.At, Kind: ProcessReading, Rank: e.Rank, Process: p, Load: e.Load, Scope: p.innermost, Previous: p.previous}
+		if !yield(&of) {
 			return false
 		}
 	}
@@ -127,19 +129,34 @@ func (m *merger) apply(e *Event) {
 	if p == nil {
 		return
 	}
+	if e.Kind.Boundary() {
+		p.number(e)
+	}
 	alive := &m.alive[e.Rank.Number]
 	switch e.Kind {
 	case Enter:
-		p.innermost = e.Scope
 		if p.Worker > 0 && !slices.Contains(*alive, p) {
 			*alive = append(*alive, p)
 		}
-	case Exit:
-		p.innermost = e.Scope.Parent
 	case Start:
 		*alive = append((*alive)[:0:0], p)
 	case Stop, Kill:
 		*alive = nil
+	}
+}
+
+// number numbers a boundary of the process, across its threads.
+func (p *Process) number(e *Event) {
+	p.sequence++
+	e.Sequence, e.Previous = p.sequence, p.previous
+	p.previous = e.At
+	within := e.Scope.Parent
+	if e.Kind == Enter {
+		e.Scope.Number = p.sequence
+		within = e.Scope
+	}
+	if e.Scope.Thread == 0 {
+		p.innermost = within
 	}
 }
 

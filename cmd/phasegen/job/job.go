@@ -24,6 +24,8 @@ type Config struct {
 	Nodes int
 	// GPUsPerNode is the number of GPUs of a node.
 	GPUsPerNode int
+	// FirstNode is the number of the first node, so that jobs need not share nodes.
+	FirstNode int
 	// Step is the duration of a step if no rank is slow.
 	Step time.Duration
 	// Start is when the job starts, Duration how long it takes.
@@ -35,6 +37,9 @@ type Config struct {
 	Reading time.Duration
 	// Forks is the number of worker processes that each rank forks.
 	Forks int
+	// Threads is the number of further threads of each process that trains. Their phases
+	// overlap those of the main thread.
+	Threads int
 	// Restarts is how often the whole job is killed and starts again.
 	Restarts int
 	// Stragglers is the number of slow ranks.
@@ -103,7 +108,8 @@ type Job struct {
 	startup    []*node
 	root       *node // nil if there is none
 	steps      []*node
-	worker     []*node
+	worker     *node
+	thread     *node
 }
 
 // Rank is one rank of a job and the GPU that it uses.
@@ -131,18 +137,22 @@ type Process struct {
 	Worker int
 	// Incarnation is how often the job had been restarted before.
 	Incarnation int
-	// ThreadID is the ID of its only thread that has phases.
+	// ThreadID is the ID of its main thread. Those of its other threads follow.
 	ThreadID int64
 	// Began is when it started.
 	Began int64
 
-	innermost *Scope
+	// innermost is the scope that its main thread is in, previous the time of its newest
+	// boundary, or of its start, and sequence the number of that boundary.
+	innermost          *Scope
+	previous, sequence int64
 }
 
 // Scope is a phase that a process entered.
 type Scope struct {
-	// Process is the one that entered it.
+	// Process is the one that entered it, Thread the number of the thread: 0 is the main one.
 	Process *Process
+	Thread  int
 	// Number is unique in the process. A forked worker inherits numbers.
 	Number int64
 	// Path are the names of the phase and of those around it, outermost first.
@@ -155,6 +165,9 @@ type Scope struct {
 
 	load float64
 }
+
+// ThreadID returns the ID of the thread that entered it.
+func (s *Scope) ThreadID() int64 { return s.Process.ThreadID + int64(s.Thread) }
 
 // Name returns the name of the phase.
 func (s *Scope) Name() string { return s.Path[len(s.Path)-1] }
@@ -183,7 +196,8 @@ func New(c Config) *Job {
 		around = j.root.path
 	}
 	j.steps = newNodes(around, c.Plan.Step)
-	j.worker = newNodes(around, []Phase{c.Plan.Worker})
+	j.worker = newNodes(around, []Phase{c.Plan.Worker})[0]
+	j.thread = newNodes(nil, []Phase{c.Plan.Thread})[0]
 	clock := int64(0)
 	for i := range j.World {
 		if i%c.GPUsPerNode == 0 && c.ClockSkew > 0 {
@@ -201,7 +215,7 @@ func (j *Job) newRank(random *rand.Rand, number int, clock int64) *Rank {
 	gpu := number % j.GPUsPerNode
 	return &Rank{
 		Number:      number,
-		Host:        fmt.Sprintf("gpu-node-%04d", number/j.GPUsPerNode),
+		Host:        fmt.Sprintf("gpu-node-%04d", j.FirstNode+number/j.GPUsPerNode),
 		GPU:         gpu,
 		UUID:        "GPU-" + uuid(random),
 		PCI:         fmt.Sprintf("%08X:%02X:00.0", gpu/0x80, 0x18+gpu%0x80),
@@ -223,6 +237,7 @@ func (j *Job) newProcess(r *Rank, incarnation, worker int, began int64) *Process
 		Incarnation: incarnation,
 		ThreadID:    140_067_956_654_144 + int64(r.GPU)<<20, // a forked worker has the thread of its parent
 		Began:       began,
+		previous:    began,
 	}
 }
 

@@ -29,6 +29,8 @@ func configs() *rapid.Generator[job.Config] {
 		step := time.Duration(rapid.IntRange(50, 700).Draw(t, "step")) * time.Millisecond
 		restarts := rapid.IntRange(0, 2).Draw(t, "restarts")
 		names := []string{"training", "megatron", "torchtitan", "nemo_rl"}
+		plan := plans()[rapid.SampledFrom(names).Draw(t, "plan")]
+		plan.Thread = format.Training().Thread
 		return job.Config{
 			Ranks:       rapid.IntRange(1, 9).Draw(t, "ranks"),
 			GPUsPerNode: rapid.IntRange(1, 4).Draw(t, "gpus"),
@@ -38,11 +40,12 @@ func configs() *rapid.Generator[job.Config] {
 			Sample:      300 * time.Millisecond,
 			Reading:     200 * time.Millisecond,
 			Forks:       rapid.IntRange(0, 2).Draw(t, "forks"),
+			Threads:     rapid.IntRange(0, 2).Draw(t, "threads"),
 			Restarts:    restarts,
 			Stragglers:  rapid.IntRange(0, 2).Draw(t, "stragglers"),
 			ClockSkew:   time.Duration(rapid.IntRange(0, 100).Draw(t, "skew")) * time.Millisecond,
 			Seed:        rapid.Uint64().Draw(t, "seed"),
-			Plan:        plans()[rapid.SampledFrom(names).Draw(t, "plan")],
+			Plan:        plan,
 		}
 	})
 }
@@ -78,29 +81,56 @@ func TestSeedSelectsTheJob(t *testing.T) {
 
 // checker checks the events of a process.
 type checker struct {
-	stack            []*job.Scope
-	inherited        *job.Scope
-	at, sequence     int64
+	threads          [3]threadChecker
+	sequence         int64
+	previous         int64
 	started, stopped bool
 	numbers          map[int64]bool
 }
 
+// threadChecker checks the events of a thread.
+type threadChecker struct {
+	stack     []*job.Scope
+	inherited *job.Scope
+	at        int64
+}
+
+// innermost returns the scope that the thread is in.
+func (c *threadChecker) innermost() *job.Scope {
+	if n := len(c.stack); n > 0 {
+		return c.stack[n-1]
+	}
+	return c.inherited
+}
+
 func (c *checker) check(t *rapid.T, e *job.Event) {
-	require.Greater(t, e.At, c.at, "times of a process are unique")
+	thread := &c.threads[0]
+	if e.Scope != nil {
+		thread = &c.threads[e.Scope.Thread]
+	}
+	require.Greater(t, e.At, thread.at, "times of a thread are unique")
+	thread.at = e.At
 	require.False(t, c.stopped, "nothing follows the end of a process")
 	if e.Process.Worker == 0 {
 		require.Equal(t, e.Kind == job.Start, !c.started, "a process starts once, and first")
 	}
-	c.at, c.started = e.At, true
+	c.started = true
 	switch e.Kind {
 	case job.Enter:
-		c.enter(t, e)
+		if e.Process.Worker > 0 && c.sequence == 0 {
+			thread.inherited = e.Scope.Parent
+		}
+		thread.enter(t, e)
+		require.False(t, c.numbers[e.Scope.Number], "numbers of a process are unique")
+		c.numbers[e.Scope.Number] = true
 	case job.Exit:
-		require.NotEmpty(t, c.stack)
-		require.Same(t, c.stack[len(c.stack)-1], e.Scope, "the innermost scope ends first")
-		c.stack = c.stack[:len(c.stack)-1]
+		require.NotEmpty(t, thread.stack)
+		require.Same(t, thread.innermost(), e.Scope, "the innermost scope ends first")
+		thread.stack = thread.stack[:len(thread.stack)-1]
 	case job.Stop:
-		require.Empty(t, c.stack, "a process that stops has left all phases")
+		for i := range c.threads {
+			require.Empty(t, c.threads[i].stack, "a process that stops has left all phases")
+		}
 		c.stopped = true
 	case job.Kill:
 		c.stopped = true
@@ -108,19 +138,22 @@ func (c *checker) check(t *rapid.T, e *job.Event) {
 	if e.Kind.Boundary() {
 		if c.sequence > 0 {
 			require.Equal(t, c.sequence+1, e.Sequence)
+			require.Equal(t, c.previous, e.Previous)
 		}
-		c.sequence = e.Sequence
+		c.sequence, c.previous = e.Sequence, e.At
 	}
 }
 
-func (c *checker) enter(t *rapid.T, e *job.Event) {
-	parent := c.inherited
-	if e.Process.Worker > 0 && c.sequence == 0 {
-		parent, c.inherited = e.Scope.Parent, e.Scope.Parent
+// read checks a reading of the process.
+func (c *checker) read(t *rapid.T, e *job.Event) {
+	require.Same(t, c.threads[0].innermost(), e.Scope, "the scope of a reading")
+	if c.sequence > 0 {
+		require.Equal(t, c.previous, e.Previous)
 	}
-	if len(c.stack) > 0 {
-		parent = c.stack[len(c.stack)-1]
-	}
+}
+
+func (c *threadChecker) enter(t *rapid.T, e *job.Event) {
+	parent := c.innermost()
 	require.Same(t, parent, e.Scope.Parent)
 	depth := 1
 	if parent != nil {
@@ -129,8 +162,6 @@ func (c *checker) enter(t *rapid.T, e *job.Event) {
 	}
 	require.Len(t, e.Scope.Path, depth)
 	require.Equal(t, e.At, e.Scope.Entered)
-	require.False(t, c.numbers[e.Scope.Number], "numbers of a process are unique")
-	c.numbers[e.Scope.Number] = true
 	c.stack = append(c.stack, e.Scope)
 }
 
@@ -151,6 +182,9 @@ func TestEventsOfAProcess(t *testing.T) {
 			if e.Kind.Reading() {
 				require.Less(t, e.At, end)
 				readings++
+				if e.Process != nil {
+					checkers[e.Process].read(t, e)
+				}
 				continue
 			}
 			if checkers[e.Process] == nil {

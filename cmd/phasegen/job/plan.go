@@ -29,8 +29,9 @@ type Plan struct {
 	Root string
 	// Step are the phases that repeat.
 	Step []Phase
-	// Worker is the phase that a forked worker process repeats.
-	Worker Phase
+	// Worker is the phase that a forked worker process repeats, Thread the one that a further
+	// thread repeats, outside the root. Their shares do not matter.
+	Worker, Thread Phase
 }
 
 // node is a phase at its place in the plan.

@@ -30,11 +30,10 @@ type stream struct {
 
 	*merger
 	process *Process
+	thread  int
 	random  *rand.Rand
-	// at is the time of the newest event of the process, sequence its newest number.
-	at, sequence int64
-	// previous is the time of its newest boundary, or of its start.
-	previous int64
+	// at is the time of its newest event, boundaries the number of its boundaries.
+	at, boundaries int64
 	// sample is when the process next reports that it is alive; 0 means never.
 	sample int64
 	// until is when the process is killed or ends.
@@ -91,7 +90,7 @@ func newTrainer(m *merger, r *Rank, incarnation int) *stream {
 	}
 	s.process = j.newProcess(r, incarnation, 0, start+r.offset)
 	s.random = rand.New(rand.NewPCG(j.Seed, 2<<32|uint64(s.process.PID)<<20^uint64(r.Number))) //nolint:gosec // not negative
-	s.at, s.previous = s.process.Began-1, s.process.Began
+	s.at = s.process.Began - 1
 	s.more = func() {
 		s.begin(start)
 	}
@@ -108,6 +107,9 @@ func (s *stream) begin(start int64) {
 	}
 	for worker := range s.job.Forks {
 		s.add(newWorker(s, worker+1))
+	}
+	for thread := range s.job.Threads {
+		s.add(newThread(s, thread+1))
 	}
 	step := int64(0)
 	s.more = func() {
@@ -149,7 +151,9 @@ func (s *stream) cut() {
 			break
 		}
 	}
-	s.queue = append(s.queue, &Event{At: s.until, Kind: Kill, Rank: s.process.Rank, Process: s.process})
+	if s.thread == 0 {
+		s.queue = append(s.queue, &Event{At: s.until, Kind: Kill, Rank: s.process.Rank, Process: s.process})
+	}
 	s.more = nil
 }
 
@@ -229,7 +233,7 @@ func (l *layout) run(nodes []*node) {
 }
 
 func (s *stream) enter(n *node, at, step int64) {
-	s.scope = &Scope{Process: s.process, Number: s.sequence + 1, Path: n.path, Parent: s.scope, Step: step, load: n.Load}
+	s.scope = &Scope{Process: s.process, Thread: s.thread, Path: n.path, Parent: s.scope, Step: step, load: n.Load}
 	s.emit(Enter, at, s.scope)
 	s.scope.Entered = s.at
 }
@@ -251,9 +255,7 @@ func (s *stream) emit(kind Kind, at int64, scope *Scope) {
 	s.at = max(at, s.at+1)
 	e := &Event{At: s.at, Kind: kind, Rank: s.process.Rank, Process: s.process, Scope: scope}
 	if kind.Boundary() {
-		s.sequence++
-		e.Sequence, e.Previous = s.sequence, s.previous
-		s.previous = s.at
+		s.boundaries++
 	}
 	s.queue = append(s.queue, e)
 }
@@ -262,18 +264,30 @@ func (s *stream) emit(kind Kind, at int64, scope *Scope) {
 // counters and the open scope of its parent, and ends before it.
 func newWorker(parent *stream, number int) *stream {
 	p := parent.process
+	worker := parent.job.newProcess(p.Rank, p.Incarnation, number, parent.at+1)
+	worker.previous, worker.sequence = parent.at, parent.boundaries
+	s := newRepeater(parent, worker, parent.job.worker)
+	s.scope = parent.scope
+	return s
+}
+
+// newThread returns the events of a further thread of a process.
+func newThread(parent *stream, number int) *stream {
+	s := newRepeater(parent, parent.process, parent.job.thread)
+	s.thread = number
+	return s
+}
+
+// newRepeater returns the events of a worker or a thread, which repeats a phase.
+func newRepeater(parent *stream, process *Process, phase *node) *stream {
 	s := &stream{
-		merger:   parent.merger,
-		process:  parent.job.newProcess(p.Rank, p.Incarnation, number, parent.at+1),
-		random:   rand.New(rand.NewPCG(parent.random.Uint64(), parent.random.Uint64())),
-		at:       parent.at,
-		previous: parent.at,
-		sequence: parent.sequence,
-		scope:    parent.scope,
-		until:    parent.until,
-		killed:   parent.killed,
+		merger:  parent.merger,
+		process: process,
+		random:  rand.New(rand.NewPCG(parent.random.Uint64(), parent.random.Uint64())),
+		at:      parent.at,
+		until:   parent.until,
+		killed:  parent.killed,
 	}
-	inherited := s.scope
 	step := float64(s.job.Step)
 	s.more = func() {
 		at := s.at + int64((0.1+0.4*s.random.Float64())*step)
@@ -282,10 +296,19 @@ func newWorker(parent *stream, number int) *stream {
 			s.more = nil
 			return
 		}
-		s.enter(s.job.worker[0], at, 0)
-		s.exit(end)
-		s.scope = inherited
+		s.repeat(phase, at, end)
 		s.cut()
 	}
 	return s
+}
+
+// repeat generates a phase with its inner phases, evenly spaced.
+func (s *stream) repeat(phase *node, at, end int64) {
+	part := (end - at) / int64(2*len(phase.phases)+1)
+	s.enter(phase, at, 0)
+	for _, inner := range phase.phases {
+		s.repeat(inner, at+part, at+2*part)
+		at += 2 * part
+	}
+	s.exit(end)
 }

@@ -75,10 +75,10 @@ func NewWriter(out io.Writer, j *job.Job) *Writer {
 	return &Writer{job: j, out: bufio.NewWriter(out), known: map[processKey]*Process{}}
 }
 
-// Add adds an event. after is AfterLost or AfterLate if that is what happens to its record,
+// Add adds an event. Those of further threads change nothing. after is AfterLost or AfterLate if that is what happens to its record,
 // or empty.
 func (w *Writer) Add(e *job.Event, after string) {
-	if e.Kind.Reading() || e.Kind == job.Sample {
+	if e.Kind.Reading() || e.Kind == job.Sample || e.Scope != nil && e.Scope.Thread > 0 {
 		return
 	}
 	p := w.process(e)
