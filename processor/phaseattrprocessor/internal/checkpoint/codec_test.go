@@ -133,7 +133,8 @@ func drawProcess(t *rapid.T) replay.Process {
 			Evicted:                drawTime(t), FirstBoundary: drawTime(t), LastBoundary: drawTime(t),
 			LastEnter: drawTime(t), MaxSequence: drawTime(t), Stopped: drawTime(t),
 		},
-		Starts: drawMany(t, drawTime), Firsts: drawMany(t, drawTime), Begins: drawMany(t, drawTime), Samples: drawMany(t, drawTime),
+		Numbering: replay.Numbering{First: drawTime(t), Last: drawTime(t), Count: drawTime(t)},
+		Starts:    drawMany(t, drawTime), Firsts: drawMany(t, drawTime), Begins: drawMany(t, drawTime), Samples: drawMany(t, drawTime),
 		Interval: time.Duration(drawTime(t)),
 		Presences: drawMany(t, func(t *rapid.T) replay.Presence {
 			return replay.Presence{Print: rapid.Uint64().Draw(t, "print"), Since: drawTime(t), Last: drawTime(t), Taken: drawTime(t)}

@@ -119,6 +119,9 @@ func (c *codec) arrival(s *replay.Snapshot) {
 func (c *codec) process(p *replay.Process) {
 	c.name(&p.Name, &p.Tenant)
 	c.clock(&p.Clock)
+	for _, n := range [...]*int64{&p.Numbering.First, &p.Numbering.Last, &p.Numbering.Count} {
+		c.int(n)
+	}
 	for _, times := range [...]*[]int64{&p.Starts, &p.Firsts, &p.Begins, &p.Samples} {
 		list(c, times, (*codec).at)
 	}

@@ -118,7 +118,7 @@ func (s *stream) noteBoundary(p *process, b *boundary.Boundary) {
 	if b.Sequence == 1 && b.Action == boundary.Enter && insertTime(&p.firsts, b.Time) {
 		first = true
 		if b.Time == c.Now { // not one that comes late
-			c.MaxSequence, p.numbering = b.Sequence, numbering{}
+			c.MaxSequence, p.numbering = b.Sequence, Numbering{}
 		}
 	}
 	if first {

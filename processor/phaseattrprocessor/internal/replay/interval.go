@@ -83,8 +83,11 @@ func (h Handle) Over(dst []ScopeInterval, c *Coverage, from, to int64) ([]ScopeI
 		}
 		dst = t.appendCovering(dst, s.key, &in, c)
 	}
-	if !spanned && from < p.floor() {
+	switch {
+	case !spanned && from < p.floor():
 		return dst[:known], BeforeWindow
+	case p.isDoubtful(from, to):
+		return dst, Doubtful
 	}
 	return dst, status
 }

@@ -25,12 +25,14 @@ const (
 	Behind
 	// Lagging: as Behind, and the process is known to send more: no scopes are returned.
 	Lagging
+	// Doubtful: as Known, but a boundary around the time is missing.
+	Doubtful
 	// Several: several processes of the rank may be meant. Handle.Each returns them.
 	Several
 )
 
 // hasScopes reports whether scopes can be active.
-func (s Status) hasScopes() bool { return s == Known || s == Behind }
+func (s Status) hasScopes() bool { return s == Known || s == Behind || s == Doubtful }
 
 // status returns whether lookups in a process at a time can be answered.
 func (s *stream) status(p *process, at int64) Status {

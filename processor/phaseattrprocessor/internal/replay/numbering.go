@@ -3,28 +3,39 @@
 
 package replay
 
-// numbering follows the sequence numbers of one incarnation of a process, which numbers
-// its boundaries consecutively.
-type numbering struct {
-	first, last, count int64
-	// missing is how many numbers between the first and the last have not come.
-	missing int64
+// Numbering follows the sequence numbers of one incarnation of a process, which numbers
+// its boundaries consecutively. The zero Numbering has none.
+type Numbering struct {
+	First, Last int64
+	// Count is how many different numbers have come.
+	Count int64
 }
 
 // maxGap is the largest gap that counts as lost boundaries: past it the numbers begin
 // anew.
 const maxGap = 1 << 20
 
-// note adds the number of a boundary that has not come before. It returns the change of
-// missing.
-func (n *numbering) note(sequence int64) int64 {
-	if n.count == 0 || !within(sequence, n.last, maxGap) || !within(sequence, n.first, maxGap) && sequence < n.first {
-		*n = numbering{first: sequence, last: sequence, count: 1}
+// note adds the number of a boundary that has not come before. It returns how many more
+// numbers are missing.
+func (n *Numbering) note(sequence int64) int64 {
+	if n.Count == 0 || !within(sequence, n.Last, maxGap) && (sequence > n.Last || !within(sequence, n.First, maxGap)) {
+		*n = Numbering{First: sequence, Last: sequence, Count: 1}
 		return 0
 	}
-	before := n.missing
-	n.first, n.last = min(n.first, sequence), max(n.last, sequence)
-	n.count++
-	n.missing = max(n.last-n.first+1-n.count, 0)
-	return n.missing - before
+	before := n.missing()
+	n.First, n.Last = min(n.First, sequence), max(n.Last, sequence)
+	n.Count++
+	return n.missing() - before
 }
+
+// missing is how many numbers between the first and the last have not come.
+func (n *Numbering) missing() int64 {
+	if n.Count == 0 {
+		return 0
+	}
+	return max(n.Last-n.First+1-n.Count, 0)
+}
+
+// isConsecutive reports whether most numbers have come, as those of an emitter that
+// numbers its boundaries one by one.
+func (n *Numbering) isConsecutive() bool { return n.missing() < n.Count }

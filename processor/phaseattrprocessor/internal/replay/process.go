@@ -28,7 +28,7 @@ type process struct {
 	starts, firsts, begins []int64
 	pulse                  pulse
 	presences              []Presence
-	numbering              numbering
+	numbering              Numbering
 	// quiet is true when nothing more is waited for until the next event.
 	quiet bool
 

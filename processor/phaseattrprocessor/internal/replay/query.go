@@ -167,6 +167,9 @@ func (h Handle) Active(dst []ScopeInterval, at int64, whole bool) ([]ScopeInterv
 			dst = append(dst, t.interval(s.key, frame))
 		}
 	}
+	if p.isDoubtful(at, at) {
+		return dst, Doubtful
+	}
 	return dst, status
 }
 

@@ -27,6 +27,8 @@ type Process struct {
 	// Tenant is empty without tenants.
 	Tenant string
 	Clock  Clock
+	// Numbering is that of the boundaries.
+	Numbering Numbering
 	// Starts, Firsts and Begins are the times of start events, of boundaries that are the
 	// first of their numbering, and of incarnations.
 	Starts, Firsts, Begins []int64
@@ -99,7 +101,7 @@ func (x *Index) Snapshot(key boundary.RankKey) (Snapshot, bool) {
 
 func (p *process) snapshot() Process {
 	snapshot := Process{
-		Name: p.name, Clock: p.clock,
+		Name: p.name, Clock: p.clock, Numbering: p.numbering,
 		Starts: slices.Clone(p.starts), Firsts: slices.Clone(p.firsts), Begins: slices.Clone(p.begins),
 		Interval: p.pulse.Interval, Samples: slices.Clone(p.pulse.Samples), Presences: slices.Clone(p.presences),
 		Threads: make([]Thread, len(p.threads)),
@@ -175,7 +177,7 @@ func (s *stream) restore(snapshot *Snapshot) {
 
 func (s *stream) restoreProcess(snapshot *Process) {
 	p := &process{
-		number: s.next, name: snapshot.Name, options: s.options, clock: snapshot.Clock,
+		number: s.next, name: snapshot.Name, options: s.options, clock: snapshot.Clock, numbering: snapshot.Numbering,
 		starts: newest(snapshot.Starts, maxBegins), firsts: newest(snapshot.Firsts, maxBegins),
 		begins: newest(snapshot.Begins, maxBegins), presences: newest(snapshot.Presences, MaxPresences),
 		pulse: pulse{Interval: snapshot.Interval, Samples: newest(snapshot.Samples, pulseKept)},
@@ -184,6 +186,7 @@ func (s *stream) restoreProcess(snapshot *Process) {
 	p.clock.CandidateConfirmations = min(p.clock.CandidateConfirmations, maxConfirmations)
 	s.processes = append(s.processes, p)
 	s.next++
+	s.stats.missing.Add(p.numbering.missing())
 	s.restoreOpen(p, snapshot.Threads)
 	s.count(p)
 	for i := range snapshot.Threads {

@@ -51,7 +51,8 @@ const (
 	SeveralRanks
 	// SharedDevice: several ranks use the device.
 	SharedDevice
-	// IncompletePath: a part of the path is not known.
+	// IncompletePath: a boundary around the time was lost, so that a part of the path may be
+	// another one.
 	IncompletePath
 
 	// Reasons is the number of reasons.
@@ -105,6 +106,8 @@ func reasonOf(status replay.Status, found bool, answer *policy.Attribution) Reas
 		return Behind
 	case replay.Several:
 		return Processes
+	case replay.Doubtful:
+		return IncompletePath
 	case replay.Known:
 	}
 	return BetweenPhases

@@ -281,6 +281,9 @@ func allScopes(origin boundary.Origin) bool { return origin.ScopeID != "" }
 func (r *Resolver) attribute(result *Result, origin boundary.Origin) {
 	result.Found = r.policy.Attribute(&result.Attribution, r.intervals, origin)
 	result.Reason = reasonOf(result.Status, result.Found, &result.Attribution)
+	if result.Status == replay.Doubtful && result.Found && result.Attribution.Source != policy.SourceExact {
+		result.Attribution, result.Reason = *result.Attribution.NotUnique(), IncompletePath
+	}
 	if result.Found {
 		result.Attribution.Reason = result.Reason.String()
 	}
