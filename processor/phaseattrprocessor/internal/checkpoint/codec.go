@@ -67,9 +67,12 @@ func (c *codec) uint(n *uint64) {
 	c.data = c.data[length:]
 }
 
-// int codes a number so that it is short if it is near 0.
 func (c *codec) int(n *int64) {
-	zigzag := uint64(*n)<<1 ^ uint64(*n>>63) //nolint:gosec // the bits are kept
+	if !c.reading {
+		c.data = binary.AppendVarint(c.data, *n)
+		return
+	}
+	var zigzag uint64
 	c.uint(&zigzag)
 	*n = int64(zigzag>>1) ^ -int64(zigzag&1)
 }
@@ -144,12 +147,12 @@ func list[S ~[]T, T any](c *codec, items *S, code func(*codec, *T)) {
 
 // raw codes a text that is not expected again.
 func (c *codec) raw(text *string) {
-	n := c.count(len(*text))
-	if c.reading {
-		*text, c.data = string(c.data[:n]), c.data[n:]
+	if !c.reading {
+		c.data = append(binary.AppendUvarint(c.data, uint64(len(*text))), *text...)
 		return
 	}
-	c.data = append(c.data, *text...)
+	n := c.count(0)
+	*text, c.data = string(c.data[:n]), c.data[n:]
 }
 
 // table numbers values from 1, in the order in which they are written first. A writer has
