@@ -103,6 +103,11 @@ func (k *kindResults) shareRight() float64 {
 	return float64(k.clearRight) / float64(max(k.clear, 1))
 }
 
+// shareWrong is the share of the readings that got a phase that is not theirs.
+func (k *kindResults) shareWrong() float64 {
+	return float64(k.counts[wrongUnique]) / float64(max(k.readings(), 1))
+}
+
 // shownWrong shows some of the wrong phases of each kind.
 func (r clusterResults) shownWrong() string {
 	var all []string

@@ -320,7 +320,7 @@ func TestItemsThatWaitedAreCountedOnce(t *testing.T) {
 		require.NoError(t, p.metrics.ConsumeMetrics(t.Context(), md))
 		p.shutdown(t)
 		metadatatest.AssertEqualProcessorPhaseAttrAnswers(t, p.telemetry, []metricdata.DataPoint[int64]{
-			answers("logs", "unique", 2), answers("metrics", "unique", 3),
+			answers("logs", "unique", 2), answers("metrics", "unique", 3), answers("metrics", "none", 1, "unknown_session"),
 		}, metricdatatest.IgnoreTimestamp())
 		metadatatest.AssertEqualProcessorPhaseAttrAssociations(t, p.telemetry, []metricdata.DataPoint[int64]{
 			tried(0, "matched", 3), tried(0, "missing_key", 3), tried(1, "missing_key", 3), tried(2, "missing_key", 3),

@@ -125,8 +125,12 @@ func TestMetricsThatComeBeforeTheirBoundariesWait(t *testing.T) {
 	})
 }
 
-func answers(signal, resolution string, n int64) metricdata.DataPoint[int64] {
-	return count(n, "signal", signal, "resolution", resolution)
+func answers(signal, resolution string, n int64, reason ...string) metricdata.DataPoint[int64] {
+	attributes := []string{"signal", signal, "resolution", resolution}
+	if len(reason) > 0 {
+		attributes = append(attributes, "reason", reason[0])
+	}
+	return count(n, attributes...)
 }
 
 func TestWithoutGracePeriodMetricsAreAnsweredAtOnce(t *testing.T) {

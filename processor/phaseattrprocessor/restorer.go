@@ -29,9 +29,13 @@ func (r *restorer) sender(s *checkpoint.Sender) *replay.Sender {
 
 // Presence implements checkpoint.Restorer.
 func (r *restorer) Presence(p *checkpoint.Presence) {
+	event := replay.Event{Time: p.Since}
+	if p.Print == 0 { // by an earlier version, for which a new session of a process ended the one before
+		event.Kind = replay.Start
+	}
 	p.Print = p.Identity.Print()
 	r.prints[p.Sender] = p.Print
-	added := r.events.Observe(r.sender(&p.Sender), &replay.Event{Time: p.Since})
+	added := r.events.Observe(r.sender(&p.Sender), &event)
 	if added.Outcome == replay.Accepted {
 		r.occupy(added.Occupant, p.Identity)
 	}

@@ -84,23 +84,20 @@ func TestAnswersAreCountedBySignalAndResolution(t *testing.T) {
 	first, second := run.worker(1), run.worker(2)
 	p.passLogs(t, records(t,
 		first.enter(1, "train"), second.enter(3, "load"), // unique, ambiguous
-		run.event("sample", 0.5), other.event("sample", 2), object{"event_type": "sample"})) // none, none, not asked
+		run.event("sample", 0.5), other.event("sample", 2), object{"event_type": "sample"})) // none, none, no session
 	p.passMetrics(t, run.gauge(0.5, 2, 2, 2, 4, 4))
 	p.passMetrics(t, other.gauge(2))
-	p.passMetrics(t, metricTypes(pmetric.AggregationTemporalityCumulative)[0].point(timestamp(1), timestamp(2))) // not asked
+	p.passMetrics(t, metricTypes(pmetric.AggregationTemporalityCumulative)[0].point(timestamp(1), timestamp(2))) // skipped
 	p.passTraces(t, run.spans(2, 3.5))
 	p.passTraces(t, run.spans(4, 5))
-	p.passTraces(t, run.spansBetween(0, timestamp(2))) // not asked
+	p.passTraces(t, run.spansBetween(0, timestamp(2))) // no time
 
 	metadatatest.AssertEqualProcessorPhaseAttrAnswers(t, p.telemetry, []metricdata.DataPoint[int64]{
-		count(1, "signal", "logs", "resolution", "unique"),
-		count(1, "signal", "logs", "resolution", "ambiguous"),
-		count(2, "signal", "logs", "resolution", "none"),
-		count(3, "signal", "metrics", "resolution", "unique"),
-		count(2, "signal", "metrics", "resolution", "ambiguous"),
-		count(2, "signal", "metrics", "resolution", "none"),
-		count(1, "signal", "traces", "resolution", "unique"),
-		count(1, "signal", "traces", "resolution", "ambiguous"),
+		answers("logs", "unique", 1), answers("logs", "ambiguous", 1, "threads"),
+		answers("logs", "none", 2, "between_phases"), answers("logs", "none", 1, "no_time"),
+		answers("metrics", "unique", 3), answers("metrics", "ambiguous", 2, "threads"),
+		answers("metrics", "none", 2, "between_phases"), answers("metrics", "none", 1, "skipped_cumulative"),
+		answers("traces", "unique", 1), answers("traces", "ambiguous", 1, "threads"), answers("traces", "none", 1, "no_time"),
 	}, metricdatatest.IgnoreTimestamp())
 }
 

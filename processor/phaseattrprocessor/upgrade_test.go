@@ -61,6 +61,7 @@ func TestStorageOfTheFirstFormatIsRestored(t *testing.T) {
 			t.Fatalf("line %d: signal %q", i+1, signal)
 		}
 		want := with(attributes, lookup["answer"].(object))
+		delete(got, "phase_reason") // the first version did not give it
 		assert.Equal(t, want, got, "line %d", i+1)
 	}
 }
