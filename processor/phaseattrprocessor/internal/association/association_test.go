@@ -245,6 +245,7 @@ func TestTelemetryIsAnsweredByTheRankThatItSaysMost(t *testing.T) {
 		"job of a rank that has others":  {ranks: trainers, more: "c", point: object{"hpc_job": int64(78)}, want: "perhaps c/0, several_ranks"},
 		"job of several ranks":           {ranks: trainers, point: object{"slurm.job.id": "77"}, want: "a/0 or b/1, several_ranks"},
 		"device of another job":          {ranks: trainers, point: with(dcgm("node", "1"), object{"hpc_job": "99"}), want: "none, other_device"},
+		"job of what a log is about":     {ranks: trainers, resource: object{"session_id": "b", "rank": "1"}, point: object{"job_id": "99"}, want: "b/1"},
 		"a job that has a name":          {ranks: trainers, point: with(dcgm("node", "1"), object{"hpc_job": "llama"}), want: "b/1"},
 		"job of the exporter":            {ranks: trainers, resource: object{"slurm.job.id": "99"}, point: dcgm("node", "1"), want: "b/1"},
 

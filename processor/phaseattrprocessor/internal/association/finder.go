@@ -184,7 +184,7 @@ func (f *Finder) SetScope(fields *boundary.Fields) {
 	f.begin(fields, false)
 	var process bool
 	f.target.Process, process = f.processOf(f.tenant, nil)
-	f.direct = process && !f.contradicts(f.tenant, nil) && (a.direct < 0 || !a.rules[a.direct].representative)
+	f.direct = process && !f.contradicts(f.tenant, marksOfANamed, nil) && (a.direct < 0 || !a.rules[a.direct].representative)
 }
 
 // forget clears what may refer to other telemetry.
@@ -259,7 +259,7 @@ func (f *Finder) findNamed(ranks Ranks) Match {
 	if f.named != &f.inherited {
 		t = f.association.tenant(rank)
 	}
-	if f.contradicts(t, ranks) {
+	if f.contradicts(t, marksOfANamed, ranks) {
 		f.count(f.association.direct, NoRank)
 		return Match{Reason: OtherDevice}
 	}
@@ -364,7 +364,7 @@ func (f *Finder) match(rule *compiledRule, outcome Outcome) Match {
 	if rule.representative {
 		m.Ambiguous, m.Unlisted = f.chooseRepresentative()
 	} else {
-		m.Ambiguous = outcome != Matched
+		m.Ambiguous, m.Unlisted = outcome != Matched, len(f.found) > maxTargets
 		f.list()
 	}
 	if m.Targets = f.targets; m.Unlisted {

@@ -235,7 +235,7 @@ func (f *Finder) allows(p *presence, s *space, ranks Ranks) bool {
 	case s.pod && !f.isNamespace(p.marks[markNamespace]):
 		return false
 	}
-	if f.contradicts(p.tenant, ranks) {
+	if f.contradicts(p.tenant, marks, ranks) {
 		f.vetoed = true
 		return false
 	}

@@ -40,8 +40,10 @@ const (
 	markPodUID
 	markPod
 	markNamespace
+	// Logs of a rank that they name may be about another job.
 	markJob
-	marks // their number
+	marks         // their number
+	marksOfANamed = markJob
 )
 
 // field returns the field of a mark.
