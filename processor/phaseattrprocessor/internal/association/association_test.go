@@ -393,18 +393,20 @@ func TestHostNamesMatchByTheirFirstLabel(t *testing.T) {
 		host  string
 		want  string
 	}{
-		"equal":                        {[]string{"n1"}, "n1", "a/0"},
-		"without case":                 {[]string{"N1.Example.com"}, "n1.example.COM", "a/0"},
-		"short in telemetry":           {[]string{"n1.example.com"}, "n1", "a/0"},
-		"short in boundary records":    {[]string{"n1"}, "n1.example.com", "a/0"},
-		"another domain":               {[]string{"n1.example.com"}, "n1.example.org", "none, unknown_session"},
-		"short, of two hosts":          {[]string{"n1.example.com", "n1.example.org"}, "n1", "perhaps a/0, shared_device"},
-		"short, and one of its ranks":  {[]string{"n1.example.com", "n1.example.com"}, "n1", "a/0"},
-		"addresses match as a whole":   {[]string{"10.0.0.1"}, "10.0.0.2", "none, unknown_session"},
-		"part of an address":           {[]string{"10.0.0.1"}, "10", "none, unknown_session"},
-		"equal addresses":              {[]string{"10.0.0.1"}, "10.0.0.1", "a/0"},
-		"another host of that prefix":  {[]string{"n10"}, "n1", "none, unknown_session"},
-		"qualified, short one is over": {[]string{"n1.example.com", "n1"}, "n1.example.com", "a/0"},
+		"equal":                          {[]string{"n1"}, "n1", "a/0"},
+		"without case":                   {[]string{"N1.Example.com"}, "n1.example.COM", "a/0"},
+		"short in telemetry":             {[]string{"n1.example.com"}, "n1", "a/0"},
+		"short in boundary records":      {[]string{"n1"}, "n1.example.com", "a/0"},
+		"another domain":                 {[]string{"n1.example.com"}, "n1.example.org", "none, unknown_session"},
+		"short, of two hosts":            {[]string{"n1.example.com", "n1.example.org"}, "n1", "perhaps a/0, shared_device"},
+		"short, and one of its ranks":    {[]string{"n1.example.com", "n1.example.com"}, "n1", "a/0"},
+		"addresses match as a whole":     {[]string{"10.0.0.1"}, "10.0.0.2", "none, unknown_session"},
+		"part of an address":             {[]string{"10.0.0.1"}, "10", "none, unknown_session"},
+		"equal addresses":                {[]string{"10.0.0.1"}, "10.0.0.1", "a/0"},
+		"another host of that prefix":    {[]string{"n10"}, "n1", "none, unknown_session"},
+		"short, known in another domain": {[]string{"n1", "n1.example.com"}, "n1.example.org", "none, unknown_session"},
+		"short, known in two domains":    {[]string{"n1", "n1.example.com", "n1.example.org"}, "n1.example.org", "perhaps a/0, shared_device"},
+		"qualified, short one is over":   {[]string{"n1.example.com", "n1"}, "n1.example.com", "a/0"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newCluster(t, associationOf(everyRule))
