@@ -126,7 +126,7 @@ func (c *cluster) findOf(metric string, resource, point object) (Match, *Finder)
 	f.ScanScope(c.Keys, pcommon.Map{}, mapOf(c.tb, resource))
 	finder.SetScope(&f)
 	f.ScanRecord(c.Keys, mapOf(c.tb, point), pcommon.Map{})
-	match := finder.Find(&f, strings.HasPrefix(metric, "hw.gpu."), c)
+	match := *finder.Find(&f, strings.HasPrefix(metric, "hw.gpu."), c)
 	if target, ok := finder.Inherited(&f); ok {
 		require.Equal(c.tb, []Target{*target}, match.Targets)
 	}
@@ -695,7 +695,7 @@ func TestFinderSeesWhatChanges(t *testing.T) {
 		var texts []string
 		for range 3 {
 			finder.Tried = [MaxRules][Outcomes]int64{}
-			texts = append(texts, fmt.Sprint(said(finder.Find(&f, false, c)), finder.Tried))
+			texts = append(texts, fmt.Sprint(said(*finder.Find(&f, false, c)), finder.Tried))
 		}
 		assert.Equal(t, texts[0], texts[1])
 		assert.Equal(t, texts[0], texts[2])
