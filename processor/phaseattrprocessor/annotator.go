@@ -96,6 +96,7 @@ func (a *annotator) end() {
 	clear(a.unknown)
 	a.unknown = a.unknown[:0]
 	a.enterScope(pcommon.Map{}, pcommon.Map{})
+	a.fields.Clear()
 	a.early, a.stats = false, batchStats{}
 }
 

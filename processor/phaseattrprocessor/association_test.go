@@ -277,6 +277,16 @@ func TestDeviceMapSaysWhoseDeviceItIs(t *testing.T) {
 	}
 }
 
+// Keys that have no bit of their own are slower to look up.
+func TestDefaultNamesAndAllAttributesHaveBitsOfTheirOwn(t *testing.T) {
+	keys := newAssociation(newConfig(t)).Keys
+	for _, name := range append(attributeNames(), "an attribute to come") {
+		keys.Add(string(name))
+	}
+	last, next := keys.Add("last"), keys.Add("next")
+	assert.NotEqual(t, last.Mask(), next.Mask())
+}
+
 // TestDefaultRulesMatchTheREADME compares the rules in the README with the default rules.
 func TestDefaultRulesMatchTheREADME(t *testing.T) {
 	cfg := newConfig(t)

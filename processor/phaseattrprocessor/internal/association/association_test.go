@@ -126,7 +126,7 @@ func (c *cluster) findOf(metric string, resource, point object) (Match, *Finder)
 	f.ScanScope(c.Keys, pcommon.Map{}, mapOf(c.tb, resource))
 	finder.SetScope(&f)
 	f.ScanRecord(c.Keys, mapOf(c.tb, point), pcommon.Map{})
-	match := finder.Find(&f, strings.HasPrefix(metric, "hw.gpu."), c)
+	match := *finder.Find(&f, strings.HasPrefix(metric, "hw.gpu."), c)
 	if target, ok := finder.Inherited(&f); ok {
 		require.Equal(c.tb, []Target{*target}, match.Targets)
 	}
@@ -245,6 +245,7 @@ func TestTelemetryIsAnsweredByTheRankThatItSaysMost(t *testing.T) {
 		"job of a rank that has others":  {ranks: trainers, more: "c", point: object{"hpc_job": int64(78)}, want: "perhaps c/0, several_ranks"},
 		"job of several ranks":           {ranks: trainers, point: object{"slurm.job.id": "77"}, want: "a/0 or b/1, several_ranks"},
 		"device of another job":          {ranks: trainers, point: with(dcgm("node", "1"), object{"hpc_job": "99"}), want: "none, other_device"},
+		"job of what a log is about":     {ranks: trainers, resource: object{"session_id": "b", "rank": "1"}, point: object{"job_id": "99"}, want: "b/1"},
 		"a job that has a name":          {ranks: trainers, point: with(dcgm("node", "1"), object{"hpc_job": "llama"}), want: "b/1"},
 		"job of the exporter":            {ranks: trainers, resource: object{"slurm.job.id": "99"}, point: dcgm("node", "1"), want: "b/1"},
 
@@ -392,18 +393,20 @@ func TestHostNamesMatchByTheirFirstLabel(t *testing.T) {
 		host  string
 		want  string
 	}{
-		"equal":                        {[]string{"n1"}, "n1", "a/0"},
-		"without case":                 {[]string{"N1.Example.com"}, "n1.example.COM", "a/0"},
-		"short in telemetry":           {[]string{"n1.example.com"}, "n1", "a/0"},
-		"short in boundary records":    {[]string{"n1"}, "n1.example.com", "a/0"},
-		"another domain":               {[]string{"n1.example.com"}, "n1.example.org", "none, unknown_session"},
-		"short, of two hosts":          {[]string{"n1.example.com", "n1.example.org"}, "n1", "perhaps a/0, shared_device"},
-		"short, and one of its ranks":  {[]string{"n1.example.com", "n1.example.com"}, "n1", "a/0"},
-		"addresses match as a whole":   {[]string{"10.0.0.1"}, "10.0.0.2", "none, unknown_session"},
-		"part of an address":           {[]string{"10.0.0.1"}, "10", "none, unknown_session"},
-		"equal addresses":              {[]string{"10.0.0.1"}, "10.0.0.1", "a/0"},
-		"another host of that prefix":  {[]string{"n10"}, "n1", "none, unknown_session"},
-		"qualified, short one is over": {[]string{"n1.example.com", "n1"}, "n1.example.com", "a/0"},
+		"equal":                          {[]string{"n1"}, "n1", "a/0"},
+		"without case":                   {[]string{"N1.Example.com"}, "n1.example.COM", "a/0"},
+		"short in telemetry":             {[]string{"n1.example.com"}, "n1", "a/0"},
+		"short in boundary records":      {[]string{"n1"}, "n1.example.com", "a/0"},
+		"another domain":                 {[]string{"n1.example.com"}, "n1.example.org", "none, unknown_session"},
+		"short, of two hosts":            {[]string{"n1.example.com", "n1.example.org"}, "n1", "perhaps a/0, shared_device"},
+		"short, and one of its ranks":    {[]string{"n1.example.com", "n1.example.com"}, "n1", "a/0"},
+		"addresses match as a whole":     {[]string{"10.0.0.1"}, "10.0.0.2", "none, unknown_session"},
+		"part of an address":             {[]string{"10.0.0.1"}, "10", "none, unknown_session"},
+		"equal addresses":                {[]string{"10.0.0.1"}, "10.0.0.1", "a/0"},
+		"another host of that prefix":    {[]string{"n10"}, "n1", "none, unknown_session"},
+		"short, known in another domain": {[]string{"n1", "n1.example.com"}, "n1.example.org", "none, unknown_session"},
+		"short, known in two domains":    {[]string{"n1", "n1.example.com", "n1.example.org"}, "n1.example.org", "perhaps a/0, shared_device"},
+		"qualified, short one is over":   {[]string{"n1.example.com", "n1"}, "n1.example.com", "a/0"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newCluster(t, associationOf(everyRule))
@@ -692,7 +695,7 @@ func TestFinderSeesWhatChanges(t *testing.T) {
 		var texts []string
 		for range 3 {
 			finder.Tried = [MaxRules][Outcomes]int64{}
-			texts = append(texts, fmt.Sprint(said(finder.Find(&f, false, c)), finder.Tried))
+			texts = append(texts, fmt.Sprint(said(*finder.Find(&f, false, c)), finder.Tried))
 		}
 		assert.Equal(t, texts[0], texts[1])
 		assert.Equal(t, texts[0], texts[2])

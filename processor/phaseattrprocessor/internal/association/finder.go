@@ -82,8 +82,7 @@ const maxTargets = 64
 
 // Match is the result of Finder.Find.
 type Match struct {
-	// Targets are the ranks that the record belongs to; empty if there are none. They are
-	// valid until the next call.
+	// Targets are the ranks that the record belongs to; empty if there are none.
 	Targets []Target
 	// Representative reports whether Targets has a rank that answers for others as well.
 	Representative bool
@@ -92,7 +91,7 @@ type Match struct {
 	// Unlisted reports that more ranks match than are listed: Targets is empty.
 	Unlisted bool
 	// Location is where the record says that its rank is, if Targets is empty and no rank is
-	// known there; nil otherwise. It is valid until the next call.
+	// known there; nil otherwise.
 	Location []byte
 	Reason   Reason
 }
@@ -113,6 +112,8 @@ type Finder struct {
 	target         Target
 	tenant         *tenant
 	direct         bool
+	// decisive are the keys with which a record may have another target.
+	decisive boundary.KeyMask
 
 	record
 
@@ -124,6 +125,7 @@ type Finder struct {
 	// narrowed are the locations with several ranks, among which the later rules choose.
 	narrowed []narrowed
 	targets  []Target
+	match    Match
 	// numbers has the positions of rank numbers in found.
 	numbers map[int64]int
 
@@ -181,7 +183,11 @@ func (f *Finder) SetScope(fields *boundary.Fields) {
 	f.begin(fields, false)
 	var process bool
 	f.target.Process, process = f.processOf(f.tenant, nil)
-	f.direct = process && !f.contradicts(f.tenant, nil) && (a.direct < 0 || !a.rules[a.direct].representative)
+	f.decisive = a.named | boundary.KeyMask(a.marked.Load())
+	if f.tenant != nil && f.tenant.summary.Load().processes {
+		f.decisive |= f.keys.processMask
+	}
+	f.direct = process && !f.contradicts(f.tenant, marksOfANamed, nil) && (a.direct < 0 || !a.rules[a.direct].representative)
 }
 
 // forget clears what may refer to other telemetry.
@@ -192,21 +198,14 @@ func (f *Finder) forget() {
 		n := &f.narrowed[:cap(f.narrowed)][i]
 		*n = narrowed{location: n.location}
 	}
-	f.target = Target{}
+	f.target, f.match = Target{}, Match{}
 	f.record.forget()
 }
 
 // Inherited returns the target that Find returns for a record if its rank is live. It
 // returns false when this takes more than what the scope and the resource name.
 func (f *Finder) Inherited(fields *boundary.Fields) (*Target, bool) {
-	if !f.direct {
-		return nil, false
-	}
-	needed := f.association.named | boundary.KeyMask(f.association.marked.Load())
-	if f.tenant != nil && f.tenant.summary.Load().processes {
-		needed |= f.keys.processMask
-	}
-	return &f.target, !fields.Own().Any(needed)
+	return &f.target, f.direct && !fields.Own().Any(f.decisive)
 }
 
 // Named counts that a record was answered by the rank that it names.
@@ -224,7 +223,9 @@ func (f *Finder) count(rule int, outcome Outcome) {
 // record allows: those of its session, or of its number, that are not known to have
 // another device, pod or job. A rule that finds several leaves the choice to the later
 // ones. gpu reports whether the record is of a metric that only GPUs have.
-func (f *Finder) Find(fields *boundary.Fields, gpu bool, ranks Ranks) Match {
+//
+// The match is valid until the next call.
+func (f *Finder) Find(fields *boundary.Fields, gpu bool, ranks Ranks) *Match {
 	f.begin(fields, gpu)
 	f.named, f.vetoed = &f.inherited, false
 	if fields.Own().Any(f.association.named) {
@@ -233,42 +234,45 @@ func (f *Finder) Find(fields *boundary.Fields, gpu bool, ranks Ranks) Match {
 	}
 	f.targets = f.targets[:0]
 	if f.named.Whole() {
-		return f.findNamed(ranks)
+		f.findNamed(ranks)
+		return &f.match
 	}
 	m := f.remembered()
 	if m.known && ranks.Present(&m.at.occupant) {
 		f.targets = append(f.targets, m.target)
 		m.count(f)
-		return Match{Targets: f.targets}
+		f.match = Match{Targets: f.targets}
+		return &f.match
 	}
 	f.at, f.timed = nil, false
-	match := f.findByRules(ranks)
-	if len(f.targets) == 1 && match.Reason == NoReason && !match.Representative && f.at != nil && !f.timed {
+	f.match = f.findByRules(ranks)
+	if len(f.targets) == 1 && f.match.Reason == NoReason && !f.match.Representative && f.at != nil && !f.timed {
 		m.remember(f)
 	}
-	return match
+	return &f.match
 }
 
-// findNamed returns the rank that a record names.
-func (f *Finder) findNamed(ranks Ranks) Match {
+// findNamed sets the match to the rank that a record names.
+func (f *Finder) findNamed(ranks Ranks) {
 	rank := &f.named.Rank
 	t := f.tenant
 	if f.named != &f.inherited {
 		t = f.association.tenant(rank)
 	}
-	if f.contradicts(t, ranks) {
-		f.count(f.association.direct, NoRank)
-		return Match{Reason: OtherDevice}
+	direct := f.association.direct
+	if f.contradicts(t, marksOfANamed, ranks) {
+		f.count(direct, NoRank)
+		f.match = Match{Reason: OtherDevice}
+		return
 	}
 	outcome := NoRank
 	if ranks.Live(rank) {
 		outcome = Matched
 	}
-	f.count(f.association.direct, outcome)
+	f.count(direct, outcome)
 	process, _ := f.processOf(t, ranks)
 	f.targets = append(f.targets, Target{*rank, process})
-	representative := f.association.direct >= 0 && f.association.rules[f.association.direct].representative
-	return Match{Targets: f.targets, Representative: representative}
+	f.match = Match{Targets: f.targets, Representative: direct >= 0 && f.association.rules[direct].representative}
 }
 
 func (f *Finder) findByRules(ranks Ranks) Match {
@@ -300,11 +304,11 @@ func (f *Finder) findByRules(ranks Ranks) Match {
 			}
 		case Matched:
 			f.count(f.association.direct, MissingKey)
-			return f.match(rule, outcome)
+			return f.matchOf(rule, outcome)
 		default:
 			if rule.representative || mapped || f.uncertain && len(f.found) == 1 {
 				f.count(f.association.direct, MissingKey)
-				return f.match(rule, outcome)
+				return f.matchOf(rule, outcome)
 			}
 		}
 	}
@@ -355,13 +359,13 @@ func (f *Finder) relocate(rule *compiledRule, ranks Ranks) bool {
 	return slices.ContainsFunc(f.association.processes, func(other compiledRule) bool { return f.locateProcess(&other) })
 }
 
-// match returns the match of a rule that decides.
-func (f *Finder) match(rule *compiledRule, outcome Outcome) Match {
+// matchOf returns the match of a rule that decides.
+func (f *Finder) matchOf(rule *compiledRule, outcome Outcome) Match {
 	m := Match{Representative: rule.representative}
 	if rule.representative {
 		m.Ambiguous, m.Unlisted = f.chooseRepresentative()
 	} else {
-		m.Ambiguous = outcome != Matched
+		m.Ambiguous, m.Unlisted = outcome != Matched, len(f.found) > maxTargets
 		f.list()
 	}
 	if m.Targets = f.targets; m.Unlisted {

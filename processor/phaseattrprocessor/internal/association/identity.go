@@ -98,6 +98,10 @@ func (r *SenderReader) Read(fields *boundary.Fields) *Sender {
 	return &known.sender
 }
 
+// Clear forgets the event that was read last and its scope, but not who the recent
+// senders were.
+func (r *SenderReader) Clear() { r.fields.Clear() }
+
 // Identity returns the identity of the event that was read last. It does not refer to the
 // record.
 func (r *SenderReader) Identity() Identity { return r.association.identity(&r.fields) }

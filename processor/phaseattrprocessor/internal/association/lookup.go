@@ -235,7 +235,7 @@ func (f *Finder) allows(p *presence, s *space, ranks Ranks) bool {
 	case s.pod && !f.isNamespace(p.marks[markNamespace]):
 		return false
 	}
-	if f.contradicts(p.tenant, ranks) {
+	if f.contradicts(p.tenant, marks, ranks) {
 		f.vetoed = true
 		return false
 	}
@@ -243,14 +243,18 @@ func (f *Finder) allows(p *presence, s *space, ranks Ranks) bool {
 }
 
 // isHost reports whether the record's host may be the one of a presence, under another
-// name. A name without a domain that several hosts have is not sure.
+// name. A name without a domain is that of the one host which is known with its domain; if
+// there are several, it is not sure.
 func (f *Finder) isHost(host string) bool {
 	if !boundary.SameHost(f.hostName, host) {
 		return false
 	}
-	if label := boundary.FirstLabel(f.hostName); label == f.hostName && f.association.severalHosts(label) {
-		f.uncertain = true
+	qualified := max(f.hostName, host) // the other one is the beginning of it
+	others, known := f.association.hostsLike(qualified)
+	if others && !known {
+		return false
 	}
+	f.uncertain = f.uncertain || others
 	return true
 }
 

@@ -22,14 +22,14 @@ type memo struct {
 // remembered returns the memo of the record at hand. It is known if the record is.
 func (f *Finder) remembered() *memo {
 	a := f.association
-	print := f.fields.PrintOwn(a.seed, a.keyMask)*31 + f.scopePrint
+	says := f.fields.PrintOwn(a.seed, a.keyMask)*31 + f.scopePrint
 	if f.gpu {
-		print++
+		says++
 	}
-	m := &f.memo[(print^print>>32)%memoSize]
+	m := &f.memo[(says^says>>32)%memoSize]
 	version := a.versions.Load()
-	m.known = m.known && m.print == print && m.version == version
-	m.print, m.version = print, version
+	m.known = m.known && m.print == says && m.version == version
+	m.print, m.version = says, version
 	return m
 }
 

@@ -40,8 +40,10 @@ const (
 	markPodUID
 	markPod
 	markNamespace
+	// Logs of a rank that they name may be about another job.
 	markJob
-	marks // their number
+	marks         // their number
+	marksOfANamed = markJob
 )
 
 // field returns the field of a mark.
@@ -224,11 +226,14 @@ func (a *Association) countHost(p *presence, n int) {
 	}
 }
 
-// severalHosts reports whether a name without a domain can be that of several hosts.
-func (a *Association) severalHosts(label string) bool {
+// hostsLike reports whether hosts with the same first label and other domains are known,
+// and whether the host itself is.
+func (a *Association) hostsLike(qualified string) (others, known bool) {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
-	return len(a.hosts[label]) > 1
+	hosts := a.hosts[boundary.FirstLabel(qualified)]
+	known = hosts[qualified] > 0
+	return len(hosts) > 1 || len(hosts) == 1 && !known, known
 }
 
 // tenant returns what is known of a rank, or nil.

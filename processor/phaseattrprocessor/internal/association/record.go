@@ -189,15 +189,15 @@ func (f *Finder) readUUID() string {
 	return f.textOf(f.keys.uuid, v, true)
 }
 
-// contradicts reports whether a record names another device, pod or job than a rank is
-// known to have. Without ranks, it reports true if that depends on the time.
-func (f *Finder) contradicts(t *tenant, ranks Ranks) bool {
+// contradicts reports whether a record names another one of the first kinds of marks than a
+// rank is known to have. Without ranks, it reports true if that depends on the time.
+func (f *Finder) contradicts(t *tenant, kinds mark, ranks Ranks) bool {
 	if !f.check || t == nil {
 		return false
 	}
 	f.readMarks()
 	known := t.summary.Load()
-	for m := range marks {
+	for m := range kinds {
 		named := f.marks[m]
 		if named == "" || known.marks[m] == "" || !known.mixed[m] && !m.contradicts(named, known.marks[m]) {
 			continue

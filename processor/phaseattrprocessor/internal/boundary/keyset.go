@@ -63,7 +63,7 @@ const sharedMask KeyMask = 1 << 63
 type KeySet struct {
 	// buckets has the keys by their hash, at the index of the bucket of each hash. Bucket 0
 	// is empty: it is that of most keys of a map.
-	at      [256]uint16
+	at      [hashes]uint16
 	buckets [][]Key
 	next    KeyMask
 }
@@ -103,12 +103,16 @@ func (s *KeySet) insert(key Key) {
 	s.buckets[*at] = append(s.buckets[*at], key)
 }
 
+// hashes is the number of values of hash.
+const hashes = 1024
+
 // hash reads no more of a text than distinguishes most attribute keys.
-func hash(text string) uint8 {
+func hash(text string) uint16 {
 	if text == "" {
 		return 0
 	}
-	return uint8(len(text))*7 + text[0]*3 + text[len(text)-1]*13 //nolint:gosec // it may wrap
+	sum := uint32(len(text))*0x9e37 + uint32(text[0])*0x85eb + uint32(text[len(text)-1])*0xc2b3 //nolint:gosec // it may wrap
+	return uint16(sum >> 4 % hashes)
 }
 
 // keyBits is the number of bits of a KeyMask.
@@ -119,24 +123,25 @@ type values [keyBits]pcommon.Value
 
 // scan finds out which keys a map has, and notes their values. A zero Map has none.
 func (s *KeySet) scan(m pcommon.Map, values *values) KeyedMap {
-	keyed := KeyedMap{m: m, values: values}
 	if m == (pcommon.Map{}) {
-		return keyed
+		return KeyedMap{}
 	}
+	var present KeyMask
 	for name, v := range m.All() {
 		at := s.at[hash(name)]
 		if at == 0 {
 			continue
 		}
-		for _, key := range s.buckets[at] {
-			if key.text == name && !keyed.present.Any(key.mask) { // of keys with the same name, the first counts
-				keyed.present |= key.mask
+		for i := range s.buckets[at] {
+			key := &s.buckets[at][i]
+			if key.text == name && present&key.mask == 0 { // of keys with the same name, the first counts
+				present |= key.mask
 				values[bits.TrailingZeros64(uint64(key.mask))] = v
 				break
 			}
 		}
 	}
-	return keyed
+	return KeyedMap{m: m, present: present, values: values}
 }
 
 // Print returns a number that tells the values of some of the keys, in the maps that have

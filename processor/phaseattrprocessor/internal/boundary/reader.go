@@ -148,7 +148,7 @@ type Named struct {
 func (r *Reader) Named(f *Fields, session, rank Keys) Named {
 	var n Named
 	id, ok := scalar(f.FindAny(session))
-	if n.hasSession = ok && len(id) <= r.Limits.TextBytes; n.hasSession {
+	if n.hasSession = ok; ok && len(id) <= r.Limits.TextBytes { // no rank has a longer one
 		n.Rank.Session = id
 	}
 	v, found := f.FindAny(rank)

@@ -382,6 +382,13 @@ func TestBlankValuesAreNotNamed(t *testing.T) {
 	}
 }
 
+func TestSessionPastTheLimitIsNoRanks(t *testing.T) {
+	keys := NewKeySet()
+	fields := newFields(t, object{"session": strings.Repeat("s", 65)})
+	named := newReader().Named(&fields, KeysOf(keys.Add("session")), Keys{})
+	assert.False(t, named.Allows(&RankKey{Session: "run"}))
+}
+
 func TestScopeDefaultsCountUnlessTheRecordNamesASessionOrARank(t *testing.T) {
 	reader := newReader()
 	for _, scope := range []object{{"session_id": "run", "rank": int64(3)}, {"session_id": "run"}, {"rank": "first"}, {}} {
