@@ -62,13 +62,14 @@ func deviceNamed(text string) (by form, name string) {
 	return by, name
 }
 
-// mapDevice returns the entries of the device map for the record's device, first by its
-// UUID, then by its PCI address, then by its index.
-func (f *Finder) mapDevice() []mappedDevice {
+// mapDevice sets f.entries to those of the device map for the record's device: those of
+// its UUID, then those of its PCI address, then those of its index.
+func (f *Finder) mapDevice() {
+	f.entries = f.entries[:0]
 	var ok bool
 	f.scratch, f.hostName, ok = f.appendKey(f.scratch[:0], f.keys.host)
 	if !ok {
-		return nil
+		return
 	}
 	host := len(f.scratch)
 	for _, key := range [...]*compiledKey{f.keys.uuid, f.keys.pci, f.keys.device} {
@@ -78,12 +79,12 @@ func (f *Finder) mapDevice() []mappedDevice {
 		if f.scratch, _, ok = f.appendKey(append(f.scratch[:host], 0, byte(key.form)), key); !ok {
 			continue
 		}
-		entries := f.association.devices[string(f.scratch)]
-		if slices.ContainsFunc(entries, f.onHost) {
-			return entries
+		for _, d := range f.association.devices[string(f.scratch)] {
+			if f.onHost(d) {
+				f.entries = append(f.entries, d)
+			}
 		}
 	}
-	return nil
 }
 
 func (f *Finder) onHost(d mappedDevice) bool { return boundary.SameHost(d.host, f.hostName) }
@@ -91,23 +92,26 @@ func (f *Finder) onHost(d mappedDevice) bool { return boundary.SameHost(d.host, 
 // findMapped adds the ranks of the record's device by the device map. It reports false
 // when the map does not have the device.
 func (f *Finder) findMapped(ranks Ranks) (mapped bool) {
-	entries := f.mapDevice()
-	if len(entries) == 0 {
+	f.mapDevice()
+	if len(f.entries) == 0 {
 		return false
 	}
 	instance := f.instanceName()
-	named := func(d mappedDevice) bool { return d.instance == instance && f.onHost(d) }
-	if !slices.ContainsFunc(entries, named) {
-		// A device without the instance, or an instance without the device, is not sure.
-		named = func(d mappedDevice) bool { return (d.instance == "" || instance == "") && f.onHost(d) }
-		f.uncertain = true
-	}
 	host := f.hostName
-	for _, d := range entries {
-		if named(d) {
-			f.hostName = d.toHost
-			f.location = append(f.location[:0], d.location...)
-			f.collect(f.association.mapped, maxTargets, ranks)
+	collect := func(d mappedDevice) {
+		f.hostName = d.toHost
+		f.location = append(f.location[:0], d.location...)
+		f.collect(f.association.mapped, maxTargets, ranks)
+	}
+	if i := slices.IndexFunc(f.entries, func(d mappedDevice) bool { return d.instance == instance }); i >= 0 {
+		collect(f.entries[i])
+	} else {
+		// A device without the instance, or an instance without the device, is not sure.
+		f.uncertain = true
+		for _, d := range f.entries {
+			if d.instance == "" || instance == "" {
+				collect(d)
+			}
 		}
 	}
 	f.hostName = host

@@ -124,8 +124,10 @@ type Finder struct {
 	uncertain, vetoed bool
 	// narrowed are the locations with several ranks, among which the later rules choose.
 	narrowed []narrowed
-	targets  []Target
-	match    Match
+	// entries are those of the device map for the record.
+	entries []mappedDevice
+	targets []Target
+	match   Match
 	// numbers has the positions of rank numbers in found.
 	numbers map[int64]int
 
