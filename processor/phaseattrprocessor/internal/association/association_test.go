@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -797,4 +798,35 @@ func TestSenderIsReadFromAllThatAnEventSays(t *testing.T) {
 		prints[read(other, object{}).Print] = true
 	}
 	assert.Len(t, prints, 7)
+}
+
+func TestAssociationMayBeChangedWhileItIsUsed(t *testing.T) {
+	c := newCluster(t, associationOf(everyRule))
+	record := func(i int64) Identity {
+		return c.Identity(fields(t, object{"host": "node", "pid": 10 + i, "device_id": i % 8, "job_id": "j", "gpu_uuid": fmt.Sprint("GPU-", i%8)}))
+	}
+	var wg sync.WaitGroup
+	for session := range 2 {
+		wg.Go(func() {
+			for i := range int64(200) {
+				o := boundary.Occupant{Rank: boundary.RankKey{Session: fmt.Sprint(session), Rank: i % 16}, Presence: int32(i)}
+				c.Add(o, record(i))
+				if i%3 == 0 {
+					c.RemovePresence(o)
+				}
+				c.Remove(boundary.RankKey{Session: fmt.Sprint(session), Rank: (i + 7) % 16}, func(boundary.RankKey) bool { return i%2 == 0 })
+			}
+		})
+		wg.Go(func() {
+			finder := newFinder(c.Association)
+			for i := range 200 {
+				var f boundary.Fields
+				f.ScanScope(c.Keys, pcommon.Map{}, mapOf(t, object{"hpc_job": "j"}))
+				finder.SetScope(&f)
+				f.ScanRecord(c.Keys, mapOf(t, dcgm("node", fmt.Sprint(i%8))), pcommon.Map{})
+				finder.Find(&f, false, all{})
+			}
+		})
+	}
+	wg.Wait()
 }
