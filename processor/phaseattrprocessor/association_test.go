@@ -5,6 +5,7 @@ package phaseattrprocessor
 
 import (
 	"fmt"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -177,8 +178,8 @@ func TestRepresentativeRankAnswersForItsJob(t *testing.T) {
 	assert.NotContains(t, got, "phase_rank")
 }
 
-// labelled is a gauge of a GPU with labels, and with attributes of its resource.
-func labelled(md pmetric.Metrics, labels, resource object) pmetric.Metrics {
+// labeled is a gauge of a GPU with labels, and with attributes of its resource.
+func labeled(md pmetric.Metrics, labels, resource object) pmetric.Metrics {
 	rm := md.ResourceMetrics().At(0)
 	for name, value := range labels {
 		rm.ScopeMetrics().At(0).Metrics().At(0).Gauge().DataPoints().At(0).Attributes().PutStr(name, value.(string))
@@ -194,7 +195,7 @@ func TestDevicesThatProgramsCallAlikeAreToldByPodOrJob(t *testing.T) {
 	p := startPipelines(t)
 	for i, what := range []object{{"k8s.pod.name": "train-a"}, {"k8s.pod.name": "train-b"}, {"job_id": "4711"}, {"job_id": "4712"}} {
 		place := with(object{"host": fmt.Sprint("in-", i), "pid": int64(1), "device_id": int64(0)}, what)
-		p.runsOn(t, place, 1, fmt.Sprint(i), 0, fmt.Sprint("phase ", i))
+		p.runsOn(t, place, 1, strconv.Itoa(i), 0, fmt.Sprint("phase ", i))
 	}
 	for _, tc := range []struct {
 		index            string
@@ -208,7 +209,7 @@ func TestDevicesThatProgramsCallAlikeAreToldByPodOrJob(t *testing.T) {
 		{"4", object{"hpc_job": "4713"}, nil, nil},
 		{"5", object{"pod": "", "hpc_job": ""}, nil, nil},
 	} {
-		got := attributesOfMetrics(p.passMetrics(t, labelled(gpu("node", tc.index, 2), tc.labels, tc.resource)))[0]
+		got := attributesOfMetrics(p.passMetrics(t, labeled(gpu("node", tc.index, 2), tc.labels, tc.resource)))[0]
 		assert.Equal(t, tc.want, got["phase_path"], tc)
 	}
 }
@@ -230,7 +231,7 @@ func TestHardwareThatIsNoGPUHasNoPhase(t *testing.T) {
 		metric := md.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().At(0)
 		metric.SetName(tc.metric)
 		metric.Gauge().DataPoints().At(0).Attributes().Clear()
-		got := attributesOfMetrics(p.passMetrics(t, labelled(md, tc.labels, object{"host.name": "NODE.example.com"})))[0]
+		got := attributesOfMetrics(p.passMetrics(t, labeled(md, tc.labels, object{"host.name": "NODE.example.com"})))[0]
 		assert.Equal(t, tc.want, got["phase_path"], tc)
 	}
 }
@@ -240,7 +241,7 @@ func TestMoreRanksThanAreListedAreAmbiguous(t *testing.T) {
 	for rank := range int64(65) {
 		p.runsOn(t, object{"job_id": "big"}, 1, "run", rank, "forward")
 	}
-	md := labelled(gpu("node", "0", 2), object{"hpc_job": "big"}, nil)
+	md := labeled(gpu("node", "0", 2), object{"hpc_job": "big"}, nil)
 	got := attributesOfMetrics(p.passMetrics(t, md))[0]
 	assert.Equal(t, "ambiguous", got["phase_resolution"])
 	assert.Empty(t, got["phase_paths"])
@@ -252,7 +253,7 @@ func TestSessionWithoutRankIsAmbiguousUnlessARuleDecides(t *testing.T) {
 	p.runsOn(t, on("node", 13, 3), 1, "run", 3, "bubble")
 	session := object{"session_id": "run"}
 	for index, want := range map[string]any{"0": "forward", "3": "bubble", "5": nil} {
-		got := attributesOfMetrics(p.passMetrics(t, labelled(gpu("node", index, 2), nil, session)))[0]
+		got := attributesOfMetrics(p.passMetrics(t, labeled(gpu("node", index, 2), nil, session)))[0]
 		assert.Equal(t, want, got["phase_path"], index)
 		if want == nil {
 			assert.Equal(t, "ambiguous", got["phase_resolution"])

@@ -151,7 +151,11 @@ func (a *Association) space(fields []string) *space {
 			return s
 		}
 	}
-	s := newSpace(byte(len(a.spaces)), fields)
+	return a.addSpace(fields)
+}
+
+func (a *Association) addSpace(fields []string) *space {
+	s := newSpace(byte(len(a.spaces)), fields) //nolint:gosec // there are few
 	a.spaces = append(a.spaces, s)
 	return s
 }
@@ -173,8 +177,7 @@ func (a *Association) addKnown() {
 	a.keyMask |= a.hardwareType.Mask()
 	session, rank := a.key(FieldSession), a.key(FieldRank)
 	a.sessionKeys, a.rankKeys, a.named = session.names, rank.names, session.names.Mask()|rank.names.Mask()
-	a.session = newSpace(byte(len(a.spaces)), []string{FieldSession})
-	a.spaces = append(a.spaces, a.session)
+	a.session = a.addSpace([]string{FieldSession}) // not that of a rule, which reads the field
 	for _, of := range []string{FieldHost, FieldContainer, FieldPodUID} {
 		s := a.space([]string{of, FieldPID})
 		s.builtin = true

@@ -6,7 +6,9 @@ package association
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -87,7 +89,7 @@ func newCluster(tb testing.TB, a *Association) *cluster {
 }
 
 // runs adds a presence of the process of a rank with a number.
-func (c *cluster) runs(session string, rank int64, process int32, record object) (boundary.Occupant, []Neighbour) {
+func (c *cluster) runs(session string, rank int64, process int32, record object) (boundary.Occupant, []Neighbor) {
 	c.tb.Helper()
 	c.presences++
 	o := boundary.Occupant{Rank: boundary.RankKey{Session: session, Rank: rank}, Process: process, Presence: c.presences}
@@ -530,7 +532,7 @@ func TestOtherOccupantsOfAnExclusivePlace(t *testing.T) {
 			_, others = c.runs("a", 0, 0, with(tc.before, object{"job_id": "k"}))
 			assert.Empty(t, others, "the same process")
 			_, others = c.runs("b", 0, 0, tc.record)
-			assert.Equal(t, tc.want, slices.ContainsFunc(others, func(n Neighbour) bool { return n.Occupant == former }))
+			assert.Equal(t, tc.want, slices.ContainsFunc(others, func(n Neighbor) bool { return n.Occupant == former }))
 			if tc.want {
 				assert.False(t, others[0].SameJob)
 			}
@@ -538,7 +540,7 @@ func TestOtherOccupantsOfAnExclusivePlace(t *testing.T) {
 	}
 }
 
-func TestNeighboursOfTheSameSessionOrJob(t *testing.T) {
+func TestNeighborsOfTheSameSessionOrJob(t *testing.T) {
 	for name, tc := range map[string]struct {
 		session       string
 		former, later object
@@ -798,4 +800,35 @@ func TestSenderIsReadFromAllThatAnEventSays(t *testing.T) {
 		prints[read(other, object{}).Print] = true
 	}
 	assert.Len(t, prints, 7)
+}
+
+func TestAssociationMayBeChangedWhileItIsUsed(t *testing.T) {
+	c := newCluster(t, associationOf(everyRule))
+	record := func(i int64) Identity {
+		return c.Identity(fields(t, object{"host": "node", "pid": 10 + i, "device_id": i % 8, "job_id": "j", "gpu_uuid": fmt.Sprint("GPU-", i%8)}))
+	}
+	var wg sync.WaitGroup
+	for session := range 2 {
+		wg.Go(func() {
+			for i := range int64(200) {
+				o := boundary.Occupant{Rank: boundary.RankKey{Session: strconv.Itoa(session), Rank: i % 16}, Presence: int32(i)}
+				c.Add(o, record(i))
+				if i%3 == 0 {
+					c.RemovePresence(o)
+				}
+				c.Remove(boundary.RankKey{Session: strconv.Itoa(session), Rank: (i + 7) % 16}, func(boundary.RankKey) bool { return i%2 == 0 })
+			}
+		})
+		wg.Go(func() {
+			finder := newFinder(c.Association)
+			for i := range 200 {
+				var f boundary.Fields
+				f.ScanScope(c.Keys, pcommon.Map{}, mapOf(t, object{"hpc_job": "j"}))
+				finder.SetScope(&f)
+				f.ScanRecord(c.Keys, mapOf(t, dcgm("node", strconv.Itoa(i%8))), pcommon.Map{})
+				finder.Find(&f, false, all{})
+			}
+		})
+	}
+	wg.Wait()
 }

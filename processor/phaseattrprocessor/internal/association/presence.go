@@ -103,8 +103,8 @@ func (t *tenant) set(presences []*presence) {
 	t.summary.Store(s)
 }
 
-// Neighbour is another occupant of an exclusive location: a process or a device.
-type Neighbour struct {
+// Neighbor is another occupant of an exclusive location: a process or a device.
+type Neighbor struct {
 	boundary.Occupant
 	// SameJob reports whether the sessions or the jobs are the same.
 	SameJob bool
@@ -113,7 +113,7 @@ type Neighbour struct {
 // Add adds a presence of a process with an identity. It returns the locations at which it
 // is, and the other occupants of those that are exclusive. A presence that is known
 // already is not added again.
-func (a *Association) Add(o boundary.Occupant, id Identity) (locations []string, others []Neighbour) {
+func (a *Association) Add(o boundary.Occupant, id Identity) (locations []string, others []Neighbor) {
 	p := a.newPresence(o, id)
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -171,14 +171,14 @@ func (a *Association) sessionLocation(to []byte, session string) []byte {
 }
 
 // contend appends the other occupants of an exclusive location.
-func (p *presence) contend(others []Neighbour, at []*presence, s *space) []Neighbour {
+func (p *presence) contend(others []Neighbor, at []*presence, s *space) []Neighbor {
 	for _, q := range at {
 		sameProcess := q.occupant.Rank == p.occupant.Rank && q.occupant.Process == p.occupant.Process
 		if sameProcess || !p.shares(q, s) ||
-			slices.ContainsFunc(others, func(n Neighbour) bool { return n.Occupant == q.occupant }) {
+			slices.ContainsFunc(others, func(n Neighbor) bool { return n.Occupant == q.occupant }) {
 			continue
 		}
-		others = append(others, Neighbour{
+		others = append(others, Neighbor{
 			Occupant: q.occupant,
 			SameJob:  q.occupant.Rank.Session == p.occupant.Rank.Session || p.job != "" && q.job == p.job,
 		})
@@ -272,7 +272,8 @@ func (a *Association) RemovePresence(o boundary.Occupant) {
 			left = append(left, p)
 		}
 	}
-	if t.set(left); len(left) == 0 {
+	t.set(left)
+	if len(left) == 0 {
 		delete(a.tenants, o.Rank)
 	}
 }

@@ -144,6 +144,14 @@ func (s *KeySet) scan(m pcommon.Map, values *values) KeyedMap {
 	return KeyedMap{m: m, present: present, values: values}
 }
 
+// KeyedMap is a map together with the keys that it has. The zero KeyedMap is empty.
+type KeyedMap struct {
+	m       pcommon.Map
+	present KeyMask
+	// values are those of the keys that are present; nil if the map has not been scanned.
+	values *values
+}
+
 // Print returns a number that tells the values of some of the keys, in the maps that have
 // been scanned, from other ones.
 func (f *Fields) Print(seed maphash.Seed, mask KeyMask) uint64 {
@@ -193,14 +201,6 @@ func printOf(seed maphash.Seed, v pcommon.Value) uint64 {
 		}
 	}
 	return 0
-}
-
-// KeyedMap is a map together with the keys that it has. The zero KeyedMap is empty.
-type KeyedMap struct {
-	m       pcommon.Map
-	present KeyMask
-	// values are those of the keys that are present; nil if the map has not been scanned.
-	values *values
 }
 
 // unscanned returns a KeyedMap that may have any key.
