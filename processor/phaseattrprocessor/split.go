@@ -145,10 +145,10 @@ func weights(parts []resolve.Part) []uint64 {
 }
 
 // parts returns the parts of a delta point, none when it is annotated as a whole: it
-// belongs to no rank, to several, or to one of which nothing is known, has no interval,
+// belongs to no rank, perhaps to another one, to several, or to one of which nothing is known, has no interval,
 // begins before the window, or has too many parts.
 func (w *splitter) parts(d *decision, divisible bool) []resolve.Part {
-	if d.ranks != 1 || d.from >= d.to || !divisible {
+	if d.ranks != 1 || d.ambiguous || d.from >= d.to || !divisible {
 		return nil
 	}
 	parts, tooMany := w.resolver.Parts(w.lookup(d, d.rank), w.config.Split.MaxParts, w.table.Equal)

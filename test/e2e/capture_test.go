@@ -184,38 +184,68 @@ func (a *attribution) annotation() annotation {
 	return annotation{"phase_resolution": a.Resolution, "phase_path": *a.Path}
 }
 
-// during returns the annotation of an interval from one event to a later one: the deepest
-// scope that contains it, or the merge of the attributions at its ends. It reports
-// whether there is such a scope.
+// during returns the annotation of an interval from one event to a later one, from the
+// answers of the threads. It reports whether a scope contains the interval.
 func (c *capture) during(from, to int64) (_ annotation, contained bool) {
-	deepest := map[int64]scope{} // by thread
+	threads := map[int64][]scope{}
 	for _, s := range c.scopes {
-		if s.from <= from && to <= s.to && s.depth > deepest[s.thread].depth {
-			deepest[s.thread] = s
+		if s.from < to && from < s.to {
+			threads[s.thread] = append(threads[s.thread], s)
 		}
 	}
-	if len(deepest) == 0 {
-		return merge(c.reference[from], c.reference[to]).annotation(), false
+	var answers []annotation
+	for _, scopes := range threads {
+		answer, within := ofThread(scopes, from, to)
+		contained = contained || within
+		if len(answer) > 0 {
+			answers = append(answers, answer)
+		}
 	}
-	if len(deepest) > 1 {
-		return annotation{"phase_resolution": "ambiguous"}, true
+	switch len(answers) {
+	case 0:
+		return annotation{}, contained
+	case 1:
+		return answers[0], contained
 	}
-	for _, s := range deepest {
-		return annotation{"phase_resolution": "unique", "phase_path": s.path}, true
-	}
-	panic("unreachable")
+	return annotation{"phase_resolution": "ambiguous"}, contained
 }
 
-func merge(a, b *attribution) *attribution {
-	switch {
-	case a == nil:
-		return b
-	case b == nil:
-		return a
-	case a.Path != nil && b.Path != nil && *a.Path == *b.Path && a.ScopeID == b.ScopeID && a.ThreadID == b.ThreadID:
-		return a
+// ofThread returns the annotation of an interval by the scopes of a thread in it: the
+// deepest one that contains it, else the deepest path that takes up half of it. It reports
+// whether a scope contains it.
+func ofThread(scopes []scope, from, to int64) (_ annotation, contained bool) {
+	depth := 0
+	var path string
+	for _, s := range scopes {
+		if s.from <= from && to <= s.to && s.depth > depth {
+			depth, path = s.depth, s.path
+		}
 	}
-	return &attribution{Resolution: "ambiguous"}
+	if depth > 0 {
+		return annotation{"phase_resolution": "unique", "phase_path": path}, true
+	}
+	covered, depths := map[string]int64{}, map[string]int{}
+	inPhase := int64(0)
+	for _, s := range scopes {
+		part := min(s.to, to) - max(s.from, from)
+		covered[s.path] += part
+		depths[s.path] = s.depth
+		if s.depth == 1 {
+			inPhase += part
+		}
+	}
+	for candidate, part := range covered {
+		if 2*part >= to-from && depths[candidate] > depth {
+			depth, path = depths[candidate], candidate
+		}
+	}
+	switch {
+	case depth > 0:
+		return annotation{"phase_resolution": "unique", "phase_path": path}, false
+	case 2*inPhase < to-from:
+		return annotation{}, false
+	}
+	return annotation{"phase_resolution": "ambiguous"}, false
 }
 
 // describe sets the attributes of the run on a resource.

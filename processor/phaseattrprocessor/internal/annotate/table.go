@@ -33,6 +33,10 @@ func attributes() []attribute {
 		{
 			"phase_paths",
 			func(attrs pcommon.Map, name string, a *policy.Attribution) {
+				if len(a.Paths) == 0 {
+					attrs.Remove(name)
+					return
+				}
 				paths := attrs.PutEmptySlice(name)
 				paths.EnsureCapacity(len(a.Paths))
 				for _, path := range a.Paths {
