@@ -12,7 +12,8 @@ type gap struct{ from, to int64 }
 
 // lostAround returns the time around a moment in which a boundary of the process is
 // missing: its numbers say that there was one between the last before the moment and the
-// first after it. A process that numbers its boundaries in another way has none.
+// first after it, or a thread's next boundary did not find the stack that it should have.
+// A process that numbers its boundaries in another way has none.
 func (p *process) lostAround(at int64) (gap, bool) {
 	if !p.options.Repair || !p.numbering.isConsecutive() {
 		return gap{}, false
@@ -22,10 +23,14 @@ func (p *process) lostAround(at int64) (gap, bool) {
 	for i := range p.threads {
 		t := &p.threads[i]
 		next := t.entries.search(at + 1)
-		if e := t.entries.at(next); e != nil && e.seq < first {
+		e, previous := t.entries.at(next), t.previous(next)
+		if e != nil && e.is(foundRepaired) && previous.Any && previous.Time < at {
+			return gap{previous.Time, e.time}, true
+		}
+		if e != nil && e.seq < first {
 			first, around.to = e.seq, e.time
 		}
-		if previous := t.previous(next); previous.Any && previous.Sequence > last {
+		if previous.Any && previous.Sequence > last {
 			last, around.from = previous.Sequence, previous.Time
 		}
 	}

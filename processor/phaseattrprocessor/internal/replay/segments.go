@@ -15,6 +15,8 @@ type Segment struct {
 	// Active are the scopes that decide its attribution, as Handle.Active returns them.
 	// They are valid until the next segment.
 	Active []ScopeInterval
+	// Doubtful is true when a boundary around the segment is missing.
+	Doubtful bool
 }
 
 // Segments calls f for each segment of the interval between two moments, in nanoseconds
@@ -51,6 +53,7 @@ func (h Handle) Segments(from, to int64, whole bool, maxBoundaries int, f func(S
 	segment := Segment{To: from}
 	for _, change := range append(changes, to) {
 		segment.From, segment.To, segment.Active = segment.To, change, segment.Active[:0]
+		_, segment.Doubtful = p.lostAround(segment.From + (segment.To-segment.From)/2)
 		if segment.From < end {
 			for i := range p.threads {
 				t := &p.threads[i]

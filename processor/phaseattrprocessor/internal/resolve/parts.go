@@ -58,6 +58,9 @@ func (r *Resolver) divide(result *Result, most int, equal func(x, y *policy.Attr
 			part := Part{From: s.From, To: s.To}
 			part.Found = r.policy.Attribute(&part.Attribution, s.Active, origin)
 			part.Reason = reasonOf(replay.Known, part.Found, &part.Attribution)
+			if s.Doubtful {
+				part.Reason = doubt(&part.Attribution, part.Found)
+			}
 			part.Attribution.Reason = part.Reason.String()
 			part.Limited = part.Found && r.limit(&part.Attribution)
 			if n := len(r.parts); n > 0 {

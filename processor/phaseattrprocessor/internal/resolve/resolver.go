@@ -255,6 +255,19 @@ func (r *Resolver) resolve(result *Result) {
 	}
 }
 
+// doubt makes an answer ambiguous, unless its telemetry names the scope, because a
+// boundary around it is missing. It returns the reason.
+func doubt(answer *policy.Attribution, found bool) Reason {
+	switch {
+	case !found:
+		return IncompletePath
+	case answer.Source == policy.SourceExact:
+		return NoReason
+	}
+	*answer = *answer.NotUnique()
+	return IncompletePath
+}
+
 // ask sets a result to the answer of a handle.
 func (r *Resolver) ask(result *Result, handle replay.Handle) {
 	lookup, origin := &result.lookup, r.origins[result.lookup.Origin]
@@ -281,8 +294,8 @@ func allScopes(origin boundary.Origin) bool { return origin.ScopeID != "" }
 func (r *Resolver) attribute(result *Result, origin boundary.Origin) {
 	result.Found = r.policy.Attribute(&result.Attribution, r.intervals, origin)
 	result.Reason = reasonOf(result.Status, result.Found, &result.Attribution)
-	if result.Status == replay.Doubtful && result.Found && result.Attribution.Source != policy.SourceExact {
-		result.Attribution, result.Reason = *result.Attribution.NotUnique(), IncompletePath
+	if result.Status == replay.Doubtful {
+		result.Reason = doubt(&result.Attribution, result.Found)
 	}
 	if result.Found {
 		result.Attribution.Reason = result.Reason.String()
