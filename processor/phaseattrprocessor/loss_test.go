@@ -116,9 +116,11 @@ func (e *runEvent) ingest(index *replay.Index) {
 
 // attribution is the resolution and the path at the event's time.
 func (e *runEvent) attribution(decide *policy.Policy, index *replay.Index) [2]string {
-	scopes, _ := index.Handle(e.rank).Active(nil, e.time, false)
-	var a policy.Attribution
-	decide.Attribute(&a, scopes, boundary.Origin{})
+	scopes, status := index.Handle(e.rank).Active(nil, e.time, false)
+	a := &policy.Attribution{}
+	if decide.Attribute(a, scopes, boundary.Origin{}) && status == replay.Doubtful {
+		a = a.NotUnique()
+	}
 	return [2]string{a.Resolution, a.Path}
 }
 

@@ -12,7 +12,7 @@ type gap struct{ from, to int64 }
 
 // lostAround returns the time around a moment in which a boundary of the process is
 // missing: its numbers say that there was one between the last before the moment and the
-// first after it, or a thread's next boundary did not find the stack that it should have.
+// first after it, or a thread's next boundary leaves a scope that it had not entered.
 // A process that numbers its boundaries in another way has none.
 func (p *process) lostAround(at int64) (gap, bool) {
 	if !p.options.Repair || !p.numbering.isConsecutive() {
@@ -24,8 +24,8 @@ func (p *process) lostAround(at int64) (gap, bool) {
 		t := &p.threads[i]
 		next := t.entries.search(at + 1)
 		e, previous := t.entries.at(next), t.previous(next)
-		if e != nil && e.is(foundRepaired) && previous.Any && previous.Time < at {
-			return gap{previous.Time, e.time}, true
+		if e != nil && e.is(isExit) && !e.is(pops) && (!previous.Any || previous.Time < at) {
+			return gap{previous.Time, e.time}, true // its enter is missing
 		}
 		if e != nil && e.seq < first {
 			first, around.to = e.seq, e.time
