@@ -128,8 +128,14 @@ type audit struct {
 	// unsent is the number of received records that were not sent.
 	unsent  int
 	results [classes]score
+	// doubted counts the settled whole ones with the wanted phase as the only candidate:
+	// a later boundary was in transit, and nobody can tell that it was a later one.
+	doubted int
 	shown   int
 }
+
+// mostDoubted is the largest share of them.
+const mostDoubted = 0.001
 
 // The classes of annotations in sessions without a reload.
 const (
@@ -165,12 +171,15 @@ func (a *audit) receive(t *testing.T, resource, attributes pcommon.Map) {
 		class = settledLossy
 	}
 	a.results[class].total++
-	if got := annotationOf(attributes); maps.Equal(got, r.items[at].want) {
+	got, want := annotationOf(attributes), r.items[at].want
+	if maps.Equal(got, want) {
 		a.results[class].correct++
+	} else if class == settledWhole && got["phase_resolution"] == "ambiguous" && got["phase_paths"] == want["phase_paths"] {
+		a.doubted++
 	} else if class == settledWhole && a.shown < maxShown {
 		a.shown++
 		t.Errorf("%s, rank of emitter %d, request %d (tries: %d, %s, early: %t), record %d at %d: want %v, got %v",
-			r.of.job.Session, i, n, r.tries, r.signal, r.early, id, r.items[at].at, r.items[at].want, got)
+			r.of.job.Session, i, n, r.tries, r.signal, r.early, id, r.items[at].at, want, got)
 	}
 }
 
@@ -283,7 +292,9 @@ func (a *audit) check(t *testing.T) {
 	assert.Zero(t, all.unexpected, "records received more often than they were sent")
 	assert.Zero(t, a.unsent, "records that were not sent")
 	assert.NotZero(t, early, "batches that preceded their boundaries")
-	assert.Equal(t, a.results[settledWhole].total, a.results[settledWhole].correct, "correct annotations where nothing is missing")
+	whole := a.results[settledWhole]
+	assert.Equal(t, whole.total, whole.correct+a.doubted, "correct annotations where nothing is missing")
+	assert.LessOrEqual(t, float64(a.doubted), mostDoubted*float64(whole.total), "doubted annotations where nothing is missing")
 	assert.GreaterOrEqual(t, settled.share(), soakFloor, "share of correct annotations where all earlier boundaries have arrived")
 }
 
