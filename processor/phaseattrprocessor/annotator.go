@@ -164,6 +164,9 @@ func (a *annotator) target(d *decision, gpu bool) {
 	match := a.finder.Find(&a.fields, gpu, a)
 	d.representative, d.ambiguous, d.unlisted = match.Representative, match.Ambiguous, match.Unlisted
 	d.reason = reasonOf(match.Reason)
+	if match.Departed != nil {
+		d.reason = a.resolver.Absence(match.Departed, a.from)
+	}
 	switch len(match.Targets) {
 	case 0:
 		if match.Location != nil {

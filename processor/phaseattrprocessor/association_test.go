@@ -331,3 +331,27 @@ func TestEnergyOfADeviceIsSplitByThePhasesOfItsRank(t *testing.T) {
 		tried(7, "matched", 1),
 	}, metricdatatest.IgnoreTimestamp())
 }
+
+func TestReasonSaysWhatBecameOfTheProcessOnADevice(t *testing.T) {
+	for name, tc := range map[string]struct {
+		last string // the type of its last event
+		want string
+	}{
+		"it stopped":          {"stop", "ended"},
+		"it sampled":          {"sample", "gone"},
+		"it outlived its use": {"peak", "ended"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := startPipelines(t, func(cfg *Config) { cfg.Attributes = append(cfg.Attributes, "phase_reason") })
+			run, place := &program{session: "a"}, on("node", 10, 0)
+			p.passLogs(t, records(t, with(run.worker(1).enter(1, "train"), place),
+				with(with(run.event(tc.last, 2), place), object{"sampling_interval_ms": int64(100)})))
+			of := func(at float64) any {
+				return attributesOfMetrics(p.passMetrics(t, gpu("node", "0", at)))[0]["phase_reason"]
+			}
+			assert.Equal(t, tc.want, of(10_000))
+			assert.Equal(t, "unknown_session", of(0.5), "it had not come yet")
+			assert.Nil(t, of(1.5))
+		})
+	}
+}

@@ -94,6 +94,9 @@ type Match struct {
 	// known there; nil otherwise.
 	Location []byte
 	Reason   Reason
+	// Departed is a process that was where the record says, or will be, if the Reason is
+	// UnknownRank; nil if there is none.
+	Departed *boundary.Occupant
 }
 
 // Finder finds the ranks of records. It is not safe for concurrent use: each goroutine
@@ -122,6 +125,8 @@ type Finder struct {
 	// to be elsewhere.
 	found             []found
 	uncertain, vetoed bool
+	// departed is a process that was at a location, or will be.
+	departed *boundary.Occupant
 	// narrowed are the locations with several ranks, among which the later rules choose.
 	narrowed []narrowed
 	// entries are those of the device map for the record.
@@ -200,7 +205,7 @@ func (f *Finder) forget() {
 		n := &f.narrowed[:cap(f.narrowed)][i]
 		*n = narrowed{location: n.location}
 	}
-	f.target, f.match = Target{}, Match{}
+	f.target, f.match, f.departed = Target{}, Match{}, nil
 	f.record.forget()
 }
 
@@ -229,7 +234,7 @@ func (f *Finder) count(rule int, outcome Outcome) {
 // The match is valid until the next call.
 func (f *Finder) Find(fields *boundary.Fields, gpu bool, ranks Ranks) *Match {
 	f.begin(fields, gpu)
-	f.named, f.vetoed = &f.inherited, false
+	f.named, f.vetoed, f.departed = &f.inherited, false, nil
 	if fields.Own().Any(f.association.named) {
 		f.own = f.reader.Named(fields, f.association.sessionKeys, f.association.rankKeys)
 		f.named = &f.own
@@ -248,6 +253,9 @@ func (f *Finder) Find(fields *boundary.Fields, gpu bool, ranks Ranks) *Match {
 	}
 	f.at, f.timed = nil, false
 	f.match = f.findByRules(ranks)
+	if f.match.Reason == UnknownRank {
+		f.match.Departed = f.departed
+	}
 	if len(f.targets) == 1 && f.match.Reason == NoReason && !f.match.Representative && f.at != nil && !f.timed {
 		m.remember(f)
 	}

@@ -181,6 +181,7 @@ func (f *Finder) gather(presences []*presence, s *space, limit int, ranks Ranks)
 		case !f.allows(p, s, ranks):
 		case !ranks.Present(&p.occupant):
 			f.timed = true
+			f.departed = &p.occupant
 		case !f.isNarrowed(p, ranks):
 		case limit == math.MaxInt:
 			f.addNumber(p)

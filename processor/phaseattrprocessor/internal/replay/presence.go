@@ -123,6 +123,25 @@ func (x *Index) succeed(former, successor *contender, o *boundary.Occupant, rela
 	return true
 }
 
+// StatusOf returns the status of an occupant's process at a time, which is Ended when
+// another one has taken its place. It is Unknown before the occupant came there.
+func (x *Index) StatusOf(o *boundary.Occupant, at int64) Status {
+	s := x.stream(o.Rank)
+	if s == nil {
+		return Unknown
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	p := s.numbered(o.Process)
+	if p == nil || uint32(o.Presence) >= uint32(len(p.presences)) || at < p.presences[o.Presence].Since {
+		return Unknown
+	}
+	if taken := p.presences[o.Presence].Taken; taken != never && taken <= at {
+		return Ended
+	}
+	return s.status(p, at)
+}
+
 // Present reports whether an occupant was at its places, and can have been alive, between
 // two moments.
 func (x *Index) Present(o *boundary.Occupant, from, to int64) bool {

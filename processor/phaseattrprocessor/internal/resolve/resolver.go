@@ -191,6 +191,17 @@ func (r *Resolver) Present(o *boundary.Occupant, from, to int64) bool {
 	return p.present
 }
 
+// Absence returns why a process that is known at a place does not answer at a time.
+func (r *Resolver) Absence(o *boundary.Occupant, at int64) Reason {
+	switch r.index.StatusOf(o, at) {
+	case replay.Ended:
+		return Ended
+	case replay.Gone:
+		return Gone
+	}
+	return UnknownSession
+}
+
 // Origin returns the batch's number of an item's hints; 0 is that of none.
 func (r *Resolver) Origin(origin boundary.Origin) int32 {
 	if origin == (boundary.Origin{}) {
