@@ -335,11 +335,12 @@ func TestEnergyOfADeviceIsSplitByThePhasesOfItsRank(t *testing.T) {
 func TestReasonSaysWhatBecameOfTheProcessOnADevice(t *testing.T) {
 	for name, tc := range map[string]struct {
 		last string // the type of its last event
+		at   float64
 		want string
 	}{
-		"it stopped":          {"stop", "ended"},
-		"it sampled":          {"sample", "gone"},
-		"it outlived its use": {"peak", "ended"},
+		"it stopped":                  {"stop", 60, "ended"},
+		"it sampled":                  {"sample", 60, "gone"},
+		"it was silent for very long": {"peak", 10_000, "ended"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := startPipelines(t, func(cfg *Config) { cfg.Attributes = append(cfg.Attributes, "phase_reason") })
@@ -349,7 +350,7 @@ func TestReasonSaysWhatBecameOfTheProcessOnADevice(t *testing.T) {
 			of := func(at float64) any {
 				return attributesOfMetrics(p.passMetrics(t, gpu("node", "0", at)))[0]["phase_reason"]
 			}
-			assert.Equal(t, tc.want, of(10_000))
+			assert.Equal(t, tc.want, of(tc.at))
 			assert.Equal(t, "unknown_session", of(0.5), "it had not come yet")
 			assert.Nil(t, of(1.5))
 		})
