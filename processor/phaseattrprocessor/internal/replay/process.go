@@ -47,7 +47,7 @@ func (s *stream) place(p *process, b *boundary.Boundary) Outcome {
 	if b.Time < p.floor() {
 		return s.placeBelowWindow(t, b)
 	}
-	if t == nil && full(s.threads(), s.options.MaxThreads) && !s.dropEndedThread() {
+	if t == nil && full(s.threads(), s.options.MaxThreads) && !s.dropThread(p) {
 		return TooManyThreads
 	}
 	if t != nil && b.Action == boundary.Enter && s.openScopesFull(t) {

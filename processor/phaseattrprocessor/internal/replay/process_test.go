@@ -4,6 +4,7 @@
 package replay
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -399,6 +400,37 @@ func TestEndedThreadsMakeRoom(t *testing.T) {
 	assert.Len(t, scopes, 2)
 	_, status = x.Handle(rank0).Active(nil, 2*second, false)
 	assert.Equal(t, BeforeWindow, status, "what an ended thread did is no longer known")
+}
+
+// TestProcessesThatAreOverMakeRoom has processes that were killed in a phase, each followed
+// by another one.
+func TestProcessesThatAreOverMakeRoom(t *testing.T) {
+	for name, kind := range map[string]Kind{"restarts": Start, "workers of a trainer": Other} {
+		t.Run(name, func(t *testing.T) {
+			x := New(Options{Repair: true, MaxThreads: 4, Window: time.Hour})
+			main := newEmitter(rank0)
+			observe(x, rank0, trainer, 0, Start)
+			main.enterAt(1*second, "train")
+			main.send(x, trainer)
+			for i := range int64(20) {
+				at, killed := (2+i)*second, newEmitter(rank0)
+				name := boundary.Process{Host: "node-a", PID: 5000 + i}
+				observe(x, rank0, name, at, kind)
+				killed.enterAt(at+1, fmt.Sprint("decode ", i))
+				killed.send(x, name)
+			}
+			if kind == Start {
+				assert.Equal(t, "decode 19", deepest(x, 22*second))
+				return
+			}
+			main.now = 30 * second
+			main.enter(2, "save")
+			main.send(x, trainer)
+			scopes, status := x.Handle(rank0).Active(nil, 31*second, false)
+			assert.Equal(t, Behind, status)
+			assert.Len(t, scopes, 2, "both threads of the trainer")
+		})
+	}
 }
 
 func TestMissingBoundariesAreCounted(t *testing.T) {

@@ -241,12 +241,31 @@ func (s *stream) numbered(number int32) *process {
 	return nil
 }
 
-// dropEndedProcess removes the process with the oldest newest event among those in which
-// no scope is open. It reports false when there is none.
+// dropEndedProcess removes a process that is over or, without any, one that is not the main
+// process and in which no scope is open: the one with the oldest newest event. It reports
+// false when there is none.
 func (s *stream) dropEndedProcess() bool {
+	newest := s.newest()
+	main, _ := s.lastStarted(newest)
+	return s.dropProcess(func(p *process) bool { return s.over(p, newest) }) ||
+		s.dropProcess(func(p *process) bool { return p.openScopes == 0 && p != main })
+}
+
+// newest is the time of the newest event of the rank.
+func (s *stream) newest() int64 {
+	newest := int64(never)
+	for _, p := range s.processes {
+		newest = max(newest, p.clock.Now)
+	}
+	return newest
+}
+
+// dropProcess removes the process with the oldest newest event among some. It reports false
+// when there is none.
+func (s *stream) dropProcess(among func(*process) bool) bool {
 	oldest := -1
 	for i, p := range s.processes {
-		if p.openScopes == 0 && (oldest < 0 || p.clock.Now < s.processes[oldest].clock.Now) {
+		if (oldest < 0 || p.clock.Now < s.processes[oldest].clock.Now) && among(p) {
 			oldest = i
 		}
 	}
