@@ -41,6 +41,9 @@ type process struct {
 	unflushed bool
 }
 
+// isUnnamed reports whether the process is that of the records that name none.
+func (p *process) isUnnamed() bool { return p.name == boundary.Process{} }
+
 // place puts a boundary on its thread's timeline.
 func (s *stream) place(p *process, b *boundary.Boundary) Outcome {
 	t := p.thread(b.ThreadID)

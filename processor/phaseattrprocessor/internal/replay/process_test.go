@@ -121,6 +121,37 @@ func TestWorkerOfASilentTrainerIsNotTakenForItsRestart(t *testing.T) {
 	assert.Equal(t, Several, status)
 }
 
+// TestProcessMayNameItselfLate has a process whose first records lack what names it.
+func TestProcessMayNameItselfLate(t *testing.T) {
+	for name, nameless := range map[string]boundary.Process{"nothing": {}, "only the host": {Host: "node-a"}} {
+		t.Run(name, func(t *testing.T) {
+			x := New(sessions)
+			e := newEmitter(rank0)
+			first := func() {
+				for _, at := range []int64{0, 0, second / 2} { // the start event comes twice
+					x.Ingest().Observe(of(rank0, nameless), &Event{Time: at, Kind: Start})
+				}
+				x.Ingest().Observe(of(rank0, nameless), &Event{Time: second / 2, Kind: Sample, Interval: time.Second})
+			}
+			first()
+			e.enterAt(1*second, "train")
+			e.enterAt(2*second, "forward")
+			e.send(x, trainer)
+			first()
+			assert.Equal(t, "train / forward", deepest(x, 3*second))
+			assert.Equal(t, "train / forward", deepest(x, 100*second))
+
+			child := newEmitter(rank0)
+			child.enterAt(101*second, "decode")
+			child.send(x, worker)
+			e.exitAt(103 * second)
+			e.send(x, trainer)
+			_, status := x.Handle(rank0).Active(nil, 102*second, false)
+			assert.Equal(t, Several, status, "two processes, neither of which is known to have started")
+		})
+	}
+}
+
 func TestRestartUnderTheSameSession(t *testing.T) {
 	for name, newerFirst := range map[string]bool{"in order": false, "the newer one first": true} {
 		t.Run(name, func(t *testing.T) {

@@ -203,11 +203,13 @@ func (s *stream) clear() {
 
 // process returns the process that an event of a rank comes from, which it creates if
 // need be. It returns an outcome other than Accepted when there is none, or no room.
-func (s *stream) process(name boundary.Process) (*process, Outcome) {
+func (s *stream) process(name boundary.Process, at int64) (*process, Outcome) {
 	var found *process
 	for _, p := range s.processes {
 		switch {
 		case p.name == name:
+			return p, Accepted
+		case p.isUnnamed() && !name.Named() && at <= p.clock.Now: // it came when there was no other process
 			return p, Accepted
 		case p.name == boundary.Process{} || name == boundary.Process{} || !name.Fits(p.name):
 		case found != nil:
@@ -221,7 +223,7 @@ func (s *stream) process(name boundary.Process) (*process, Outcome) {
 		found.name = found.name.Refine(name)
 		return found, Accepted
 	case !name.Named() && name != boundary.Process{}: // it says where the process runs, not which it is
-		return s.process(boundary.Process{})
+		return s.process(boundary.Process{}, at)
 	case full(len(s.processes), s.options.MaxThreads) && !s.dropEndedProcess():
 		return nil, TooManyThreads
 	}
