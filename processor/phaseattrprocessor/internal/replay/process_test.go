@@ -381,6 +381,37 @@ func TestContendersForOnePlace(t *testing.T) {
 	}
 }
 
+func TestProcessThatIsStartedAgainMayBeElsewhere(t *testing.T) {
+	for name, tc := range map[string]struct {
+		strict bool
+		again  int64 // when it is seen where it was
+		there  bool
+	}{
+		"elsewhere":              {},
+		"where it was":           {again: 21, there: true},
+		"before the start event": {again: 19},
+		"in the strict replay":   {strict: true, there: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			x := New(Options{Repair: !tc.strict})
+			at := func(print uint64, at int64, kind Kind) Added {
+				return x.Ingest().Observe(&Sender{Rank: rank0, Print: print}, &Event{Time: at * second, Kind: kind})
+			}
+			former := at(1, 0, Start).Occupant
+			at(1, 10, Other)
+			newer := at(2, 20, Start).Occupant
+			at(2, 30, Other)
+			if tc.again > 0 {
+				at(1, tc.again, Other)
+			}
+			assert.True(t, x.Present(&former, 19*second, 19*second))
+			assert.Equal(t, tc.there, x.Present(&former, 25*second, 25*second))
+			assert.False(t, x.Present(&newer, 19*second, 19*second))
+			assert.True(t, x.Present(&newer, 25*second, 25*second))
+		})
+	}
+}
+
 func TestProcessesAreToldApartByWhatRecordsName(t *testing.T) {
 	x := New(sessions)
 	number := func(p boundary.Process) int32 {
