@@ -476,6 +476,8 @@ func TestTelemetryOfARankNamesItsProcess(t *testing.T) {
 	assert.Equal(t, "a/0#0", of(object{"host.name": "node.example.com", "process.pid": int64(10)}))
 	assert.Equal(t, "a/0#1", of(object{"host.name": "node", "process.pid": int64(11)}))
 	assert.Equal(t, "a/0#2", of(object{"container.id": "docker://AB", "process.pid": int64(1)}))
+	assert.Equal(t, "a/0#1", of(object{"process.pid": "11"}), "on whatever host")
+	assert.Equal(t, "a/0", of(object{"process.pid": int64(1)}), "the first process of some container, on whatever host")
 	assert.Equal(t, "a/0", of(object{"host.name": "node", "process.pid": int64(12)}), "a process that is not known")
 	assert.Equal(t, "a/0", of(object{"host.name": "node"}), "no process")
 	assert.Equal(t, "a/0", of(object{"host.name": "node", "process.pid": int64(1)}), "the first process of some container")

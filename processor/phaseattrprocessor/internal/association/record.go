@@ -226,8 +226,8 @@ func (f *Finder) processOf(t *tenant, ranks Ranks) (process int32, ok bool) {
 	if t == nil || !t.summary.Load().processes || !f.present.Any(f.keys.processMask) {
 		return boundary.MainProcess, true
 	}
-	named := f.readProcess()
-	if !named.Named() {
+	named := f.readProcess() // among those of one rank, the ID alone may tell which it is
+	if named.PID == 0 {
 		return boundary.MainProcess, true
 	}
 	process, several := boundary.MainProcess, false

@@ -75,7 +75,7 @@ func (in *Ingest) event(from *Sender, at int64, add func(*stream, *process, *Add
 	if !in.index.options.Repair {
 		name = boundary.Process{}
 	}
-	p, outcome := s.process(name)
+	p, outcome := s.process(name, at)
 	if p == nil {
 		return Added{Outcome: outcome}
 	}

@@ -93,13 +93,14 @@ func (p *process) taken(at int64) bool {
 
 // superseded reports whether, by a time, another process of the rank has come after the
 // newest event of one: a rank has one process, and forked workers. Without a start event
-// the newer one may be a worker of one that has sent such an event.
+// the newer one may be a worker of one that has sent such an event. But the first records
+// of a process may lack what names it.
 func (s *stream) superseded(p *process, at int64) bool {
 	for _, q := range s.processes {
 		if q == p || q.clock.FirstEvent <= p.clock.Now || q.clock.FirstEvent > at {
 			continue
 		}
-		if len(p.starts) == 0 || len(q.starts) > 0 && q.starts[0] <= at {
+		if len(p.starts) == 0 || p.isUnnamed() || len(q.starts) > 0 && q.starts[0] <= at {
 			return true
 		}
 	}
@@ -143,9 +144,13 @@ func (s *stream) candidates(dst []*process, at int64) []*process {
 }
 
 // lastStarted returns the process with the newest start event until a time, and that
-// event's time, or nil.
+// event's time, or nil. A process that did not name itself at its start has not said which
+// it is.
 func (s *stream) lastStarted(at int64) (main *process, start int64) {
 	for _, p := range s.processes {
+		if p.isUnnamed() && at > p.clock.Now && s.superseded(p, at) {
+			continue
+		}
 		for i := len(p.starts) - 1; i >= 0; i-- {
 			if p.starts[i] <= at {
 				if main == nil || p.starts[i] > start {

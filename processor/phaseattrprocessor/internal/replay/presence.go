@@ -4,6 +4,8 @@
 package replay
 
 import (
+	"slices"
+
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
 
@@ -156,5 +158,15 @@ func (x *Index) Present(o *boundary.Occupant, from, to int64) bool {
 		return false
 	}
 	q := &p.presences[o.Presence]
-	return q.Since <= to && (q.Taken == never || from < q.Taken) && !s.over(p, from)
+	return q.Since <= to && (q.Taken == never || from < q.Taken) && !p.startedIn(q.Last, from) && !s.over(p, from)
+}
+
+// startedIn reports whether the process started after one time and until another. One that
+// was started again may be elsewhere.
+func (p *process) startedIn(after, until int64) bool {
+	i, known := slices.BinarySearch(p.starts, after)
+	if known {
+		i++
+	}
+	return p.options.Repair && i < len(p.starts) && p.starts[i] <= until
 }

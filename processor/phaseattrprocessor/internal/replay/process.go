@@ -41,13 +41,16 @@ type process struct {
 	unflushed bool
 }
 
+// isUnnamed reports whether the process is that of the records that name none.
+func (p *process) isUnnamed() bool { return p.name == boundary.Process{} }
+
 // place puts a boundary on its thread's timeline.
 func (s *stream) place(p *process, b *boundary.Boundary) Outcome {
 	t := p.thread(b.ThreadID)
 	if b.Time < p.floor() {
 		return s.placeBelowWindow(t, b)
 	}
-	if t == nil && full(s.threads(), s.options.MaxThreads) && !s.dropEndedThread() {
+	if t == nil && full(s.threads(), s.options.MaxThreads) && !s.dropThread(p) {
 		return TooManyThreads
 	}
 	if t != nil && b.Action == boundary.Enter && s.openScopesFull(t) {

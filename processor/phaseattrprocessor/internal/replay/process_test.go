@@ -4,6 +4,7 @@
 package replay
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -96,7 +97,13 @@ func TestWithoutAStartEventTwoProcessesAreAmbiguous(t *testing.T) {
 	child.send(x, worker)
 	_, status := x.Handle(rank0).Active(nil, 3*second+1, false)
 	assert.Equal(t, Several, status)
-	assert.Len(t, x.Handle(rank0).Each(3*second+1), 2)
+	var labels []string
+	for _, process := range x.Handle(rank0).Each(3*second + 1) {
+		scopes, status := process.Active(nil, 3*second+1, false)
+		assert.Equal(t, Known, status)
+		labels = append(labels, scopes[0].Path.Label())
+	}
+	assert.ElementsMatch(t, []string{"train / forward", "train / decode"}, labels)
 	assert.Equal(t, "train / forward", deepest(x, 3*second-1), "before the worker's first event")
 	number := observe(x, rank0, worker, 7*second, Other).Occupant.Process
 	_, status = x.ProcessHandle(rank0, number).Active(nil, 4*second, false)
@@ -112,6 +119,37 @@ func TestWorkerOfASilentTrainerIsNotTakenForItsRestart(t *testing.T) {
 	child.send(x, worker)
 	_, status := x.Handle(rank0).Active(nil, 3*second+1, false)
 	assert.Equal(t, Several, status)
+}
+
+// TestProcessMayNameItselfLate has a process whose first records lack what names it.
+func TestProcessMayNameItselfLate(t *testing.T) {
+	for name, nameless := range map[string]boundary.Process{"nothing": {}, "only the host": {Host: "node-a"}} {
+		t.Run(name, func(t *testing.T) {
+			x := New(sessions)
+			e := newEmitter(rank0)
+			first := func() {
+				for _, at := range []int64{0, 0, second / 2} { // the start event comes twice
+					x.Ingest().Observe(of(rank0, nameless), &Event{Time: at, Kind: Start})
+				}
+				x.Ingest().Observe(of(rank0, nameless), &Event{Time: second / 2, Kind: Sample, Interval: time.Second})
+			}
+			first()
+			e.enterAt(1*second, "train")
+			e.enterAt(2*second, "forward")
+			e.send(x, trainer)
+			first()
+			assert.Equal(t, "train / forward", deepest(x, 3*second))
+			assert.Equal(t, "train / forward", deepest(x, 100*second))
+
+			child := newEmitter(rank0)
+			child.enterAt(101*second, "decode")
+			child.send(x, worker)
+			e.exitAt(103 * second)
+			e.send(x, trainer)
+			_, status := x.Handle(rank0).Active(nil, 102*second, false)
+			assert.Equal(t, Several, status, "two processes, neither of which is known to have started")
+		})
+	}
 }
 
 func TestRestartUnderTheSameSession(t *testing.T) {
@@ -343,6 +381,37 @@ func TestContendersForOnePlace(t *testing.T) {
 	}
 }
 
+func TestProcessThatIsStartedAgainMayBeElsewhere(t *testing.T) {
+	for name, tc := range map[string]struct {
+		strict bool
+		again  int64 // when it is seen where it was
+		there  bool
+	}{
+		"elsewhere":              {},
+		"where it was":           {again: 21, there: true},
+		"before the start event": {again: 19},
+		"in the strict replay":   {strict: true, there: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			x := New(Options{Repair: !tc.strict})
+			at := func(print uint64, at int64, kind Kind) Added {
+				return x.Ingest().Observe(&Sender{Rank: rank0, Print: print}, &Event{Time: at * second, Kind: kind})
+			}
+			former := at(1, 0, Start).Occupant
+			at(1, 10, Other)
+			newer := at(2, 20, Start).Occupant
+			at(2, 30, Other)
+			if tc.again > 0 {
+				at(1, tc.again, Other)
+			}
+			assert.True(t, x.Present(&former, 19*second, 19*second))
+			assert.Equal(t, tc.there, x.Present(&former, 25*second, 25*second))
+			assert.False(t, x.Present(&newer, 19*second, 19*second))
+			assert.True(t, x.Present(&newer, 25*second, 25*second))
+		})
+	}
+}
+
 func TestProcessesAreToldApartByWhatRecordsName(t *testing.T) {
 	x := New(sessions)
 	number := func(p boundary.Process) int32 {
@@ -399,6 +468,37 @@ func TestEndedThreadsMakeRoom(t *testing.T) {
 	assert.Len(t, scopes, 2)
 	_, status = x.Handle(rank0).Active(nil, 2*second, false)
 	assert.Equal(t, BeforeWindow, status, "what an ended thread did is no longer known")
+}
+
+// TestProcessesThatAreOverMakeRoom has processes that were killed in a phase, each followed
+// by another one.
+func TestProcessesThatAreOverMakeRoom(t *testing.T) {
+	for name, kind := range map[string]Kind{"restarts": Start, "workers of a trainer": Other} {
+		t.Run(name, func(t *testing.T) {
+			x := New(Options{Repair: true, MaxThreads: 4, Window: time.Hour})
+			main := newEmitter(rank0)
+			observe(x, rank0, trainer, 0, Start)
+			main.enterAt(1*second, "train")
+			main.send(x, trainer)
+			for i := range int64(20) {
+				at, killed := (2+i)*second, newEmitter(rank0)
+				name := boundary.Process{Host: "node-a", PID: 5000 + i}
+				observe(x, rank0, name, at, kind)
+				killed.enterAt(at+1, fmt.Sprint("decode ", i))
+				killed.send(x, name)
+			}
+			if kind == Start {
+				assert.Equal(t, "decode 19", deepest(x, 22*second))
+				return
+			}
+			main.now = 30 * second
+			main.enter(2, "save")
+			main.send(x, trainer)
+			scopes, status := x.Handle(rank0).Active(nil, 31*second, false)
+			assert.Equal(t, Behind, status)
+			assert.Len(t, scopes, 2, "both threads of the trainer")
+		})
+	}
 }
 
 func TestMissingBoundariesAreCounted(t *testing.T) {

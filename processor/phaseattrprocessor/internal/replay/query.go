@@ -16,6 +16,8 @@ import (
 type Handle struct {
 	s       *stream
 	process int32
+	// alone is true when no other process is considered.
+	alone bool
 }
 
 // Handle returns the handle of a rank.
@@ -29,7 +31,7 @@ func (x *Index) ProcessHandle(key boundary.RankKey, process int32) Handle {
 	if s == nil {
 		return Handle{}
 	}
-	return Handle{s, process}
+	return Handle{s: s, process: process}
 }
 
 // answering appends the processes that answer at a time; there is at least one. A process
@@ -39,7 +41,7 @@ func (h Handle) answering(dst []*process, at int64) []*process {
 	s := h.s
 	if h.process != boundary.MainProcess && len(s.processes) > 1 {
 		if p := s.numbered(h.process); p != nil {
-			if main, _ := s.lastStarted(at); main != nil || len(s.candidates(dst, at)) == 1 {
+			if main, _ := s.lastStarted(at); h.alone || main != nil || len(s.candidates(dst, at)) == 1 {
 				return append(dst, p)
 			}
 		}
@@ -76,7 +78,7 @@ func (h Handle) Each(at int64) []Handle {
 	defer h.s.mu.RUnlock()
 	if len(h.s.processes) > 0 {
 		for _, p := range h.answering(nil, at) {
-			handles = append(handles, Handle{h.s, p.number})
+			handles = append(handles, Handle{s: h.s, process: p.number, alone: true})
 		}
 	}
 	return handles

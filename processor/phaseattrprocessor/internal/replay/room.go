@@ -15,6 +15,18 @@ func (s *stream) threads() int {
 	return n
 }
 
+// dropThread makes room for a thread of a process: those of another process that is over
+// go or, without any, a thread that has ended.
+func (s *stream) dropThread(of *process) bool {
+	if len(s.processes) > 1 {
+		newest := s.newest()
+		if s.dropProcess(func(p *process) bool { return p != of && len(p.threads) > 0 && s.over(p, newest) }) {
+			return true
+		}
+	}
+	return s.dropEndedThread()
+}
+
 // dropEndedThread makes room for a thread: the one that ended first, with no scope open,
 // goes, and what lies in its time is no longer known. It reports false when there is none.
 func (s *stream) dropEndedThread() bool {

@@ -203,11 +203,13 @@ func (s *stream) clear() {
 
 // process returns the process that an event of a rank comes from, which it creates if
 // need be. It returns an outcome other than Accepted when there is none, or no room.
-func (s *stream) process(name boundary.Process) (*process, Outcome) {
+func (s *stream) process(name boundary.Process, at int64) (*process, Outcome) {
 	var found *process
 	for _, p := range s.processes {
 		switch {
 		case p.name == name:
+			return p, Accepted
+		case p.isUnnamed() && !name.Named() && at <= p.clock.Now: // it came when there was no other process
 			return p, Accepted
 		case p.name == boundary.Process{} || name == boundary.Process{} || !name.Fits(p.name):
 		case found != nil:
@@ -221,7 +223,7 @@ func (s *stream) process(name boundary.Process) (*process, Outcome) {
 		found.name = found.name.Refine(name)
 		return found, Accepted
 	case !name.Named() && name != boundary.Process{}: // it says where the process runs, not which it is
-		return s.process(boundary.Process{})
+		return s.process(boundary.Process{}, at)
 	case full(len(s.processes), s.options.MaxThreads) && !s.dropEndedProcess():
 		return nil, TooManyThreads
 	}
@@ -241,12 +243,31 @@ func (s *stream) numbered(number int32) *process {
 	return nil
 }
 
-// dropEndedProcess removes the process with the oldest newest event among those in which
-// no scope is open. It reports false when there is none.
+// dropEndedProcess removes a process that is over or, without any, one that is not the main
+// process and in which no scope is open: the one with the oldest newest event. It reports
+// false when there is none.
 func (s *stream) dropEndedProcess() bool {
+	newest := s.newest()
+	main, _ := s.lastStarted(newest)
+	return s.dropProcess(func(p *process) bool { return s.over(p, newest) }) ||
+		s.dropProcess(func(p *process) bool { return p.openScopes == 0 && p != main })
+}
+
+// newest is the time of the newest event of the rank.
+func (s *stream) newest() int64 {
+	newest := int64(never)
+	for _, p := range s.processes {
+		newest = max(newest, p.clock.Now)
+	}
+	return newest
+}
+
+// dropProcess removes the process with the oldest newest event among some. It reports false
+// when there is none.
+func (s *stream) dropProcess(among func(*process) bool) bool {
 	oldest := -1
 	for i, p := range s.processes {
-		if p.openScopes == 0 && (oldest < 0 || p.clock.Now < s.processes[oldest].clock.Now) {
+		if (oldest < 0 || p.clock.Now < s.processes[oldest].clock.Now) && among(p) {
 			oldest = i
 		}
 	}
