@@ -32,13 +32,17 @@ func (g *gap) add(t *thread, at int64, next position) {
 	if e != nil && e.seq < g.first {
 		g.first, g.to = e.seq, e.time
 	}
-	previous := t.previous(next)
-	if !previous.Any {
-		return
+	if e = t.entries.previous(next); e != nil {
+		g.addBefore(e.time, e.seq)
+	} else if t.dropped.Any {
+		g.addBefore(t.dropped.Time, t.dropped.Sequence)
 	}
-	g.newest = max(g.newest, previous.Time)
-	if previous.Sequence > g.last {
-		g.last, g.from = previous.Sequence, previous.Time
+}
+
+func (g *gap) addBefore(time, seq int64) {
+	g.newest = max(g.newest, time)
+	if seq > g.last {
+		g.last, g.from = seq, time
 	}
 }
 
