@@ -54,41 +54,59 @@ type Added struct {
 // Add adds a boundary, in any order. One that is older than another of its thread changes
 // what lookups return only once Flush is called, for this batch or another of the rank.
 func (in *Ingest) Add(from *Sender, b *boundary.Boundary) Added {
-	return in.event(from, b.Time, func(s *stream, p *process, added *Added) {
-		added.Outcome, added.Late = s.add(p, b)
-	})
-}
-
-// Observe adds an event that is not a boundary: the process is alive, and its events have
-// come as far as this.
-func (in *Ingest) Observe(from *Sender, e *Event) Added {
-	return in.event(from, e.Time, func(s *stream, p *process, _ *Added) { s.observe(p, e) })
-}
-
-func (in *Ingest) event(from *Sender, at int64, add func(*stream, *process, *Added)) Added {
 	s := in.lock(from.Rank)
 	if s == nil {
 		return Added{Outcome: TooManyRanks}
 	}
 	defer in.unlock()
+	p, added := in.sender(s, from, b.Time)
+	if p != nil {
+		added.Outcome, added.Late = s.add(p, b)
+		in.count(s, p)
+	}
+	return added
+}
+
+// Observe adds an event that is not a boundary: the process is alive, and its events have
+// come as far as this.
+func (in *Ingest) Observe(from *Sender, e *Event) Added {
+	s := in.lock(from.Rank)
+	if s == nil {
+		return Added{Outcome: TooManyRanks}
+	}
+	defer in.unlock()
+	p, added := in.sender(s, from, e.Time)
+	if p != nil {
+		s.observe(p, e)
+		in.count(s, p)
+	}
+	return added
+}
+
+// sender returns the process that sent an event, nil if there is no room for it, and the
+// result so far.
+func (in *Ingest) sender(s *stream, from *Sender, at int64) (*process, Added) {
 	name := from.Process
 	if !in.index.options.Repair {
 		name = boundary.Process{}
 	}
 	p, outcome := s.process(name, at)
 	if p == nil {
-		return Added{Outcome: outcome}
+		return nil, Added{Outcome: outcome}
 	}
 	s.lastArrival = in.arrival
-	added := Added{Occupant: boundary.Occupant{Rank: s.key, Process: p.number}}
+	added := Added{Occupant: boundary.Occupant{Rank: s.key, Process: p.number}, Dropped: s.dropped}
 	added.Occupant.Presence, added.Moved = p.present(from.Print, at)
-	add(s, p, &added)
+	s.dropped = nil
+	return p, added
+}
+
+// count brings the counters up to date with a process that an event has changed.
+func (in *Ingest) count(s *stream, p *process) {
 	if in.again {
 		p.repairs = 0
 	}
 	s.count(p)
-	added.Dropped, s.dropped = s.dropped, nil
-	return added
 }
 
 // Vacated returns the ranks that have made room for others since the last call. They are

@@ -68,10 +68,12 @@ func (h Handle) Over(dst []ScopeInterval, c *Coverage, from, to int64) ([]ScopeI
 	}
 	known, spanned := len(dst), false
 	var in stretch
+	around := newGap()
 	for i := range p.threads {
 		t, before := &p.threads[i], len(dst)
+		stack, first, _ := t.stackAt(to)
+		around.add(t, to, first)
 		if status.hasScopes() {
-			stack, _, _ := t.stackAt(to)
 			dst = t.appendStack(dst, s.key, stack, from, false)
 		}
 		if len(dst) > before { // the usual case
@@ -86,7 +88,7 @@ func (h Handle) Over(dst []ScopeInterval, c *Coverage, from, to int64) ([]ScopeI
 	switch {
 	case !spanned && from < p.floor():
 		return dst[:known], BeforeWindow
-	case p.isDoubtful(from, to):
+	case p.isDoubtful(&around, from, to):
 		return dst, Doubtful
 	}
 	return dst, status

@@ -34,6 +34,9 @@ const (
 // hasScopes reports whether scopes can be active.
 func (s Status) hasScopes() bool { return s == Known || s == Behind || s == Doubtful }
 
+// isOver reports whether the process has ended, or died.
+func (s Status) isOver() bool { return s == Ended || s == Gone }
+
 // status returns whether lookups in a process at a time can be answered.
 func (s *stream) status(p *process, at int64) Status {
 	switch {
@@ -52,11 +55,8 @@ func (s *stream) status(p *process, at int64) Status {
 	return Behind
 }
 
-// over reports whether a process is over at a time.
-func (s *stream) over(p *process, at int64) bool {
-	status := s.status(p, at)
-	return status == Ended || status == Gone
-}
+// over reports whether a process is over at a time. It then stays so.
+func (s *stream) over(p *process, at int64) bool { return s.status(p, at).isOver() }
 
 // ended reports whether the process has sent a stop event, and has not entered a scope
 // or started since.

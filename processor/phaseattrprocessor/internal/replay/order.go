@@ -40,15 +40,17 @@ func (t *thread) order(k entryKey) place {
 	if !t.process.options.Repair {
 		return placed
 	}
+	moved := k
 	for n := 0; ; n++ {
 		e := t.entries.at(placed.at)
-		if e == nil || e.seq >= k.seq || t.process.beganIn(k.time, e.time) {
+		if e == nil || e.seq > k.seq || e.seq == k.seq && e.key().compare(moved) >= 0 || t.process.beganIn(k.time, e.time) {
 			break
 		}
 		if n == maxReversed || !within(e.time, k.time, maxReversal) {
 			return place{at: at, time: k.time} // more than jitter
 		}
 		placed.at, placed.time = t.entries.next(placed.at), e.time
+		moved.time = e.time
 	}
 	if placed.at != at {
 		return placed

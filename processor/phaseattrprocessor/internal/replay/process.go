@@ -13,22 +13,26 @@ import (
 // sequence numbers and scope IDs are its own; a forked worker may have its parent's. The
 // mu of its stream guards it.
 type process struct {
+	// The fields that lookups read come first and fill few cache lines.
+
+	options *Options
+	threads []thread
+	// begins are the times of the newest incarnations, in order: what was open before one
+	// of them has ended there.
+	begins    []int64
+	numbering Numbering
+	clock     Clock
+
 	// number is unique in the stream.
 	number int32
 	// name is what records call the process; the zero Process is the one of records that
 	// name none.
-	name    boundary.Process
-	options *Options
-
-	threads []thread
-	clock   Clock
-	// starts are the times of the newest start events, firsts those of the newest
-	// boundaries that are the first of their numbering, begins those of the newest
-	// incarnations: what was open before one of them has ended there. All are in order.
-	starts, firsts, begins []int64
-	pulse                  pulse
-	presences              []Presence
-	numbering              Numbering
+	name boundary.Process
+	// starts are the times of the newest start events, firsts those of the newest boundaries
+	// that are the first of their numbering. Both are in order.
+	starts, firsts []int64
+	pulse          pulse
+	presences      []Presence
 	// quiet is true when nothing more is waited for until the next event.
 	quiet bool
 

@@ -112,7 +112,7 @@ func (h Handle) At(from, to int64) State {
 	var buffer [2]*process
 	for _, p := range h.answering(buffer[:0], to) {
 		status := s.status(p, to)
-		state.Live = state.Live || p.clock.FirstEvent <= to && !s.over(p, from)
+		state.Live = state.Live || p.clock.FirstEvent <= to && (!status.isOver() || !s.over(p, from))
 		state.Behind = state.Behind || (status == Behind || status == Lagging) && !p.quiet
 	}
 	return state
@@ -158,9 +158,11 @@ func (h Handle) Active(dst []ScopeInterval, at int64, whole bool) ([]ScopeInterv
 	if !status.hasScopes() {
 		return dst, status
 	}
+	around := newGap()
 	for i := range p.threads {
 		t := &p.threads[i]
 		stack, first, simultaneous := t.stackAt(at)
+		around.add(t, at, first)
 		if !simultaneous {
 			dst = t.appendStack(dst, s.key, stack, math.MaxInt64, whole)
 			continue
@@ -169,7 +171,7 @@ func (h Handle) Active(dst []ScopeInterval, at int64, whole bool) ([]ScopeInterv
 			dst = append(dst, t.interval(s.key, frame))
 		}
 	}
-	if p.isDoubtful(at, at) {
+	if p.isDoubtful(&around, at, at) {
 		return dst, Doubtful
 	}
 	return dst, status
