@@ -179,7 +179,7 @@ func (f *Finder) gather(presences []*presence, s *space, limit int, ranks Ranks)
 		}
 		switch {
 		case !f.allows(p, s, ranks):
-		case !ranks.Present(&p.occupant):
+		case !ranks.Present(&p.occupant), !s.process && p.isOutlived(ranks):
 			f.timed = true
 			f.departed = &p.occupant
 		case !f.isNarrowed(p, ranks):
@@ -189,6 +189,12 @@ func (f *Finder) gather(presences []*presence, s *space, limit int, ranks Ranks)
 			f.add(p, s)
 		}
 	}
+}
+
+// isOutlived reports whether the rank of a presence, which is that of one of its processes,
+// cannot answer: forked workers may be left behind.
+func (p *presence) isOutlived(ranks Ranks) bool {
+	return p.tenant.summary.Load().processes && !ranks.Live(&p.occupant.Rank)
 }
 
 // add adds the rank of a presence, or its process where the location is one.
