@@ -179,9 +179,11 @@ func (f *Finder) gather(presences []*presence, s *space, limit int, ranks Ranks)
 		}
 		switch {
 		case !f.allows(p, s, ranks):
-		case !ranks.Present(&p.occupant), !s.process && p.isOutlived(ranks):
+		case !ranks.Present(&p.occupant):
 			f.timed = true
 			f.departed = &p.occupant
+		case !s.process && p.isOutlived(ranks):
+			f.timed = true
 		case !f.isNarrowed(p, ranks):
 		case limit == math.MaxInt:
 			f.addNumber(p)
