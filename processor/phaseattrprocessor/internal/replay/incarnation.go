@@ -114,6 +114,9 @@ func (t *thread) beginAnew(begin int64) {
 func (s *stream) noteBoundary(p *process, b *boundary.Boundary) {
 	c := &p.clock
 	first := b.Time < c.FirstBoundary
+	if b.Time >= c.LastBoundary {
+		p.newestSequence = b.Sequence
+	}
 	c.FirstBoundary, c.LastBoundary = min(c.FirstBoundary, b.Time), max(c.LastBoundary, b.Time)
 	if b.Sequence == 1 && b.Action == boundary.Enter && insertTime(&p.firsts, b.Time) {
 		first = true

@@ -73,7 +73,8 @@ func (t *thread) order(k entryKey) place {
 
 // setBack is a boundary that follows the last one by its sequence number, but comes more
 // than maxReversal before it in time. One may have a wrong time; at the second the clock
-// must have been set back.
+// must have been set back. But the boundaries of an incarnation may also come after those of
+// the next one.
 type setBack struct {
 	seen      bool
 	time, seq int64
@@ -90,11 +91,45 @@ func (t *thread) noteSetBack(k entryKey) bool {
 		t.setBack = setBack{}
 		return false
 	}
+	if t.endsIncarnation(k, last) {
+		return false
+	}
 	if t.setBack.seen && k.seq > t.setBack.seq && k.time >= t.setBack.time {
 		return true
 	}
 	t.setBack = setBack{seen: true, time: k.time, seq: k.seq}
 	return false
+}
+
+// endsIncarnation reports whether a boundary that comes before the last one, with a larger
+// sequence number, is of an earlier incarnation of the process. Its number is not the next
+// one then, or the numbers fall from those before it to those after it.
+func (t *thread) endsIncarnation(k entryKey, last *entry) bool {
+	if !within(k.seq, t.process.newestSequence, maxReversed) {
+		return true
+	}
+	at, _ := t.entries.find(k)
+	next := t.entries.at(at)
+	previous := t.entries.beforeNumber(k, last.seq)
+	if t.late != nil {
+		if late := t.late.beforeNumber(k, last.seq); previous == nil || late != nil && late.time > previous.time {
+			previous = late
+		}
+	}
+	return previous != nil && next != nil && previous.seq > next.seq
+}
+
+// beforeNumber returns the last entry before a boundary whose sequence number is not past
+// another one, or nil.
+func (l *timeline) beforeNumber(k entryKey, seq int64) *entry {
+	at, _ := l.find(k)
+	for {
+		e := l.previous(at)
+		if e == nil || e.seq <= seq {
+			return e
+		}
+		at = l.before(at)
+	}
 }
 
 // supersede removes what was written, before the clock was set back, for the time after

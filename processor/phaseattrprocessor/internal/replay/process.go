@@ -33,6 +33,8 @@ type process struct {
 	starts, firsts []int64
 	pulse          pulse
 	presences      []Presence
+	// newestSequence is the sequence number of the boundary with the newest time.
+	newestSequence int64
 	// quiet is true when nothing more is waited for until the next event.
 	quiet bool
 

@@ -234,6 +234,33 @@ func TestSequenceThatBeginsAnewIsAnotherIncarnation(t *testing.T) {
 	}
 }
 
+// TestIncarnationsMayBeReadInAnyOrder reads the end of a process's second incarnation first,
+// then the first one, and the beginning of the second one last.
+func TestIncarnationsMayBeReadInAnyOrder(t *testing.T) {
+	x := New(sessions)
+	first, again := newEmitter(rank0), newEmitter(rank0)
+	for i := range int64(200) {
+		first.enterAt(i*second, "forward")
+		first.exitAt(i*second + second/2)
+	}
+	for i := range int64(20) {
+		again.enterAt((300+i)*second, "backward")
+		again.exitAt((300+i)*second + second/2)
+	}
+	head := &emitter{rank: rank0, out: again.out[:10]}
+	again.out = again.out[10:]
+	for _, e := range []*emitter{again, first, head} {
+		e.send(x, trainer)
+	}
+	for i := range int64(200) {
+		assert.Equal(t, "forward", deepest(x, i*second+second/4))
+	}
+	for i := range int64(20) {
+		assert.Equal(t, "backward", deepest(x, (300+i)*second+second/4))
+		assert.Empty(t, deepest(x, (300+i)*second+3*second/4))
+	}
+}
+
 func TestBoundariesFollowTheirSequenceWhenTheClockJitters(t *testing.T) {
 	run := func() []*boundary.Boundary {
 		e := newEmitter(rank0)
