@@ -173,11 +173,11 @@ func assertDiffers(t *testing.T, key string, got, defaults reflect.Value) {
 // their errors.
 func invalidConfigs() map[string][]string {
 	return map[string][]string{
-		"phase_attr/unknown_option":          {"'phaseattrprocessor.Config' has invalid keys: windw"},
-		"phase_attr/unknown_limit":           {"'limits' has invalid keys: max_groups"},
-		"phase_attr/unknown_grace_option":    {"'grace' has invalid keys: max_held_bytes"},
-		"phase_attr/unknown_split_option":    {"'split' has invalid keys: parts"},
-		"phase_attr/split_is_not_a_map":      {`'split' expected a map or struct, got "bool"`},
+		"phase_attr/unknown_option":       {"'phaseattrprocessor.Config' has invalid keys: windw"},
+		"phase_attr/unknown_limit":        {"'limits' has invalid keys: max_groups"},
+		"phase_attr/unknown_grace_option": {"'grace' has invalid keys: max_held_bytes"},
+		"phase_attr/unknown_split_option": {"'split' has invalid keys: parts"},
+		"phase_attr/split_is_not_a_map":   {`'split' expected a map or struct, got "bool"`},
 		"phase_attr/unknown_field_of_a_rule": {
 			"'association[0]' decoding failed due to the following error(s):",
 			"'phaseattrprocessor.AssociationRule' has invalid keys: sources",

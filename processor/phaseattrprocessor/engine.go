@@ -5,6 +5,7 @@ package phaseattrprocessor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/component/componentstatus"
 	"go.opentelemetry.io/collector/extension/xextension/storage"
+	"go.opentelemetry.io/otel/metric"
 	"go.uber.org/zap"
 
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/annotate"
@@ -163,15 +165,23 @@ func (e *engine) openStore(ctx context.Context, id component.ID, host component.
 // observe registers the metrics of what the pipelines share.
 func (e *engine) observe() error {
 	b := e.recorder.telemetry
-	return e.recorder.observe([]instrument{
+	err := e.recorder.observe([]instrument{
 		{b.RegisterProcessorPhaseAttrRanksCallback, func() int64 { return int64(e.index.Stats().Ranks) }},
 		{b.RegisterProcessorPhaseAttrOpenScopesCallback, func() int64 { return e.index.Stats().OpenScopes }},
 		{b.RegisterProcessorPhaseAttrWindowBoundariesCallback, func() int64 { return e.index.Stats().Boundaries }},
+		{b.RegisterProcessorPhaseAttrMissingBoundariesCallback, func() int64 { return e.index.Stats().Missing }},
 		{b.RegisterProcessorPhaseAttrRepairsCallback, func() int64 { return e.index.Stats().Repairs }},
 		{b.RegisterProcessorPhaseAttrWaitingBytesCallback, e.buffer.Bytes},
 		{b.RegisterProcessorPhaseAttrPathsCallback, func() int64 { return int64(e.paths.Len()) }},
 		{b.RegisterProcessorPhaseAttrStoredBytesCallback, e.store.Bytes},
 	})
+	return errors.Join(err, b.RegisterProcessorPhaseAttrNewestEventAgeCallback(
+		func(_ context.Context, o metric.Float64Observer) error {
+			if lag, ok := e.index.Lag(time.Now().UnixNano()); ok {
+				o.Observe(lag.Seconds(), e.recorder.processor)
+			}
+			return nil
+		}))
 }
 
 // sweepRegularly sweeps the index, and forgets paths that are no longer written, until the

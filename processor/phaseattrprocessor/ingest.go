@@ -5,6 +5,7 @@ package phaseattrprocessor
 
 import (
 	"context"
+	"time"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog"
@@ -25,6 +26,7 @@ type ingestion struct {
 	defaults boundary.ScopeDefaults
 	paths    boundary.Paths
 	accepted int64
+	skew     skew
 	// advanced are the ranks that have come further, located the locations at which one has
 	// become known.
 	advanced []boundary.RankKey
@@ -56,6 +58,7 @@ func (e *engine) ingest(ctx context.Context, ld plog.Logs) {
 	e.forget(ctx, in.events.Vacated())
 	e.buffer.Advance(in.advanced, in.located)
 	e.recorder.ingested(ctx, in.accepted, outdated)
+	e.recorder.skewed(ctx, time.Now(), &in.skew)
 	// What the index has is stored before the caller is told so.
 	e.store.Write(ctx, in.entry)
 }
@@ -93,6 +96,9 @@ func (in *ingestion) add(ctx context.Context, event *boundary.Event, fields *bou
 	added := in.events.Add(&from, &b)
 	in.recorder.added(ctx, &added)
 	in.settle(&from, &added, event.Time, false)
+	if added.Outcome != replay.Duplicate { // which may have been sent again much later
+		in.skew.note(rank, event.Time)
+	}
 	switch added.Outcome {
 	case replay.Accepted:
 		in.accepted++

@@ -73,6 +73,7 @@ type recorder struct {
 	id        component.ID
 
 	processor, accepted, duplicate metric.MeasurementOption
+	fromLogs                       metric.MeasurementOption
 	answers                        [signals][resolutions][resolve.Reasons]metric.MeasurementOption
 	associations                   [association.MaxRules][association.Outcomes]metric.MeasurementOption
 	signals                        [signals]metric.MeasurementOption
@@ -99,6 +100,7 @@ func newRecorder(set component.TelemetrySettings, id component.ID) (*recorder, e
 	r.processor = r.with()
 	r.accepted = r.with(attribute.String("outcome", "accepted"))
 	r.duplicate = r.with(attribute.String("outcome", "duplicate"))
+	r.fromLogs = r.with(attribute.String("source", "logs"))
 	for s := range signals {
 		r.signals[s] = r.with(attribute.Stringer("signal", s))
 		for reason := range waitReasons {
@@ -173,6 +175,15 @@ func increase(ctx context.Context, counter metric.Int64Counter, n int64, attribu
 func (r *recorder) ingested(ctx context.Context, accepted, outdated int64) {
 	increase(ctx, r.telemetry.ProcessorPhaseAttrBoundaries, accepted, r.accepted)
 	increase(ctx, r.telemetry.ProcessorPhaseAttrOutdatedAnswers, outdated, r.processor)
+}
+
+// skewed records how long after their event time the newest boundaries of the ranks of a
+// batch arrived.
+func (r *recorder) skewed(ctx context.Context, arrival time.Time, s *skew) {
+	for at := range s.newest {
+		seconds := (float64(arrival.UnixNano()) - float64(at)) / float64(time.Second)
+		r.telemetry.ProcessorPhaseAttrBoundarySkew.Record(ctx, seconds, r.fromLogs)
+	}
 }
 
 // added records the outcome of a boundary that was handed to the index, but for those
