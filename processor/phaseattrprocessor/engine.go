@@ -80,6 +80,7 @@ func newEngine(ctx context.Context, s *shared, host component.Host) (*engine, er
 		e.close(ctx)
 		return nil, err
 	}
+	e.recorder.begin(ctx, config, e.association)
 	return e, nil
 }
 

@@ -46,6 +46,7 @@ func (p *pipeline[T]) start(ctx context.Context, host component.Host) (err error
 	if p.engine, err = p.shared.start(ctx, host); err != nil {
 		return err
 	}
+	p.recorder.beginSignal(ctx, p.config, p.signal)
 	if p.config.Grace.Period > 0 {
 		p.held = hold.NewPipeline(p.engine.buffer, hold.Destination[T](p))
 	}

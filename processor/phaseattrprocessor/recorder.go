@@ -163,7 +163,7 @@ func withoutInjectedAttributes(set component.TelemetrySettings) component.Teleme
 	return set
 }
 
-// increase adds to a counter, and makes no series of zeros.
+// increase adds to a counter. Most of the series of a batch do not change.
 func increase(ctx context.Context, counter metric.Int64Counter, n int64, attributes metric.MeasurementOption) {
 	if n > 0 {
 		counter.Add(ctx, n, attributes)
@@ -203,12 +203,17 @@ func (r *recorder) added(ctx context.Context, result *replay.Added) {
 
 // rejected counts a boundary record that was rejected, and logs it now and then.
 func (r *recorder) rejected(ctx context.Context, reason string) {
-	series := r.other([2]string{"rejected", reason}, attribute.String("outcome", "rejected"), attribute.String("reason", reason))
+	series := r.rejectedFor(reason)
 	r.telemetry.ProcessorPhaseAttrBoundaries.Add(ctx, 1, series.attributes)
 	series.warning.Do(func() {
 		r.logger.Warn("Rejected boundary record; it is forwarded unchanged",
 			zap.String("reason", reason), zap.String("counted_in", "otelcol_processor_phase_attr_boundaries"))
 	})
+}
+
+// rejectedFor returns the series of boundary records that are rejected for a reason.
+func (r *recorder) rejectedFor(reason string) *series {
+	return r.other([2]string{"rejected", reason}, attribute.String("outcome", "rejected"), attribute.String("reason", reason))
 }
 
 // annotated counts what became of the items of a batch.
@@ -250,11 +255,16 @@ func (r *recorder) lost(ctx context.Context, s signal, items int, err error) {
 
 // storageFailed counts failures of the storage.
 func (r *recorder) storageFailed(ctx context.Context, operation checkpoint.Operation, times int, err error) {
-	series := r.other([2]string{"storage", string(operation)}, attribute.String("operation", string(operation)))
+	series := r.storageFailing(operation)
 	r.telemetry.ProcessorPhaseAttrStorageFailures.Add(ctx, int64(times), series.attributes)
 	series.warning.Do(func() {
 		r.logger.Error("Storage operation failed; it is retried", zap.String("operation", string(operation)), zap.Error(err))
 	})
+}
+
+// storageFailing returns the series of the failures of an operation.
+func (r *recorder) storageFailing(operation checkpoint.Operation) *series {
+	return r.other([2]string{"storage", string(operation)}, attribute.String("operation", string(operation)))
 }
 
 // instrument is a metric that is read off.

@@ -226,6 +226,17 @@ func (a *Association) addRecordKeys(rules []Rule) {
 	a.recordMask |= size.names.Mask()
 }
 
+// Outcomes returns the outcomes that a rule can have.
+func (a *Association) Outcomes(rule int) []Outcome {
+	switch r := &a.rules[rule]; {
+	case r.direct && rule != a.direct:
+		return nil // the first one decides
+	case r.direct || !r.space.exclusive:
+		return []Outcome{Matched, Several, NoRank, MissingKey}
+	}
+	return []Outcome{Matched, Shared, Conflict, NoRank, MissingKey}
+}
+
 // Changes is another number once Add has added a presence.
 func (a *Association) Changes() uint64 { return a.changes.Load() }
 
