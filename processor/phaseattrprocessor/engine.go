@@ -80,6 +80,7 @@ func newEngine(ctx context.Context, s *shared, host component.Host) (*engine, er
 		e.close(ctx)
 		return nil, err
 	}
+	e.recorder.watch.accept(e.index.Stats().Boundaries)
 	e.recorder.begin(ctx, config, e.association)
 	return e, nil
 }
@@ -185,18 +186,22 @@ func (e *engine) observe() error {
 		}))
 }
 
-// sweepRegularly sweeps the index, and forgets paths that are no longer written, until the
-// engine is closed.
+// sweepRegularly sweeps the index, forgets paths that are no longer written, and looks
+// whether anything gets a phase, until the engine is closed.
 func (e *engine) sweepRegularly(ctx context.Context) {
 	defer close(e.swept)
 	sweep := time.NewTicker(max(min(e.config.SessionTimeout, e.config.Window)/sweepsPerTimeout, time.Millisecond))
 	defer sweep.Stop()
 	rotate := time.NewTicker(e.config.Window)
 	defer rotate.Stop()
+	look := time.NewTicker(watchEvery)
+	defer look.Stop()
 	for {
 		select {
 		case <-e.stop:
 			return
+		case <-look.C:
+			e.recorder.watch.look(e.config)
 		case <-sweep.C:
 			e.sweep(ctx)
 		case <-rotate.C:

@@ -26,7 +26,9 @@ type ingestion struct {
 	defaults boundary.ScopeDefaults
 	paths    boundary.Paths
 	accepted int64
-	skew     skew
+	// kept is the number of records that are events of ranks and are not removed.
+	kept int64
+	skew skew
 	// advanced are the ranks that have come further, located the locations at which one has
 	// become known.
 	advanced []boundary.RankKey
@@ -34,8 +36,9 @@ type ingestion struct {
 }
 
 // ingest adds the events of a batch to the index. Under boundaries: drop, it removes the
-// boundaries that the index has, and what that leaves empty.
-func (e *engine) ingest(ctx context.Context, ld plog.Logs) {
+// boundaries that the index has, and what that leaves empty. It returns the number of
+// events that are left.
+func (e *engine) ingest(ctx context.Context, ld plog.Logs) (events int64) {
 	in := ingestion{
 		engine: e, events: e.index.Ingest(), entry: e.store.Entry(),
 		senders: e.senders.Get().(*association.SenderReader),
@@ -50,7 +53,11 @@ func (e *engine) ingest(ctx context.Context, ld plog.Logs) {
 			return emptied(scope.LogRecords(), func(record plog.LogRecord) bool {
 				fields.SetLog(record)
 				event := e.reader.Event(record, &fields)
-				return event.Type != "" && in.add(ctx, &event, &fields) && drop
+				if event.Type == "" || !in.add(ctx, &event, &fields) || !drop {
+					return false
+				}
+				in.kept--
+				return true
 			})
 		})
 	})
@@ -61,6 +68,7 @@ func (e *engine) ingest(ctx context.Context, ld plog.Logs) {
 	e.recorder.skewed(ctx, time.Now(), &in.skew)
 	// What the index has is stored before the caller is told so.
 	e.store.Write(ctx, in.entry)
+	return in.kept
 }
 
 // add adds an event to the index. It reports whether the event is a boundary that the
@@ -76,6 +84,7 @@ func (in *ingestion) add(ctx context.Context, event *boundary.Event, fields *bou
 		}
 		return false
 	}
+	in.kept++
 	said := in.senders.Read(fields)
 	from := replay.Sender{Rank: rank, Process: said.Process, Print: said.Print}
 	if n := len(in.advanced); n == 0 || in.advanced[n-1] != rank {

@@ -120,11 +120,13 @@ func (p *pipeline[T]) process(ctx context.Context, b T) (T, error) {
 	if p.engine == nil || p.telemetry.isEmpty(b) {
 		return b, nil
 	}
+	var events int64
 	if ld, ok := any(b).(plog.Logs); ok {
-		p.engine.ingest(ctx, ld)
+		events = p.engine.ingest(ctx, ld)
 	}
 	a := p.engine.annotator(p.signal)
 	defer p.engine.done(a)
+	a.stats.events = events
 	a.decide(p.telemetry.items(b))
 	if p.held != nil {
 		if err := p.hold(ctx, a, b); err != nil {

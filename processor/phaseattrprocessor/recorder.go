@@ -63,6 +63,8 @@ type batchStats struct {
 	// otherPaths counts the data points that got resolve.OtherPath, unsplit those that
 	// stayed whole at a bound.
 	otherPaths, unsplit int64
+	// events is the number of items that are events of ranks, which match by themselves.
+	events int64
 }
 
 // recorder records the metrics of a component ID, and logs what an operator must know.
@@ -71,6 +73,7 @@ type recorder struct {
 	telemetry *metadata.TelemetryBuilder
 	logger    *zap.Logger
 	id        component.ID
+	watch     *watch
 
 	processor, accepted, duplicate metric.MeasurementOption
 	fromLogs                       metric.MeasurementOption
@@ -96,7 +99,7 @@ func newRecorder(set component.TelemetrySettings, id component.ID) (*recorder, e
 	if err != nil {
 		return nil, err
 	}
-	r := &recorder{telemetry: telemetry, logger: set.Logger, id: id}
+	r := &recorder{telemetry: telemetry, logger: set.Logger, id: id, watch: newWatch(set.Logger)}
 	r.processor = r.with()
 	r.accepted = r.with(attribute.String("outcome", "accepted"))
 	r.duplicate = r.with(attribute.String("outcome", "duplicate"))
@@ -173,6 +176,7 @@ func increase(ctx context.Context, counter metric.Int64Counter, n int64, attribu
 // ingested counts boundaries that were accepted, and answers that late ones would have
 // changed.
 func (r *recorder) ingested(ctx context.Context, accepted, outdated int64) {
+	r.watch.accept(accepted)
 	increase(ctx, r.telemetry.ProcessorPhaseAttrBoundaries, accepted, r.accepted)
 	increase(ctx, r.telemetry.ProcessorPhaseAttrOutdatedAnswers, outdated, r.processor)
 }
@@ -218,6 +222,7 @@ func (r *recorder) rejectedFor(reason string) *series {
 
 // annotated counts what became of the items of a batch.
 func (r *recorder) annotated(ctx context.Context, s signal, a *annotator) {
+	r.watch.note(&a.stats)
 	for resolution := range a.stats.answers {
 		for reason, n := range a.stats.answers[resolution] {
 			increase(ctx, r.telemetry.ProcessorPhaseAttrAnswers, n, r.answers[s][resolution][reason])

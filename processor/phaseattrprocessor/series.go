@@ -44,8 +44,9 @@ func (r *recorder) begin(ctx context.Context, config *Config, a *association.Ass
 	}
 }
 
-// beginSignal begins the series of the pipelines of a signal at 0.
+// beginSignal begins the series of a signal, of which a pipeline has been started, at 0.
 func (r *recorder) beginSignal(ctx context.Context, config *Config, s signal) {
+	r.watch.started[s].Store(true)
 	t := r.telemetry
 	for resolution := range resolutions {
 		for reason := range resolve.Reasons {
