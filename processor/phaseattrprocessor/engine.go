@@ -38,8 +38,8 @@ type engine struct {
 	association *association.Association
 	table       *annotate.Table
 	paths       *resolve.PathLimiter
-	// annotators and senders are those that no batch is using.
-	annotators, senders sync.Pool
+	// annotators, senders and stats are those that no batch is using.
+	annotators, senders, stats sync.Pool
 	// buffer is where telemetry waits, unknowns what it has waited for.
 	buffer   *hold.Buffer
 	unknowns *hold.Unknown
@@ -71,6 +71,7 @@ func newEngine(ctx context.Context, s *shared, host component.Host) (*engine, er
 	}, e)
 	newAnnotator(e) // so that the association knows all keys before it is used
 	e.annotators.New = func() any { return newAnnotator(e) }
+	e.stats.New = func() any { return new(batchStats) }
 	e.senders.New = func() any { return association.NewSenderReader(e.association) }
 	if err := e.openStore(ctx, s.id, host); err != nil {
 		return nil, err

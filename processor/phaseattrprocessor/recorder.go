@@ -60,6 +60,8 @@ func (r resolution) String() string {
 // batchStats counts what became of the items of a batch.
 type batchStats struct {
 	answers [resolutions][resolve.Reasons]int64
+	// tried has the outcomes of the association rules.
+	tried [association.MaxRules][association.Outcomes]int64
 	// otherPaths counts the data points that got resolve.OtherPath, unsplit those that
 	// stayed whole at a bound.
 	otherPaths, unsplit int64
@@ -220,21 +222,21 @@ func (r *recorder) rejectedFor(reason string) *series {
 	return r.other([2]string{"rejected", reason}, attribute.String("outcome", "rejected"), attribute.String("reason", reason))
 }
 
-// annotated counts what became of the items of a batch.
-func (r *recorder) annotated(ctx context.Context, s signal, a *annotator) {
-	r.watch.note(&a.stats)
-	for resolution := range a.stats.answers {
-		for reason, n := range a.stats.answers[resolution] {
+// annotated counts what became of the items of a batch that goes on.
+func (r *recorder) annotated(ctx context.Context, s signal, stats *batchStats) {
+	r.watch.note(stats)
+	for resolution := range stats.answers {
+		for reason, n := range stats.answers[resolution] {
 			increase(ctx, r.telemetry.ProcessorPhaseAttrAnswers, n, r.answers[s][resolution][reason])
 		}
 	}
-	for rule := range a.finder.Tried {
-		for outcome, n := range a.finder.Tried[rule] {
+	for rule := range stats.tried {
+		for outcome, n := range stats.tried[rule] {
 			increase(ctx, r.telemetry.ProcessorPhaseAttrAssociations, n, r.associations[rule][outcome])
 		}
 	}
-	increase(ctx, r.telemetry.ProcessorPhaseAttrUnsplitPoints, a.stats.unsplit, r.processor)
-	increase(ctx, r.telemetry.ProcessorPhaseAttrOtherPaths, a.stats.otherPaths, r.processor)
+	increase(ctx, r.telemetry.ProcessorPhaseAttrUnsplitPoints, stats.unsplit, r.processor)
+	increase(ctx, r.telemetry.ProcessorPhaseAttrOtherPaths, stats.otherPaths, r.processor)
 }
 
 // waited counts items that have to wait.

@@ -134,4 +134,3 @@ func TestLogIsSilentOnceSomethingMatchesAndWhileNothingPasses(t *testing.T) {
 		})
 	}
 }
-
