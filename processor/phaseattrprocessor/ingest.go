@@ -5,6 +5,7 @@ package phaseattrprocessor
 
 import (
 	"context"
+	"time"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog"
@@ -25,6 +26,9 @@ type ingestion struct {
 	defaults boundary.ScopeDefaults
 	paths    boundary.Paths
 	accepted int64
+	// kept is the number of records that are events of ranks and are not removed.
+	kept int64
+	skew skew
 	// advanced are the ranks that have come further, located the locations at which one has
 	// become known.
 	advanced []boundary.RankKey
@@ -32,8 +36,9 @@ type ingestion struct {
 }
 
 // ingest adds the events of a batch to the index. Under boundaries: drop, it removes the
-// boundaries that the index has, and what that leaves empty.
-func (e *engine) ingest(ctx context.Context, ld plog.Logs) {
+// boundaries that the index has, and what that leaves empty. It returns the number of
+// events that are left.
+func (e *engine) ingest(ctx context.Context, ld plog.Logs) (events int64) {
 	in := ingestion{
 		engine: e, events: e.index.Ingest(), entry: e.store.Entry(),
 		senders: e.senders.Get().(*association.SenderReader),
@@ -48,7 +53,11 @@ func (e *engine) ingest(ctx context.Context, ld plog.Logs) {
 			return emptied(scope.LogRecords(), func(record plog.LogRecord) bool {
 				fields.SetLog(record)
 				event := e.reader.Event(record, &fields)
-				return event.Type != "" && in.add(ctx, &event, &fields) && drop
+				if event.Type == "" || !in.add(ctx, &event, &fields) || !drop {
+					return false
+				}
+				in.kept--
+				return true
 			})
 		})
 	})
@@ -56,8 +65,10 @@ func (e *engine) ingest(ctx context.Context, ld plog.Logs) {
 	e.forget(ctx, in.events.Vacated())
 	e.buffer.Advance(in.advanced, in.located)
 	e.recorder.ingested(ctx, in.accepted, outdated)
+	e.recorder.skewed(ctx, time.Now(), &in.skew)
 	// What the index has is stored before the caller is told so.
 	e.store.Write(ctx, in.entry)
+	return in.kept
 }
 
 // add adds an event to the index. It reports whether the event is a boundary that the
@@ -73,6 +84,7 @@ func (in *ingestion) add(ctx context.Context, event *boundary.Event, fields *bou
 		}
 		return false
 	}
+	in.kept++
 	said := in.senders.Read(fields)
 	from := replay.Sender{Rank: rank, Process: said.Process, Print: said.Print}
 	if n := len(in.advanced); n == 0 || in.advanced[n-1] != rank {
@@ -93,6 +105,9 @@ func (in *ingestion) add(ctx context.Context, event *boundary.Event, fields *bou
 	added := in.events.Add(&from, &b)
 	in.recorder.added(ctx, &added)
 	in.settle(&from, &added, event.Time, false)
+	if added.Outcome != replay.Duplicate { // which may have been sent again much later
+		in.skew.note(rank, event.Time)
+	}
 	switch added.Outcome {
 	case replay.Accepted:
 		in.accepted++

@@ -80,7 +80,7 @@ func (f *Finder) narrow(rule *compiledRule) {
 		s = f.association.spaces[f.location[0]]
 	}
 	f.timed = true
-	f.narrowed = append(f.narrowed, narrowed{s, append(location, f.location...), f.hostName, f.process})
+	f.narrowed = append(f.narrowed, narrowed{s, append(location, f.location...), f.offset, f.hostName, f.process})
 }
 
 // hasPeers reports whether the only rank that was found of a job has others that are not
@@ -179,7 +179,7 @@ func (f *Finder) gather(presences []*presence, s *space, limit int, ranks Ranks)
 		}
 		switch {
 		case !f.allows(p, s, ranks):
-		case !ranks.Present(&p.occupant):
+		case !ranks.Present(&p.occupant, f.offset):
 			f.timed = true
 			f.departed = &p.occupant
 		case !f.isNarrowed(p, ranks):
@@ -272,18 +272,18 @@ func (f *Finder) isNamespace(namespace string) bool {
 // earlier rules found several.
 func (f *Finder) isNarrowed(p *presence, ranks Ranks) bool {
 	for i := range f.narrowed {
-		if !p.tenant.isAt(f.narrowed[i].location, ranks) {
+		if !p.tenant.isAt(&f.narrowed[i], ranks) {
 			return false
 		}
 	}
 	return true
 }
 
-// isAt reports whether the rank is at a location.
-func (t *tenant) isAt(location []byte, ranks Ranks) bool {
+// isAt reports whether the rank is at a location that has been narrowed.
+func (t *tenant) isAt(n *narrowed, ranks Ranks) bool {
 	for _, p := range t.all() {
 		for i := range p.locations {
-			if p.locations[i].text == string(location) && ranks.Present(&p.occupant) {
+			if p.locations[i].text == string(n.location) && ranks.Present(&p.occupant, n.offset) {
 				return true
 			}
 		}

@@ -323,6 +323,39 @@ func TestProcessWithAPulseIsGoneWhenItMissesTenBeats(t *testing.T) {
 	}
 }
 
+func TestLagIsThatOfTheLiveRankThatIsFurthestBehind(t *testing.T) {
+	x := New(sessions)
+	lag := func(at int64) any {
+		if lag, ok := x.Lag(at); ok {
+			return lag
+		}
+		return "none"
+	}
+	assert.Equal(t, "none", lag(0))
+	observe(x, boundary.RankKey{Session: "web"}, trainer, 1*second, Other)
+	assert.Equal(t, "none", lag(0), "it has sent no boundary")
+	for i, newest := range []int64{20, 10, 30} {
+		e := newEmitter(boundary.RankKey{Session: "run", Rank: int64(i)})
+		e.enterAt(newest*second, "train")
+		e.send(x, trainer)
+	}
+	assert.Equal(t, 90*time.Second, lag(100*second))
+	assert.Equal(t, -5*time.Second, lag(5*second), "all are ahead")
+
+	behind := boundary.RankKey{Session: "run", Rank: 1}
+	x.Ingest().Observe(of(behind, trainer), &Event{Time: 12 * second, Interval: time.Second})
+	assert.Equal(t, 88*time.Second, lag(100*second), "one that misses samples counts")
+	observe(x, behind, worker, 13*second, Other)
+	assert.Equal(t, 87*time.Second, lag(100*second), "by its newest process")
+	observe(x, behind, worker, 14*second, Stop)
+	observe(x, behind, trainer, 14*second, Stop)
+	assert.Equal(t, 80*time.Second, lag(100*second), "it has ended")
+	assert.Equal(t, -10*time.Second, lag(10*second), "even before its end")
+	assert.Equal(t, 900*time.Second, lag(920*second))
+	assert.Equal(t, 891*time.Second, lag(921*second), "one has been silent for longer than the session timeout")
+	assert.Equal(t, "none", lag(931*second))
+}
+
 func TestContendersForOnePlace(t *testing.T) {
 	other := boundary.RankKey{Session: "other"}
 	for name, tc := range map[string]struct {
