@@ -24,7 +24,7 @@ var (
 const second = int64(time.Second)
 
 func of(rank boundary.RankKey, process boundary.Process) *Sender {
-	return &Sender{Rank: rank, Process: process, Print: uint64(process.PID)} //nolint:gosec // any number will do
+	return &Sender{Rank: rank, Process: process, Print: uint64(process.PID)}
 }
 
 // send adds what an emitter has written as that of a process, and forgets it.
@@ -99,8 +99,8 @@ func TestWithoutAStartEventTwoProcessesAreAmbiguous(t *testing.T) {
 	assert.Equal(t, Several, status)
 	var labels []string
 	for _, process := range x.Handle(rank0).Each(3*second + 1) {
-		scopes, status := process.Active(nil, 3*second+1, false)
-		assert.Equal(t, Known, status)
+		scopes, known := process.Active(nil, 3*second+1, false)
+		assert.Equal(t, Known, known)
 		labels = append(labels, scopes[0].Path.Label())
 	}
 	assert.ElementsMatch(t, []string{"train / forward", "train / decode"}, labels)
@@ -427,8 +427,8 @@ func TestProcessThatIsStartedAgainMayBeElsewhere(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			x := New(Options{Repair: !tc.strict})
-			at := func(print uint64, at int64, kind Kind) Added {
-				return x.Ingest().Observe(&Sender{Rank: rank0, Print: print}, &Event{Time: at * second, Kind: kind})
+			at := func(identity uint64, at int64, kind Kind) Added {
+				return x.Ingest().Observe(&Sender{Rank: rank0, Print: identity}, &Event{Time: at * second, Kind: kind})
 			}
 			former := at(1, 0, Start).Occupant
 			at(1, 10, Other)
