@@ -86,7 +86,8 @@ func (x *Index) streamFor(key boundary.RankKey) (_ *stream, vacated []boundary.R
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if s = x.streams[key]; s != nil {
+	s = x.streams[key]
+	if s != nil {
 		return s, nil
 	}
 	if full(len(x.streams), x.options.MaxRanks) {
