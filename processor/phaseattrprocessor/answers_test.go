@@ -9,6 +9,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -35,7 +36,7 @@ type randomTelemetry struct {
 }
 
 func newRandomTelemetry(seed uint64) *randomTelemetry {
-	r := &randomTelemetry{Rand: rand.New(rand.NewPCG(seed, 1))} //nolint:gosec // a test
+	r := &randomTelemetry{Rand: rand.New(rand.NewPCG(seed, 1))}
 	for rank := range int64(4) {
 		run := &program{session: fmt.Sprintf("run-%d", rank/3), rank: rank % 3}
 		r.programs = append(r.programs, run)
@@ -97,7 +98,7 @@ func (r *randomTelemetry) metrics() pmetric.Metrics {
 		from := timestamp(r.at())
 		switch r.IntN(5) {
 		case 0:
-			in = gpu("node", fmt.Sprint(r.IntN(3)), r.at())
+			in = gpu("node", strconv.Itoa(r.IntN(3)), r.at())
 		case 1:
 			in = gpu("elsewhere", "0", r.at())
 		default:
@@ -217,7 +218,8 @@ func send(t *testing.T, r *randomTelemetry, p *pipelines, in map[string]int) {
 		in["traces"] += td.SpanCount()
 		consume = func() error { return p.traces.ConsumeTraces(t.Context(), td) }
 	}
-	for consume() != nil {
+	for err := consume(); err != nil; err = consume() {
+		require.ErrorIs(t, err, errTryAgain)
 	}
 }
 

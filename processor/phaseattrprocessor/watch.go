@@ -54,7 +54,7 @@ func (w *watch) note(stats *batchStats) {
 	for resolution := range stats.answers {
 		for reason, n := range stats.answers[resolution] {
 			items += n
-			switch resolve.Reason(reason) { //nolint:gosec // there are few
+			switch resolve.Reason(reason) {
 			case resolve.NoSession, resolve.UnknownSession, resolve.OtherDevice:
 				unmatched += n
 			case resolve.NoTime, resolve.SkippedCumulative, resolve.Excluded:
