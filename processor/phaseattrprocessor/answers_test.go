@@ -218,10 +218,8 @@ func send(t *testing.T, r *randomTelemetry, p *pipelines, in map[string]int) {
 		in["traces"] += td.SpanCount()
 		consume = func() error { return p.traces.ConsumeTraces(t.Context(), td) }
 	}
-	for {
-		if consume() == nil {
-			return
-		}
+	for err := consume(); err != nil; err = consume() {
+		require.ErrorIs(t, err, errTryAgain)
 	}
 }
 
