@@ -212,3 +212,28 @@ func TestWhosePhaseItIs(t *testing.T) {
 		})
 	}
 }
+
+// TestNewcomerMayBeReadBackwards has a neighbor on a GPU whose records arrive newest first,
+// so that it seems to have come after the other process.
+func TestNewcomerMayBeReadBackwards(t *testing.T) {
+	first, second := entered("s", 0, 10, 0, 0, 20, "train"), scenarioProcess("r", 0, 11, 0, 5, 30)
+	first.enter(10, "step")
+	second.enter(6, "serve")
+	second.enter(20, "decode")
+	slices.Reverse(second.written)
+	p := startPipelines(t)
+	for _, w := range slices.Concat(first.written, second.written) {
+		p.passLogs(t, records(t, w.fields))
+	}
+	for _, q := range []question{
+		{names: ofGPU(0), at: 25, want: []answer{{resolution: "ambiguous"}}},
+		{names: ofNamedRank("s", 0), at: 25, want: []answer{inPhase("train / step")}},
+		{names: ofNamedRank("r", 0), at: 25, want: []answer{inPhase("serve / decode")}},
+	} {
+		md := pmetric.NewMetrics()
+		(&reading{stamp: q.at, attributes: q.names}).appendTo(t, md)
+		if got := answerOf(attributesOfMetrics(p.passMetrics(t, md))[0]); !slices.Contains(q.want, got) {
+			t.Errorf("%v: got %+v, want one of %+v", q.names, got, q.want)
+		}
+	}
+}

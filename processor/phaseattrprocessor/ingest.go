@@ -141,10 +141,11 @@ func (in *ingestion) observe(from *replay.Sender, event *replay.Event) {
 	in.entry.Event(&checkpoint.Sender{Rank: from.Rank, Process: from.Process}, event)
 }
 
-// settle makes known where the sender of an event is, if that is new, and who has left.
+// settle makes known where the sender of an event is, if that is new or has been so for
+// longer than was known, and who has left.
 func (in *ingestion) settle(from *replay.Sender, added *replay.Added, at int64, started bool) {
 	in.leave(from.Rank, added.Dropped)
-	if added.Outcome == replay.TooManyRanks || !added.Moved && !started {
+	if added.Outcome == replay.TooManyRanks || !added.Moved && !added.Earlier && !started {
 		return
 	}
 	presence := checkpoint.Presence{

@@ -45,9 +45,11 @@ type Added struct {
 	Late time.Duration
 	// Occupant is the sender, as the index numbers it, unless there is no room for it. Moved
 	// is true when the presence is new: it may have the number of one that made room.
-	// Dropped are the numbers of processes of the rank that have made room.
+	// Earlier is true when it began earlier than was known. Dropped are the numbers of
+	// processes of the rank that have made room.
 	Occupant boundary.Occupant
 	Moved    bool
+	Earlier  bool
 	Dropped  []int32
 }
 
@@ -96,7 +98,7 @@ func (in *Ingest) sender(s *stream, from *Sender, at int64) (*process, Added) {
 	}
 	s.lastArrival = in.arrival
 	added := Added{Occupant: boundary.Occupant{Rank: s.key, Process: p.number}, Dropped: s.dropped}
-	added.Occupant.Presence, added.Moved = p.present(from.Print, at)
+	added.Occupant.Presence, added.Moved, added.Earlier = p.present(from.Print, at)
 	s.dropped = nil
 	return p, added
 }

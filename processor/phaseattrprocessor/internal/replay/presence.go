@@ -23,23 +23,26 @@ type Presence struct {
 	// Taken is when a restart of the process took its places; the smallest int64 if none
 	// has. A later event of the presence takes them back.
 	Taken int64
+	// takenBy is the restart.
+	takenBy boundary.Occupant
 }
 
 // present notes an event of a presence and returns its number. It reports whether the
-// presence is new.
-func (p *process) present(identity uint64, at int64) (number int32, isNew bool) {
+// presence is new, or began earlier than was known.
+func (p *process) present(identity uint64, at int64) (number int32, isNew, earlier bool) {
 	if identity == 0 { // it does not say where it is
-		return -1, false
+		return -1, false, false
 	}
 	oldest := 0
 	for i := range p.presences {
 		q := &p.presences[i]
 		if q.Print == identity {
+			earlier = at < q.Since
 			q.Since, q.Last = min(q.Since, at), max(q.Last, at)
 			if at >= q.Taken {
 				q.Taken = never
 			}
-			return int32(i), false
+			return int32(i), false, earlier
 		}
 		if q.Last < p.presences[oldest].Last {
 			oldest = i
@@ -48,27 +51,28 @@ func (p *process) present(identity uint64, at int64) (number int32, isNew bool) 
 	q := Presence{Print: identity, Since: at, Last: at, Taken: never}
 	if len(p.presences) == MaxPresences {
 		p.presences[oldest] = q
-		return int32(oldest), true
+		return int32(oldest), true, false
 	}
 	p.presences = append(p.presences, q)
-	return int32(len(p.presences) - 1), true //nolint:gosec // as above
+	return int32(len(p.presences) - 1), true, false //nolint:gosec // as above
 }
 
 // Contend settles who is at an exclusive place, such as a device, of which two processes
 // of different ranks say that they are there. One that came later, with the rank's number
 // and the session or the job of the former one, is its restart; so is one that sent a start
 // event from the same process. The former one is over then, unless it is seen there again.
-// Any other newcomer shares the place. It returns the ranks that may have ended.
+// Any other newcomer shares the place. It returns the ranks that may have ended. It must be
+// called again when a late event shows that one of them came earlier.
 func (x *Index) Contend(a, b boundary.Occupant, sameJob bool) (ended []boundary.RankKey) {
 	one, two := x.contender(&a), x.contender(&b)
 	if one == nil || two == nil || a.Rank == b.Rank {
 		return nil
 	}
 	related := a.Rank.Rank == b.Rank.Rank && (sameJob || a.Rank.Session == b.Rank.Session)
-	if x.succeed(one, two, &a, related) {
+	if x.succeed(one, two, &a, &b, related) {
 		ended = append(ended, a.Rank)
 	}
-	if x.succeed(two, one, &b, related) {
+	if x.succeed(two, one, &b, &a, related) {
 		ended = append(ended, b.Rank)
 	}
 	return ended
@@ -105,8 +109,9 @@ func (s *stream) occupant(o *boundary.Occupant) (*process, *Presence) {
 	return p, &p.presences[o.Presence]
 }
 
-// succeed ends the former process, an occupant, when the other one is its successor.
-func (x *Index) succeed(former, successor *contender, o *boundary.Occupant, related bool) bool {
+// succeed ends the former process, the occupant o, when the other one is its successor. It
+// takes that back when the other one has turned out not to be.
+func (x *Index) succeed(former, successor *contender, o, by *boundary.Occupant, related bool) bool {
 	from, taken := successor.presence.Since, related && successor.presence.Since > former.presence.Since
 	if former.name.Named() && former.name.Fits(successor.name) && successor.name.Named() {
 		for _, start := range successor.starts {
@@ -115,7 +120,7 @@ func (x *Index) succeed(former, successor *contender, o *boundary.Occupant, rela
 			}
 		}
 	}
-	if !taken || former.presence.Last >= from {
+	if taken = taken && former.presence.Last < from; !taken && former.presence.takenBy != *by {
 		return false
 	}
 	s := x.stream(o.Rank)
@@ -124,10 +129,18 @@ func (x *Index) succeed(former, successor *contender, o *boundary.Occupant, rela
 	}
 	defer s.mu.Unlock()
 	_, q := s.occupant(o)
-	if q == nil || q.Last >= from || q.Taken != never && q.Taken <= from {
+	switch {
+	case q == nil:
+		return false
+	case !taken:
+		if q.takenBy == *by {
+			q.Taken, q.takenBy = never, boundary.Occupant{}
+		}
+		return false
+	case q.Last >= from, q.Taken != never && q.Taken <= from:
 		return false
 	}
-	q.Taken = from
+	q.Taken, q.takenBy = from, *by
 	return true
 }
 

@@ -414,6 +414,22 @@ func TestContendersForOnePlace(t *testing.T) {
 	}
 }
 
+// TestNewcomerThatCameEarlierIsANeighbor has records of a newcomer that arrive late and show
+// that it came while the former process was there.
+func TestNewcomerThatCameEarlierIsANeighbor(t *testing.T) {
+	x, other := New(sessions), boundary.RankKey{Session: "other"}
+	former := observe(x, rank0, trainer, 10*second, Other).Occupant
+	newer := observe(x, other, worker, 30*second, Other).Occupant
+	x.Contend(newer, former, true)
+	observe(x, rank0, trainer, 20*second, Other)
+	assert.False(t, x.Present(&former, 40*second, 40*second), "the newcomer seems to be its restart")
+	late := observe(x, other, worker, 15*second, Other)
+	assert.True(t, late.Earlier)
+	assert.False(t, observe(x, other, worker, 15*second, Other).Earlier)
+	x.Contend(newer, former, true)
+	assert.True(t, x.Present(&former, 40*second, 40*second))
+}
+
 func TestProcessThatIsStartedAgainMayBeElsewhere(t *testing.T) {
 	for name, tc := range map[string]struct {
 		strict bool
