@@ -22,7 +22,8 @@ type ingestion struct {
 	events  *replay.Ingest
 	entry   *checkpoint.Entry
 	senders *association.SenderReader
-	// defaults is the rank that the scope at hand names for its records.
+	// fields are those of the record at hand, defaults is the rank that its scope names.
+	fields   boundary.Fields
 	defaults boundary.ScopeDefaults
 	paths    boundary.Paths
 	accepted int64
@@ -44,22 +45,24 @@ func (e *engine) ingest(ctx context.Context, ld plog.Logs) (events int64) {
 		senders: e.senders.Get().(*association.SenderReader),
 	}
 	defer e.senders.Put(in.senders)
-	drop := e.config.Boundaries == BoundariesDrop
-	ld.ResourceLogs().RemoveIf(func(resource plog.ResourceLogs) bool {
-		return emptied(resource.ScopeLogs(), func(scope plog.ScopeLogs) bool {
-			fields := boundary.NewFields(pcommon.Map{}, pcommon.Map{}, scope.Scope().Attributes(), resource.Resource().Attributes())
-			in.defaults = e.reader.ScopeDefaults(&fields)
-			in.senders.SetScope(&fields)
-			return emptied(scope.LogRecords(), func(record plog.LogRecord) bool {
-				fields.SetLog(record)
-				event := e.reader.Event(record, &fields)
-				if event.Type == "" || !in.add(ctx, &event, &fields) || !drop {
-					return false
-				}
-				in.kept--
-				return true
-			})
-		})
+	// Functions made for each resource or scope would be on the heap.
+	var resource pcommon.Map
+	record := func(record plog.LogRecord) bool {
+		in.fields.SetLog(record)
+		event := e.reader.Event(record, &in.fields)
+		if event.Type == "" || !in.add(ctx, &event, &in.fields) || e.config.Boundaries != BoundariesDrop {
+			return false
+		}
+		in.kept--
+		return true
+	}
+	scope := func(scope plog.ScopeLogs) bool {
+		in.enterScope(scope.Scope().Attributes(), resource)
+		return emptied(scope.LogRecords(), record)
+	}
+	ld.ResourceLogs().RemoveIf(func(r plog.ResourceLogs) bool {
+		resource = r.Resource().Attributes()
+		return emptied(r.ScopeLogs(), scope)
 	})
 	outdated := in.events.Flush()
 	e.forget(ctx, in.events.Vacated())
@@ -69,6 +72,13 @@ func (e *engine) ingest(ctx context.Context, ld plog.Logs) (events int64) {
 	// What the index has is stored before the caller is told so.
 	e.store.Write(ctx, in.entry)
 	return in.kept
+}
+
+// enterScope reads what the scope and resource of the records that follow say.
+func (in *ingestion) enterScope(scope, resource pcommon.Map) {
+	in.fields = boundary.NewFields(pcommon.Map{}, pcommon.Map{}, scope, resource)
+	in.defaults = in.reader.ScopeDefaults(&in.fields)
+	in.senders.SetScope(&in.fields)
 }
 
 // add adds an event to the index. It reports whether the event is a boundary that the
