@@ -239,9 +239,19 @@ func reasonOf(reason association.Reason) resolve.Reason {
 // giveUp stops waiting for the processes that have not come as far as items that have
 // waited for them.
 func (a *annotator) giveUp() {
+	giveUp := func(rank int32, d *decision) {
+		if a.resolver.State(rank, d.from, d.to).Behind {
+			a.resolver.GiveUp(rank, d.to)
+		}
+	}
 	for i := range a.decisions {
-		if d := &a.decisions[i]; d.ranks == 1 && a.resolver.State(d.rank, d.from, d.to).Behind {
-			a.resolver.GiveUp(d.rank, d.to)
+		d := &a.decisions[i]
+		if d.ranks == 1 {
+			giveUp(d.rank, d)
+			continue
+		}
+		for j := range d.ranks {
+			giveUp(a.several[d.rank+j], d)
 		}
 	}
 }

@@ -154,6 +154,27 @@ func TestWhosePhaseItIs(t *testing.T) {
 				{ofGPU(0), 8, []answer{inPhase("train / step")}},
 			},
 		},
+		"another job follows a process whose worker is left behind": {
+			processes: func() []*process {
+				trainer := entered("s", 0, 10, 0, 0, 10, "train")
+				worker := trainer.fork(2, 20, 11)
+				worker.enter(3, "decode")
+				trainer.exit(5)
+				trainer.stop()
+				second := entered("r", 0, 12, 0, 12, 20, "serve")
+				second.job = "another"
+				for i := range second.written {
+					second.written[i].fields["job_id"] = second.job
+				}
+				return []*process{trainer, worker, second}
+			},
+			questions: []question{
+				{ofGPU(0), 4, []answer{inPhase("train")}},
+				{ofGPU(0), 11, []answer{none}},
+				{ofPID(11), 11, []answer{inPhase("train / decode")}},
+				{ofGPU(0), 14, []answer{inPhase("serve")}},
+			},
+		},
 		"a process with a pulse is killed": {
 			processes: func() []*process {
 				p := entered("s", 0, 10, 0, 0, 10, "train")

@@ -6,6 +6,7 @@ package phaseattrprocessor
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -332,4 +333,35 @@ func TestMalformedBoundaryDoesNotWait(t *testing.T) {
 	run := &program{session: "run"}
 	e := with(run.worker(1).enter(1, "train"), object{"metadata": nil, "host": "h", "pid": int64(1)})
 	require.Equal(t, 1, p.passLogs(t, records(t, e)).LogRecordCount())
+}
+
+// TestProcessesThatStallAreWaitedForOnce has processes that say how often they sample, and
+// whose events do not come as far as what their GPU measures.
+func TestProcessesThatStallAreWaitedForOnce(t *testing.T) {
+	for _, processes := range []int64{1, 2} {
+		t.Run(fmt.Sprint(processes), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := startPipelines(t, withGrace)
+				for i := range processes {
+					one := entered(fmt.Sprint("s", i), 0, 10+i, 0, 0, 2, "train")
+					one.pulse, one.statesPulse = 0.5, true
+					one.samples()
+					for _, w := range one.written {
+						require.NoError(t, p.logs.ConsumeLogs(t.Context(), records(t, w.fields)))
+					}
+				}
+				for i, wait := range []time.Duration{5 * time.Second, 0} {
+					md := pmetric.NewMetrics()
+					(&reading{stamp: 3 + float64(i), attributes: ofGPU(0)}).appendTo(t, md)
+					require.NoError(t, p.metrics.ConsumeMetrics(t.Context(), md))
+					if wait > 0 {
+						time.Sleep(wait - 1)
+						assert.Empty(t, p.paths(), "reading %d waits", i)
+						time.Sleep(1)
+					}
+					assert.Equal(t, []any{nil}, p.paths(), "reading %d", i)
+				}
+			})
+		})
+	}
 }

@@ -182,6 +182,8 @@ func (f *Finder) gather(presences []*presence, s *space, limit int, ranks Ranks)
 		case !ranks.Present(&p.occupant, f.offset):
 			f.timed = true
 			f.departed = &p.occupant
+		case !s.process && p.isOutlived(ranks):
+			f.timed = true
 		case !f.isNarrowed(p, ranks):
 		case limit == math.MaxInt:
 			f.addNumber(p)
@@ -189,6 +191,12 @@ func (f *Finder) gather(presences []*presence, s *space, limit int, ranks Ranks)
 			f.add(p, s)
 		}
 	}
+}
+
+// isOutlived reports whether the rank of a presence, which is that of one of its processes,
+// cannot answer: forked workers may be left behind.
+func (p *presence) isOutlived(ranks Ranks) bool {
+	return p.tenant.summary.Load().processes && !ranks.Live(&p.occupant.Rank)
 }
 
 // add adds the rank of a presence, or its process where the location is one.
