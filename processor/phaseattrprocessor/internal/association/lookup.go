@@ -5,6 +5,7 @@ package association
 
 import (
 	"math"
+	"time"
 
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
@@ -182,7 +183,7 @@ func (f *Finder) gather(presences []*presence, s *space, limit int, ranks Ranks)
 		case !ranks.Present(&p.occupant, f.offset):
 			f.timed = true
 			f.departed = &p.occupant
-		case !s.process && p.isOutlived(ranks):
+		case !s.process && p.isOutlived(ranks, f.offset):
 			f.timed = true
 		case !f.isNarrowed(p, ranks):
 		case limit == math.MaxInt:
@@ -195,8 +196,8 @@ func (f *Finder) gather(presences []*presence, s *space, limit int, ranks Ranks)
 
 // isOutlived reports whether the rank of a presence, which is that of one of its processes,
 // cannot answer: forked workers may be left behind.
-func (p *presence) isOutlived(ranks Ranks) bool {
-	return p.tenant.summary.Load().processes && !ranks.Live(&p.occupant.Rank)
+func (p *presence) isOutlived(ranks Ranks, offset time.Duration) bool {
+	return p.tenant.summary.Load().processes && !ranks.Live(&p.occupant.Rank, offset)
 }
 
 // add adds the rank of a presence, or its process where the location is one.
