@@ -545,6 +545,20 @@ func TestOtherOccupantsOfAnExclusivePlace(t *testing.T) {
 	}
 }
 
+// TestManyAtOnePlace has the visitors of a web server, which all have sessions of its
+// process.
+func TestManyAtOnePlace(t *testing.T) {
+	const visitors = 300
+	c := newCluster(t, associationOf(everyRule))
+	for i := range visitors {
+		o, others := c.runs(fmt.Sprint(i), 0, 0, object{"host": "web", "pid": int64(9)})
+		assert.Len(t, others, min(i, maxNeighbors))
+		if i > 0 {
+			assert.Equal(t, fmt.Sprint(i-1), others[0].Rank.Session, "the newest neighbor of %v", o.Rank)
+		}
+	}
+}
+
 func TestNeighborsOfTheSameSessionOrJob(t *testing.T) {
 	for name, tc := range map[string]struct {
 		session       string

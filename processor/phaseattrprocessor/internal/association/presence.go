@@ -175,9 +175,17 @@ func (a *Association) sessionLocation(to []byte, session string) []byte {
 	return append(append(to, a.session.number), session...)
 }
 
-// contend appends the other occupants of an exclusive location.
+// maxNeighbors bounds the occupants of a location that contend with a new one. Those that
+// were added before them have contended with them.
+const maxNeighbors = 64
+
+// contend appends the other occupants of an exclusive location, the newest first.
 func (p *presence) contend(others []Neighbor, at []*presence, s *space) []Neighbor {
-	for _, q := range at {
+	known := len(others)
+	for _, q := range slices.Backward(at) {
+		if len(others)-known == maxNeighbors {
+			break
+		}
 		sameProcess := q.occupant.Rank == p.occupant.Rank && q.occupant.Process == p.occupant.Process
 		if sameProcess || !p.shares(q, s) ||
 			slices.ContainsFunc(others, func(n Neighbor) bool { return n.Occupant == q.occupant }) {
