@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -339,7 +340,7 @@ func TestMalformedBoundaryDoesNotWait(t *testing.T) {
 // whose events do not come as far as what their GPU measures.
 func TestProcessesThatStallAreWaitedForOnce(t *testing.T) {
 	for _, processes := range []int64{1, 2} {
-		t.Run(fmt.Sprint(processes), func(t *testing.T) {
+		t.Run(strconv.FormatInt(processes, 10), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := startPipelines(t, withGrace)
 				for i := range processes {
@@ -355,9 +356,9 @@ func TestProcessesThatStallAreWaitedForOnce(t *testing.T) {
 					(&reading{stamp: 3 + float64(i), attributes: ofGPU(0)}).appendTo(t, md)
 					require.NoError(t, p.metrics.ConsumeMetrics(t.Context(), md))
 					if wait > 0 {
-						time.Sleep(wait - 1)
+						time.Sleep(wait - time.Nanosecond)
 						assert.Empty(t, p.paths(), "reading %d waits", i)
-						time.Sleep(1)
+						time.Sleep(time.Nanosecond)
 					}
 					assert.Equal(t, []any{nil}, p.paths(), "reading %d", i)
 				}
