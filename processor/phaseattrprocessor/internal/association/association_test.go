@@ -554,7 +554,7 @@ func TestManyAtOnePlace(t *testing.T) {
 		o, others := c.runs(strconv.Itoa(i), 0, 0, object{"host": "web", "pid": int64(9)})
 		assert.Len(t, others, min(i, maxNeighbors))
 		if i > 0 {
-			assert.Equal(t, fmt.Sprint(i-1), others[0].Rank.Session, "the newest neighbor of %v", o.Rank)
+			assert.Equal(t, strconv.Itoa(i-1), others[0].Rank.Session, "the newest neighbor of %v", o.Rank)
 		}
 	}
 }
