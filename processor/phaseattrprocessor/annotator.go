@@ -5,6 +5,8 @@ package phaseattrprocessor
 
 import (
 	"iter"
+	"math"
+	"time"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
 
@@ -51,7 +53,10 @@ type annotator struct {
 // decision is what has been decided about an item.
 type decision struct {
 	attributes pcommon.Map
-	from, to   int64
+	// from and to are what the ranks are asked about: the item's interval, less the offset of
+	// the rule that found them.
+	from, to int64
+	offset   time.Duration
 	// ranks is the number of ranks that the item belongs to, and rank the first one's in
 	// the resolver, or where in several they are if there are more. With no ranks, it is an
 	// unknown location, or negative.
@@ -163,9 +168,10 @@ func (a *annotator) target(d *decision, gpu bool) {
 	}
 	match := a.finder.Find(&a.fields, gpu, a)
 	d.representative, d.ambiguous, d.unlisted = match.Representative, match.Ambiguous, match.Unlisted
-	d.reason = reasonOf(match.Reason)
+	d.reason, d.offset = reasonOf(match.Reason), match.Offset
+	d.from, d.to = before(a.from, d.offset), before(a.to, d.offset)
 	if match.Departed != nil {
-		d.reason = a.resolver.Absence(match.Departed, a.from)
+		d.reason = a.resolver.Absence(match.Departed, d.from)
 	}
 	switch len(match.Targets) {
 	case 0:
@@ -194,12 +200,26 @@ func (a *annotator) note(d *decision, rank int32) {
 var _ association.Ranks = (*annotator)(nil)
 
 // Live implements association.Ranks for the item at hand.
-func (a *annotator) Live(rank *boundary.RankKey) bool {
-	return a.resolver.State(a.resolver.Rank(rank, boundary.MainProcess), a.from, a.to).Live
+func (a *annotator) Live(rank *boundary.RankKey, offset time.Duration) bool {
+	return a.resolver.State(a.resolver.Rank(rank, boundary.MainProcess), before(a.from, offset), before(a.to, offset)).Live
 }
 
 // Present implements association.Ranks for the item at hand.
-func (a *annotator) Present(o *boundary.Occupant) bool { return a.resolver.Present(o, a.from, a.to) }
+func (a *annotator) Present(o *boundary.Occupant, offset time.Duration) bool {
+	return a.resolver.Present(o, before(a.from, offset), before(a.to, offset))
+}
+
+// before returns a time less an offset, or the nearest time that there is.
+func before(at int64, offset time.Duration) int64 {
+	shifted := at - int64(offset)
+	switch {
+	case offset > 0 && shifted > at:
+		return math.MinInt64
+	case offset < 0 && shifted < at:
+		return math.MaxInt64
+	}
+	return shifted
+}
 
 // Session implements association.Ranks.
 func (a *annotator) Session(id string) (ranks []int64, complete bool) { return a.index.Session(id) }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"go.opentelemetry.io/collector/confmap"
 
@@ -26,8 +27,21 @@ type AssociationRule struct {
 	// jobs of which only one rank reports phases. Default: false.
 	Representative bool `mapstructure:"representative"`
 
+	// TimeOffset is how far the times of the telemetry are ahead of the moments that it is
+	// about, by the clock of the ranks: an exporter may read a device seconds after its
+	// driver did. Telemetry that the rule associates gets the phase of its time less the
+	// offset, which may be negative. Default: 0s.
+	TimeOffset time.Duration `mapstructure:"time_offset"`
+
 	// prevent unkeyed literal initialization
 	_ struct{}
+}
+
+var _ confmap.Unmarshaler = (*AssociationRule)(nil)
+
+// Unmarshal rejects malformed durations, like Config.Unmarshal.
+func (r *AssociationRule) Unmarshal(conf *confmap.Conf) error {
+	return unmarshal(conf, r, "time_offset")
 }
 
 // AssociationKey is a field of boundary records, and the attributes that have it on
@@ -118,7 +132,7 @@ func (cfg *Config) rules() []association.Rule {
 	}
 	rules := make([]association.Rule, len(cfg.Association))
 	for i, rule := range cfg.Association {
-		rules[i].Representative = rule.Representative
+		rules[i].Representative, rules[i].TimeOffset = rule.Representative, rule.TimeOffset
 		for _, key := range rule.Keys {
 			rules[i].Keys = append(rules[i].Keys, association.Key{Field: key.Field, Names: key.Names})
 		}
@@ -144,7 +158,10 @@ func (cfg *Config) validateAssociation() error {
 	errs := []error{checkf(len(cfg.Association) <= association.MaxRules,
 		"association must have at most %d rules (got %d)", association.MaxRules, len(cfg.Association))}
 	for i, rule := range cfg.Association {
-		errs = append(errs, rule.validate(fmt.Sprintf("association::%d::keys", i)))
+		path := fmt.Sprintf("association::%d::", i)
+		errs = append(errs, rule.validate(path+"keys"),
+			checkf(-cfg.Window < rule.TimeOffset && rule.TimeOffset < cfg.Window || cfg.Window <= 0,
+				"%stime_offset must be shorter than window, %s (got %s)", path, cfg.Window, rule.TimeOffset))
 	}
 	return errors.Join(errs...)
 }

@@ -238,8 +238,12 @@ var (
 // Unmarshal rejects malformed durations, whose values the Collector's errors do not name,
 // and numbers, which it reads as nanoseconds.
 func (cfg *Config) Unmarshal(conf *confmap.Conf) error {
+	return unmarshal(conf, cfg, "window", "session_timeout", "grace::period")
+}
+
+func unmarshal(conf *confmap.Conf, into any, durations ...string) error {
 	var errs []error
-	for _, key := range []string{"window", "session_timeout", "grace::period"} {
+	for _, key := range durations {
 		value := conf.Get(key)
 		if value == nil {
 			continue
@@ -249,7 +253,7 @@ func (cfg *Config) Unmarshal(conf *confmap.Conf) error {
 			conf.Delete(key) // or the Collector reports it again
 		}
 	}
-	return errors.Join(append(errs, conf.Unmarshal(cfg))...)
+	return errors.Join(append(errs, conf.Unmarshal(into))...)
 }
 
 // Validate returns every problem, each with the YAML key and the value, in the order of

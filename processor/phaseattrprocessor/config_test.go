@@ -91,7 +91,7 @@ func validConfigs() map[string]*Config {
 			Threads:         ThreadsConfig{Prefer: []string{"MainThread"}, Ignore: []string{"loader-*"}},
 			Metrics:         MetricsConfig{Include: []string{"gpu.*"}, Exclude: []string{"gpu.name"}, TruncatePaths: 2},
 			Association: []AssociationRule{{
-				Keys: []AssociationKey{{Field: "job_id", Names: []string{"job"}}}, Representative: true,
+				Keys: []AssociationKey{{Field: "job_id", Names: []string{"job"}}}, Representative: true, TimeOffset: -2 * time.Second,
 			}},
 			DeviceMap:        []DeviceMapping{{Host: "node", Device: "GPU-7f", Instance: "7", ToHost: "node-1", LocalRank: 3}},
 			SessionAttribute: "job.id",
@@ -173,12 +173,15 @@ func assertDiffers(t *testing.T, key string, got, defaults reflect.Value) {
 // their errors.
 func invalidConfigs() map[string][]string {
 	return map[string][]string{
-		"phase_attr/unknown_option":          {"'phaseattrprocessor.Config' has invalid keys: windw"},
-		"phase_attr/unknown_limit":           {"'limits' has invalid keys: max_groups"},
-		"phase_attr/unknown_grace_option":    {"'grace' has invalid keys: max_held_bytes"},
-		"phase_attr/unknown_split_option":    {"'split' has invalid keys: parts"},
-		"phase_attr/split_is_not_a_map":      {`'split' expected a map or struct, got "bool"`},
-		"phase_attr/unknown_field_of_a_rule": {"'association[0]' has invalid keys: sources"},
+		"phase_attr/unknown_option":       {"'phaseattrprocessor.Config' has invalid keys: windw"},
+		"phase_attr/unknown_limit":        {"'limits' has invalid keys: max_groups"},
+		"phase_attr/unknown_grace_option": {"'grace' has invalid keys: max_held_bytes"},
+		"phase_attr/unknown_split_option": {"'split' has invalid keys: parts"},
+		"phase_attr/split_is_not_a_map":   {`'split' expected a map or struct, got "bool"`},
+		"phase_attr/unknown_field_of_a_rule": {
+			"'association[0]' decoding failed due to the following error(s):",
+			"'phaseattrprocessor.AssociationRule' has invalid keys: sources",
+		},
 
 		"phase_attr/unknown_attribute": {
 			"'attributes[1]' must be one of phase_resolution, phase_path, phase_source, phase_paths, phase_summary, " +
@@ -217,6 +220,13 @@ func invalidConfigs() map[string][]string {
 		"phase_attr/key_without_names":   {"association::0::keys::0::names must name attributes (got [])"},
 		"phase_attr/key_with_blank_name": {`association::0::keys::0::names must name attributes (got ["job" ""])`},
 		"phase_attr/key_named_twice":     {`association::0::keys::1::field must be named once in a rule (got "job_id" twice)`},
+		"phase_attr/time_offset_as_long_as_the_window": {
+			"association::1::time_offset must be shorter than window, 10m0s (got -10m0s)",
+			"association::2::time_offset must be shorter than window, 10m0s (got 10m0s)",
+		},
+		"phase_attr/time_offset_without_unit": {
+			"'association[0]' time_offset must be a duration with a unit, such as 10s (got 5)",
+		},
 		"phase_attr/malformed_device_map": {
 			`device_map::0::host must not be blank (got "")`,
 			"device_map::0::local_rank must not be negative (got -1)",

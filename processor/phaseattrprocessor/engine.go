@@ -5,6 +5,7 @@ package phaseattrprocessor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/component/componentstatus"
 	"go.opentelemetry.io/collector/extension/xextension/storage"
+	"go.opentelemetry.io/otel/metric"
 	"go.uber.org/zap"
 
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/annotate"
@@ -36,8 +38,8 @@ type engine struct {
 	association *association.Association
 	table       *annotate.Table
 	paths       *resolve.PathLimiter
-	// annotators and senders are those that no batch is using.
-	annotators, senders sync.Pool
+	// annotators, senders and stats are those that no batch is using.
+	annotators, senders, stats sync.Pool
 	// buffer is where telemetry waits, unknowns what it has waited for.
 	buffer   *hold.Buffer
 	unknowns *hold.Unknown
@@ -69,6 +71,7 @@ func newEngine(ctx context.Context, s *shared, host component.Host) (*engine, er
 	}, e)
 	newAnnotator(e) // so that the association knows all keys before it is used
 	e.annotators.New = func() any { return newAnnotator(e) }
+	e.stats.New = func() any { return new(batchStats) }
 	e.senders.New = func() any { return association.NewSenderReader(e.association) }
 	if err := e.openStore(ctx, s.id, host); err != nil {
 		return nil, err
@@ -78,6 +81,8 @@ func newEngine(ctx context.Context, s *shared, host component.Host) (*engine, er
 		e.close(ctx)
 		return nil, err
 	}
+	e.recorder.watch.accept(e.index.Stats().Boundaries)
+	e.recorder.begin(ctx, config, e.association)
 	return e, nil
 }
 
@@ -163,29 +168,41 @@ func (e *engine) openStore(ctx context.Context, id component.ID, host component.
 // observe registers the metrics of what the pipelines share.
 func (e *engine) observe() error {
 	b := e.recorder.telemetry
-	return e.recorder.observe([]instrument{
+	err := e.recorder.observe([]instrument{
 		{b.RegisterProcessorPhaseAttrRanksCallback, func() int64 { return int64(e.index.Stats().Ranks) }},
 		{b.RegisterProcessorPhaseAttrOpenScopesCallback, func() int64 { return e.index.Stats().OpenScopes }},
 		{b.RegisterProcessorPhaseAttrWindowBoundariesCallback, func() int64 { return e.index.Stats().Boundaries }},
+		{b.RegisterProcessorPhaseAttrMissingBoundariesCallback, func() int64 { return e.index.Stats().Missing }},
 		{b.RegisterProcessorPhaseAttrRepairsCallback, func() int64 { return e.index.Stats().Repairs }},
 		{b.RegisterProcessorPhaseAttrWaitingBytesCallback, e.buffer.Bytes},
 		{b.RegisterProcessorPhaseAttrPathsCallback, func() int64 { return int64(e.paths.Len()) }},
 		{b.RegisterProcessorPhaseAttrStoredBytesCallback, e.store.Bytes},
 	})
+	return errors.Join(err, b.RegisterProcessorPhaseAttrNewestEventAgeCallback(
+		func(_ context.Context, o metric.Float64Observer) error {
+			if lag, ok := e.index.Lag(time.Now().UnixNano()); ok {
+				o.Observe(lag.Seconds(), e.recorder.processor)
+			}
+			return nil
+		}))
 }
 
-// sweepRegularly sweeps the index, and forgets paths that are no longer written, until the
-// engine is closed.
+// sweepRegularly sweeps the index, forgets paths that are no longer written, and looks
+// whether anything gets a phase, until the engine is closed.
 func (e *engine) sweepRegularly(ctx context.Context) {
 	defer close(e.swept)
 	sweep := time.NewTicker(max(min(e.config.SessionTimeout, e.config.Window)/sweepsPerTimeout, time.Millisecond))
 	defer sweep.Stop()
 	rotate := time.NewTicker(e.config.Window)
 	defer rotate.Stop()
+	look := time.NewTicker(watchEvery)
+	defer look.Stop()
 	for {
 		select {
 		case <-e.stop:
 			return
+		case <-look.C:
+			e.recorder.watch.look(e.config)
 		case <-sweep.C:
 			e.sweep(ctx)
 		case <-rotate.C:

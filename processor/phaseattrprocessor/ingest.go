@@ -5,6 +5,7 @@ package phaseattrprocessor
 
 import (
 	"context"
+	"time"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog"
@@ -21,10 +22,14 @@ type ingestion struct {
 	events  *replay.Ingest
 	entry   *checkpoint.Entry
 	senders *association.SenderReader
-	// defaults is the rank that the scope at hand names for its records.
+	// fields are those of the record at hand, defaults is the rank that its scope names.
+	fields   boundary.Fields
 	defaults boundary.ScopeDefaults
 	paths    boundary.Paths
 	accepted int64
+	// kept is the number of records that are events of ranks and are not removed.
+	kept int64
+	skew skew
 	// advanced are the ranks that have come further, located the locations at which one has
 	// become known.
 	advanced []boundary.RankKey
@@ -32,32 +37,48 @@ type ingestion struct {
 }
 
 // ingest adds the events of a batch to the index. Under boundaries: drop, it removes the
-// boundaries that the index has, and what that leaves empty.
-func (e *engine) ingest(ctx context.Context, ld plog.Logs) {
+// boundaries that the index has, and what that leaves empty. It returns the number of
+// events that are left.
+func (e *engine) ingest(ctx context.Context, ld plog.Logs) (events int64) {
 	in := ingestion{
 		engine: e, events: e.index.Ingest(), entry: e.store.Entry(),
 		senders: e.senders.Get().(*association.SenderReader),
 	}
 	defer e.senders.Put(in.senders)
-	drop := e.config.Boundaries == BoundariesDrop
-	ld.ResourceLogs().RemoveIf(func(resource plog.ResourceLogs) bool {
-		return emptied(resource.ScopeLogs(), func(scope plog.ScopeLogs) bool {
-			fields := boundary.NewFields(pcommon.Map{}, pcommon.Map{}, scope.Scope().Attributes(), resource.Resource().Attributes())
-			in.defaults = e.reader.ScopeDefaults(&fields)
-			in.senders.SetScope(&fields)
-			return emptied(scope.LogRecords(), func(record plog.LogRecord) bool {
-				fields.SetLog(record)
-				event := e.reader.Event(record, &fields)
-				return event.Type != "" && in.add(ctx, &event, &fields) && drop
-			})
-		})
+	// Functions made for each resource or scope would be on the heap.
+	var resource pcommon.Map
+	record := func(record plog.LogRecord) bool {
+		in.fields.SetLog(record)
+		event := e.reader.Event(record, &in.fields)
+		if event.Type == "" || !in.add(ctx, &event, &in.fields) || e.config.Boundaries != BoundariesDrop {
+			return false
+		}
+		in.kept--
+		return true
+	}
+	scope := func(scope plog.ScopeLogs) bool {
+		in.enterScope(scope.Scope().Attributes(), resource)
+		return emptied(scope.LogRecords(), record)
+	}
+	ld.ResourceLogs().RemoveIf(func(r plog.ResourceLogs) bool {
+		resource = r.Resource().Attributes()
+		return emptied(r.ScopeLogs(), scope)
 	})
 	outdated := in.events.Flush()
 	e.forget(ctx, in.events.Vacated())
 	e.buffer.Advance(in.advanced, in.located)
 	e.recorder.ingested(ctx, in.accepted, outdated)
+	e.recorder.skewed(ctx, time.Now(), &in.skew)
 	// What the index has is stored before the caller is told so.
 	e.store.Write(ctx, in.entry)
+	return in.kept
+}
+
+// enterScope reads what the scope and resource of the records that follow say.
+func (in *ingestion) enterScope(scope, resource pcommon.Map) {
+	in.fields = boundary.NewFields(pcommon.Map{}, pcommon.Map{}, scope, resource)
+	in.defaults = in.reader.ScopeDefaults(&in.fields)
+	in.senders.SetScope(&in.fields)
 }
 
 // add adds an event to the index. It reports whether the event is a boundary that the
@@ -73,6 +94,7 @@ func (in *ingestion) add(ctx context.Context, event *boundary.Event, fields *bou
 		}
 		return false
 	}
+	in.kept++
 	said := in.senders.Read(fields)
 	from := replay.Sender{Rank: rank, Process: said.Process, Print: said.Print}
 	if n := len(in.advanced); n == 0 || in.advanced[n-1] != rank {
@@ -93,6 +115,9 @@ func (in *ingestion) add(ctx context.Context, event *boundary.Event, fields *bou
 	added := in.events.Add(&from, &b)
 	in.recorder.added(ctx, &added)
 	in.settle(&from, &added, event.Time, false)
+	if added.Outcome != replay.Duplicate { // which may have been sent again much later
+		in.skew.note(rank, event.Time)
+	}
 	switch added.Outcome {
 	case replay.Accepted:
 		in.accepted++

@@ -289,7 +289,7 @@ func TestComponentIDsHaveValuesOfTheirOwn(t *testing.T) {
 		values := map[string]int64{}
 		for _, point := range got.Data.(metricdata.Sum[int64]).DataPoints {
 			id, _ := point.Attributes.Value("processor")
-			values[id.AsString()] = point.Value
+			values[id.AsString()] += point.Value
 		}
 		assert.Equal(t, map[string]int64{"phase_attr/first": 1, "phase_attr/second": 2}, values, name)
 	}

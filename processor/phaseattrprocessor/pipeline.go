@@ -46,6 +46,7 @@ func (p *pipeline[T]) start(ctx context.Context, host component.Host) (err error
 	if p.engine, err = p.shared.start(ctx, host); err != nil {
 		return err
 	}
+	p.recorder.beginSignal(ctx, p.config, p.signal)
 	if p.config.Grace.Period > 0 {
 		p.held = hold.NewPipeline(p.engine.buffer, hold.Destination[T](p))
 	}
@@ -72,6 +73,8 @@ type transaction[T any] struct {
 	// reservation and parts are what process has held of the batch, if anything.
 	reservation *hold.Reservation
 	parts       []T
+	// stats are those of the rest, if there is any. They count once it has been taken.
+	stats *batchStats
 }
 
 // transactionKey is the key of a transaction in its own values.
@@ -85,15 +88,24 @@ func (tx *transaction[T]) Value(key any) any {
 	return tx.Context.Value(key)
 }
 
+// transactionOf returns the transaction that a context comes from.
+func transactionOf[T any](ctx context.Context) *transaction[T] {
+	return ctx.Value(transactionKey{}).(*transaction[T])
+}
+
 // consume hands a batch to the helper. What process has held waits once the rest has been
-// taken by the next component; else the caller gets all of it back, and may send it again.
+// taken by the next component, and the rest counts then; else the caller gets all of it
+// back, and may send it again.
 func (p *pipeline[T]) consume(ctx context.Context, b T, helper func(context.Context, T) error) error {
-	if p.held == nil {
-		return helper(ctx, b)
-	}
 	tx := &transaction[T]{Context: ctx}
 	passed := false
 	defer func() { // also after a panic of the next component, from which a receiver may recover
+		if tx.stats != nil {
+			if passed {
+				p.recorder.annotated(ctx, p.signal, tx.stats)
+			}
+			p.engine.stats.Put(tx.stats)
+		}
 		switch {
 		case tx.reservation == nil:
 		case passed:
@@ -119,18 +131,23 @@ func (p *pipeline[T]) process(ctx context.Context, b T) (T, error) {
 	if p.engine == nil || p.telemetry.isEmpty(b) {
 		return b, nil
 	}
+	var events int64
 	if ld, ok := any(b).(plog.Logs); ok {
-		p.engine.ingest(ctx, ld)
+		events = p.engine.ingest(ctx, ld)
 	}
 	a := p.engine.annotator(p.signal)
 	defer p.engine.done(a)
+	a.stats.events = events
 	a.decide(p.telemetry.items(b))
 	if p.held != nil {
 		if err := p.hold(ctx, a, b); err != nil {
 			return b, err
 		}
 	}
-	p.annotate(ctx, a, b)
+	p.annotate(a, b)
+	tx := transactionOf[T](ctx)
+	tx.stats = p.engine.stats.Get().(*batchStats)
+	*tx.stats = a.stats
 	if p.telemetry.isEmpty(b) {
 		return b, processorhelper.ErrSkipProcessingData
 	}
@@ -159,7 +176,7 @@ func (p *pipeline[T]) hold(ctx context.Context, a *annotator, b T) error {
 	reservation, err := p.held.Reserve(ctx, plan.parts)
 	switch {
 	case err == nil:
-		tx := ctx.Value(transactionKey{}).(*transaction[T])
+		tx := transactionOf[T](ctx)
 		tx.reservation, tx.parts = reservation, parts
 		for i, part := range parts {
 			p.recorder.waited(ctx, p.signal, plan.reasons[i], p.telemetry.count(part))
@@ -177,13 +194,13 @@ func (p *pipeline[T]) hold(ctx context.Context, a *annotator, b T) error {
 }
 
 // annotate writes the phases of a batch that has been decided.
-func (p *pipeline[T]) annotate(ctx context.Context, a *annotator, b T) {
+func (p *pipeline[T]) annotate(a *annotator, b T) {
 	if md, ok := any(b).(pmetric.Metrics); ok && p.config.Split.Enabled {
 		a.annotateSplit(metrics{p.config}, md)
 	} else {
 		a.annotate()
 	}
-	p.recorder.annotated(ctx, p.signal, a)
+	a.stats.tried = a.finder.Tried
 }
 
 var _ hold.Destination[plog.Logs] = (*pipeline[plog.Logs])(nil)
@@ -195,7 +212,8 @@ func (p *pipeline[T]) Join(ctx context.Context, parts []T) (T, int) {
 	defer p.engine.done(a)
 	a.decide(p.telemetry.items(b))
 	a.giveUp()
-	p.annotate(ctx, a, b)
+	p.annotate(a, b)
+	p.recorder.annotated(ctx, p.signal, &a.stats)
 	return b, p.telemetry.count(b)
 }
 

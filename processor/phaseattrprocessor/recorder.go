@@ -60,9 +60,13 @@ func (r resolution) String() string {
 // batchStats counts what became of the items of a batch.
 type batchStats struct {
 	answers [resolutions][resolve.Reasons]int64
+	// tried has the outcomes of the association rules.
+	tried [association.MaxRules][association.Outcomes]int64
 	// otherPaths counts the data points that got resolve.OtherPath, unsplit those that
 	// stayed whole at a bound.
 	otherPaths, unsplit int64
+	// events is the number of items that are events of ranks, which match by themselves.
+	events int64
 }
 
 // recorder records the metrics of a component ID, and logs what an operator must know.
@@ -71,8 +75,10 @@ type recorder struct {
 	telemetry *metadata.TelemetryBuilder
 	logger    *zap.Logger
 	id        component.ID
+	watch     *watch
 
 	processor, accepted, duplicate metric.MeasurementOption
+	fromLogs                       metric.MeasurementOption
 	answers                        [signals][resolutions][resolve.Reasons]metric.MeasurementOption
 	associations                   [association.MaxRules][association.Outcomes]metric.MeasurementOption
 	signals                        [signals]metric.MeasurementOption
@@ -95,10 +101,11 @@ func newRecorder(set component.TelemetrySettings, id component.ID) (*recorder, e
 	if err != nil {
 		return nil, err
 	}
-	r := &recorder{telemetry: telemetry, logger: set.Logger, id: id}
+	r := &recorder{telemetry: telemetry, logger: set.Logger, id: id, watch: newWatch(set.Logger)}
 	r.processor = r.with()
 	r.accepted = r.with(attribute.String("outcome", "accepted"))
 	r.duplicate = r.with(attribute.String("outcome", "duplicate"))
+	r.fromLogs = r.with(attribute.String("source", "logs"))
 	for s := range signals {
 		r.signals[s] = r.with(attribute.Stringer("signal", s))
 		for reason := range waitReasons {
@@ -161,7 +168,7 @@ func withoutInjectedAttributes(set component.TelemetrySettings) component.Teleme
 	return set
 }
 
-// increase adds to a counter, and makes no series of zeros.
+// increase adds to a counter. Most of the series of a batch do not change.
 func increase(ctx context.Context, counter metric.Int64Counter, n int64, attributes metric.MeasurementOption) {
 	if n > 0 {
 		counter.Add(ctx, n, attributes)
@@ -171,8 +178,18 @@ func increase(ctx context.Context, counter metric.Int64Counter, n int64, attribu
 // ingested counts boundaries that were accepted, and answers that late ones would have
 // changed.
 func (r *recorder) ingested(ctx context.Context, accepted, outdated int64) {
+	r.watch.accept(accepted)
 	increase(ctx, r.telemetry.ProcessorPhaseAttrBoundaries, accepted, r.accepted)
 	increase(ctx, r.telemetry.ProcessorPhaseAttrOutdatedAnswers, outdated, r.processor)
+}
+
+// skewed records how long after their event time the newest boundaries of the ranks of a
+// batch arrived.
+func (r *recorder) skewed(ctx context.Context, arrival time.Time, s *skew) {
+	for at := range s.newest {
+		seconds := (float64(arrival.UnixNano()) - float64(at)) / float64(time.Second)
+		r.telemetry.ProcessorPhaseAttrBoundarySkew.Record(ctx, seconds, r.fromLogs)
+	}
 }
 
 // added records the outcome of a boundary that was handed to the index, but for those
@@ -192,7 +209,7 @@ func (r *recorder) added(ctx context.Context, result *replay.Added) {
 
 // rejected counts a boundary record that was rejected, and logs it now and then.
 func (r *recorder) rejected(ctx context.Context, reason string) {
-	series := r.other([2]string{"rejected", reason}, attribute.String("outcome", "rejected"), attribute.String("reason", reason))
+	series := r.rejectedFor(reason)
 	r.telemetry.ProcessorPhaseAttrBoundaries.Add(ctx, 1, series.attributes)
 	series.warning.Do(func() {
 		r.logger.Warn("Rejected boundary record; it is forwarded unchanged",
@@ -200,20 +217,26 @@ func (r *recorder) rejected(ctx context.Context, reason string) {
 	})
 }
 
-// annotated counts what became of the items of a batch.
-func (r *recorder) annotated(ctx context.Context, s signal, a *annotator) {
-	for resolution := range a.stats.answers {
-		for reason, n := range a.stats.answers[resolution] {
+// rejectedFor returns the series of boundary records that are rejected for a reason.
+func (r *recorder) rejectedFor(reason string) *series {
+	return r.other([2]string{"rejected", reason}, attribute.String("outcome", "rejected"), attribute.String("reason", reason))
+}
+
+// annotated counts what became of the items of a batch that goes on.
+func (r *recorder) annotated(ctx context.Context, s signal, stats *batchStats) {
+	r.watch.note(stats)
+	for resolution := range stats.answers {
+		for reason, n := range stats.answers[resolution] {
 			increase(ctx, r.telemetry.ProcessorPhaseAttrAnswers, n, r.answers[s][resolution][reason])
 		}
 	}
-	for rule := range a.finder.Tried {
-		for outcome, n := range a.finder.Tried[rule] {
+	for rule := range stats.tried {
+		for outcome, n := range stats.tried[rule] {
 			increase(ctx, r.telemetry.ProcessorPhaseAttrAssociations, n, r.associations[rule][outcome])
 		}
 	}
-	increase(ctx, r.telemetry.ProcessorPhaseAttrUnsplitPoints, a.stats.unsplit, r.processor)
-	increase(ctx, r.telemetry.ProcessorPhaseAttrOtherPaths, a.stats.otherPaths, r.processor)
+	increase(ctx, r.telemetry.ProcessorPhaseAttrUnsplitPoints, stats.unsplit, r.processor)
+	increase(ctx, r.telemetry.ProcessorPhaseAttrOtherPaths, stats.otherPaths, r.processor)
 }
 
 // waited counts items that have to wait.
@@ -239,11 +262,16 @@ func (r *recorder) lost(ctx context.Context, s signal, items int, err error) {
 
 // storageFailed counts failures of the storage.
 func (r *recorder) storageFailed(ctx context.Context, operation checkpoint.Operation, times int, err error) {
-	series := r.other([2]string{"storage", string(operation)}, attribute.String("operation", string(operation)))
+	series := r.storageFailing(operation)
 	r.telemetry.ProcessorPhaseAttrStorageFailures.Add(ctx, int64(times), series.attributes)
 	series.warning.Do(func() {
 		r.logger.Error("Storage operation failed; it is retried", zap.String("operation", string(operation)), zap.Error(err))
 	})
+}
+
+// storageFailing returns the series of the failures of an operation.
+func (r *recorder) storageFailing(operation checkpoint.Operation) *series {
+	return r.other([2]string{"storage", string(operation)}, attribute.String("operation", string(operation)))
 }
 
 // instrument is a metric that is read off.

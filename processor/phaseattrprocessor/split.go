@@ -123,17 +123,25 @@ func splitPoint[S splittablePoints[S, P], P splittable[P]](
 	for i := range parts {
 		made[i] = all.AppendEmpty()
 		dp.CopyTo(made[i])
-		made[i].SetStartTimestamp(pcommon.Timestamp(parts[i].From)) //nolint:gosec // it was a timestamp, or lies between two
-		made[i].SetTimestamp(pcommon.Timestamp(parts[i].To))        //nolint:gosec // as above
+		if i > 0 {
+			made[i-1].SetTimestamp(timeOf(d, parts[i].From))
+			made[i].SetStartTimestamp(timeOf(d, parts[i].From))
+		}
 		set(made[i], i)
 		w.annotatePart(&parts[i], made[i].Attributes(), d)
 	}
 	for _, exemplar := range exemplars.All() {
 		i := sort.Search(len(parts)-1, func(i int) bool {
-			return pcommon.Timestamp(parts[i].To) >= exemplar.Timestamp() //nolint:gosec // as above
+			return timeOf(d, parts[i].To) >= exemplar.Timestamp()
 		})
 		exemplar.MoveTo(made[i].Exemplars().AppendEmpty())
 	}
+}
+
+// timeOf returns the time of an item, by its own clock, at which its ranks are asked about
+// a moment of its interval.
+func timeOf(d *decision, at int64) pcommon.Timestamp {
+	return pcommon.Timestamp(before(at, -d.offset)) //nolint:gosec // it lies between two timestamps
 }
 
 func weights(parts []resolve.Part) []uint64 {

@@ -251,7 +251,11 @@ func (m hookedMeter) Int64Counter(name string, _ ...metric.Int64CounterOption) (
 	return noop.Int64Counter{}, nil
 }
 
-func (c hookedCounter) Add(context.Context, int64, ...metric.AddOption) { c.hook() }
+func (c hookedCounter) Add(_ context.Context, n int64, _ ...metric.AddOption) {
+	if n > 0 {
+		c.hook()
+	}
+}
 
 // While the batch that makes a device known is still being read, what waits for the device
 // must not be overtaken by what finds its rank.

@@ -172,11 +172,12 @@ func (a *audit) receive(t *testing.T, resource, attributes pcommon.Map) {
 	}
 	a.results[class].total++
 	got, want := annotationOf(attributes), r.items[at].want
-	if maps.Equal(got, want) {
+	switch {
+	case maps.Equal(got, want):
 		a.results[class].correct++
-	} else if class == settledWhole && got["phase_resolution"] == "ambiguous" && got["phase_paths"] == want["phase_paths"] {
+	case class == settledWhole && got["phase_resolution"] == "ambiguous" && got["phase_paths"] == want["phase_paths"]:
 		a.doubted++
-	} else if class == settledWhole && a.shown < maxShown {
+	case class == settledWhole && a.shown < maxShown:
 		a.shown++
 		t.Errorf("%s, rank of emitter %d, request %d (tries: %d, %s, early: %t), record %d at %d: want %v, got %v",
 			r.of.job.Session, i, n, r.tries, r.signal, r.early, id, r.items[at].at, want, got)

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
@@ -35,8 +36,9 @@ type Association struct {
 	textBytes int
 	seed      maphash.Seed
 	rules     []compiledRule
-	// direct is the position of the direct rule, or -1.
-	direct int
+	// direct is the position of the direct rule, or -1, directOffset its time offset.
+	direct       int
+	directOffset time.Duration
 	// spaces are those of the rules and those that there are always. session has the
 	// sessions, processes the processes, mapped what the device map maps to.
 	spaces          []*space
@@ -94,7 +96,7 @@ func New(options Options) *Association {
 	for i, rule := range options.Rules {
 		a.rules = append(a.rules, a.compile(&rule))
 		if a.rules[i].direct && a.direct < 0 {
-			a.direct = i
+			a.direct, a.directOffset = i, rule.TimeOffset
 		}
 	}
 	a.addKnown()
@@ -125,7 +127,7 @@ func (a *Association) key(field string, names ...string) *compiledKey {
 }
 
 func (a *Association) compile(rule *Rule) compiledRule {
-	c := compiledRule{direct: isDirect(rule), representative: rule.Representative}
+	c := compiledRule{direct: isDirect(rule), representative: rule.Representative, offset: rule.TimeOffset}
 	fields := make([]string, len(rule.Keys))
 	for i, key := range rule.Keys {
 		fields[i] = key.Field
@@ -225,6 +227,17 @@ func (a *Association) addRecordKeys(rules []Rule) {
 	size := compileKey(a.recordKeys, "", []string{"world_size", "nv.dl.world_size", "dl.world_size"})
 	a.worldSize = size.names
 	a.recordMask |= size.names.Mask()
+}
+
+// Outcomes returns the outcomes that a rule can have.
+func (a *Association) Outcomes(rule int) []Outcome {
+	switch r := &a.rules[rule]; {
+	case r.direct && rule != a.direct:
+		return nil // the first one decides
+	case r.direct || !r.space.exclusive:
+		return []Outcome{Matched, Several, NoRank, MissingKey}
+	}
+	return []Outcome{Matched, Shared, Conflict, NoRank, MissingKey}
 }
 
 // Changes is another number once Add has added a presence.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -97,11 +98,13 @@ func (c *cluster) runs(session string, rank int64, process int32, record object)
 	return o, others
 }
 
-func (c *cluster) Live(rank *boundary.RankKey) bool {
+func (c *cluster) Live(rank *boundary.RankKey, _ time.Duration) bool {
 	return c.tenants[*rank] != nil && !c.dead[*rank]
 }
 
-func (c *cluster) Present(o *boundary.Occupant) bool { return !c.dead[o.Rank] && !c.over[*o] }
+func (c *cluster) Present(o *boundary.Occupant, _ time.Duration) bool {
+	return !c.dead[o.Rank] && !c.over[*o]
+}
 
 func (c *cluster) Session(id string) (ranks []int64, complete bool) {
 	for rank := range c.tenants {
@@ -548,10 +551,10 @@ func TestManyAtOnePlace(t *testing.T) {
 	const visitors = 300
 	c := newCluster(t, associationOf(everyRule))
 	for i := range visitors {
-		o, others := c.runs(fmt.Sprint(i), 0, 0, object{"host": "web", "pid": int64(9)})
+		o, others := c.runs(strconv.Itoa(i), 0, 0, object{"host": "web", "pid": int64(9)})
 		assert.Len(t, others, min(i, maxNeighbors))
 		if i > 0 {
-			assert.Equal(t, fmt.Sprint(i-1), others[0].Rank.Session, "the newest neighbor of %v", o.Rank)
+			assert.Equal(t, strconv.Itoa(i-1), others[0].Rank.Session, "the newest neighbor of %v", o.Rank)
 		}
 	}
 }
@@ -738,9 +741,9 @@ func TestFinderSeesWhatChanges(t *testing.T) {
 // all lets every rank answer.
 type all struct{}
 
-func (all) Live(*boundary.RankKey) bool          { return true }
-func (all) Present(*boundary.Occupant) bool      { return true }
-func (all) Session(string) (r []int64, all bool) { return nil, true }
+func (all) Live(*boundary.RankKey, time.Duration) bool     { return true }
+func (all) Present(*boundary.Occupant, time.Duration) bool { return true }
+func (all) Session(string) (r []int64, all bool)           { return nil, true }
 
 func TestInheritedRankIsThatOfTheScopeUnlessTheRecordDecides(t *testing.T) {
 	scope := object{"session_id": "a", "rank": int64(3)}

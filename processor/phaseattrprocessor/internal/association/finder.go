@@ -5,6 +5,7 @@ package association
 
 import (
 	"slices"
+	"time"
 
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
@@ -35,12 +36,13 @@ func (o Outcome) String() string {
 	return [Outcomes]string{"matched", "several", "shared", "conflict", "no_rank", "missing_key"}[o]
 }
 
-// Ranks reports what is known of ranks for the record at hand. It must not keep pointers.
+// Ranks reports what is known of ranks at the time of the record at hand, less the offset
+// of a rule. It must not keep pointers.
 type Ranks interface {
 	// Present reports whether a presence had begun and its process can answer.
-	Present(o *boundary.Occupant) bool
+	Present(o *boundary.Occupant, offset time.Duration) bool
 	// Live reports whether a rank can answer.
-	Live(rank *boundary.RankKey) bool
+	Live(rank *boundary.RankKey, offset time.Duration) bool
 	// Session returns the ranks that are known of a session. They are complete unless a
 	// record says that there are more.
 	Session(id string) (ranks []int64, complete bool)
@@ -97,6 +99,8 @@ type Match struct {
 	// Departed is a process that was where the record says, or will be, if the Reason is
 	// UnknownRank; nil if there is none.
 	Departed *boundary.Occupant
+	// Offset is that of the rule that decides.
+	Offset time.Duration
 }
 
 // Finder finds the ranks of records. It is not safe for concurrent use: each goroutine
@@ -133,6 +137,8 @@ type Finder struct {
 	entries []mappedDevice
 	targets []Target
 	match   Match
+	// offset is that of the rule at hand.
+	offset time.Duration
 	// numbers has the positions of rank numbers in found.
 	numbers map[int64]int
 
@@ -159,6 +165,7 @@ type found struct {
 type narrowed struct {
 	space    *space
 	location []byte
+	offset   time.Duration
 	// hostName and process are the record's, by which the ranks there are looked through.
 	hostName string
 	process  boundary.Process
@@ -194,7 +201,8 @@ func (f *Finder) SetScope(fields *boundary.Fields) {
 	if f.tenant != nil && f.tenant.summary.Load().processes {
 		f.decisive |= f.keys.processMask
 	}
-	f.direct = process && !f.contradicts(f.tenant, marksOfANamed, nil) && (a.direct < 0 || !a.rules[a.direct].representative)
+	f.direct = process && !f.contradicts(f.tenant, marksOfANamed, nil) && a.directOffset == 0 &&
+		(a.direct < 0 || !a.rules[a.direct].representative)
 }
 
 // forget clears what may refer to other telemetry.
@@ -225,7 +233,7 @@ func (f *Finder) count(rule int, outcome Outcome) {
 	}
 }
 
-// Find returns the ranks that a record belongs to. A record that names its session and its
+// Find returns the ranks that a record belongs to at its time less Match.Offset. A record that names its session and its
 // rank belongs to that one. Otherwise the rules are tried in order, on the ranks that the
 // record allows: those of its session, or of its number, that are not known to have
 // another device, pod or job. A rule that finds several leaves the choice to the later
@@ -245,14 +253,15 @@ func (f *Finder) Find(fields *boundary.Fields, gpu bool, ranks Ranks) *Match {
 		return &f.match
 	}
 	m := f.remembered()
-	if m.known && ranks.Present(&m.at.occupant) {
+	if m.known && ranks.Present(&m.at.occupant, m.offset) {
 		f.targets = append(f.targets, m.target)
 		m.count(f)
-		f.match = Match{Targets: f.targets}
+		f.match = Match{Targets: f.targets, Offset: m.offset}
 		return &f.match
 	}
 	f.at, f.timed = nil, false
 	f.match = f.findByRules(ranks)
+	f.match.Offset = f.offset
 	if f.match.Reason == UnknownRank {
 		f.match.Departed = f.departed
 	}
@@ -265,6 +274,7 @@ func (f *Finder) Find(fields *boundary.Fields, gpu bool, ranks Ranks) *Match {
 // findNamed sets the match to the rank that a record names.
 func (f *Finder) findNamed(ranks Ranks) {
 	rank := &f.named.Rank
+	f.offset = f.association.directOffset
 	t := f.tenant
 	if f.named != &f.inherited {
 		t = f.association.tenant(rank)
@@ -272,17 +282,19 @@ func (f *Finder) findNamed(ranks Ranks) {
 	direct := f.association.direct
 	if f.contradicts(t, marksOfANamed, ranks) {
 		f.count(direct, NoRank)
-		f.match = Match{Reason: OtherDevice}
+		f.match = Match{Reason: OtherDevice, Offset: f.offset}
 		return
 	}
 	outcome := NoRank
-	if ranks.Live(rank) {
+	if ranks.Live(rank, f.offset) {
 		outcome = Matched
 	}
 	f.count(direct, outcome)
 	process, _ := f.processOf(t, ranks)
 	f.targets = append(f.targets, Target{*rank, process})
-	f.match = Match{Targets: f.targets, Representative: direct >= 0 && f.association.rules[direct].representative}
+	f.match = Match{
+		Targets: f.targets, Representative: direct >= 0 && f.association.rules[direct].representative, Offset: f.offset,
+	}
 }
 
 func (f *Finder) findByRules(ranks Ranks) Match {
@@ -301,6 +313,7 @@ func (f *Finder) findByRules(ranks Ranks) Match {
 			f.count(i, MissingKey)
 			continue
 		}
+		f.offset = rule.offset
 		outcome, mapped := NoRank, false
 		if f.canFind(rule) {
 			outcome, mapped = f.try(rule, ranks)
@@ -322,6 +335,7 @@ func (f *Finder) findByRules(ranks Ranks) Match {
 			}
 		}
 	}
+	f.offset = f.association.directOffset
 	if len(f.narrowed) > 0 {
 		f.count(f.association.direct, MissingKey)
 		return f.undecided(ranks)
@@ -346,6 +360,7 @@ func (f *Finder) nowhere(rule int, ranks Ranks) Match {
 		return Match{Reason: NamesNothing}
 	}
 	match := Match{Reason: UnknownRank}
+	f.offset = f.association.rules[rule].offset
 	if f.relocate(&f.association.rules[rule], ranks) && len(f.association.at(f.location)) == 0 {
 		match.Location = f.location
 	}
@@ -424,7 +439,7 @@ func (f *Finder) undecided(ranks Ranks) Match {
 	last := &f.narrowed[len(f.narrowed)-1]
 	f.narrowed = f.narrowed[:len(f.narrowed)-1]
 	f.found = f.found[:0]
-	f.hostName, f.process = last.hostName, last.process
+	f.hostName, f.process, f.offset = last.hostName, last.process, last.offset
 	f.gather(f.association.at(last.location), last.space, maxTargets+1, ranks)
 	m := Match{Ambiguous: true, Reason: SeveralRanks}
 	if last.space.exclusive {

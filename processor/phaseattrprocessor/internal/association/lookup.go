@@ -5,6 +5,7 @@ package association
 
 import (
 	"math"
+	"time"
 
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
@@ -80,7 +81,7 @@ func (f *Finder) narrow(rule *compiledRule) {
 		s = f.association.spaces[f.location[0]]
 	}
 	f.timed = true
-	f.narrowed = append(f.narrowed, narrowed{s, append(location, f.location...), f.hostName, f.process})
+	f.narrowed = append(f.narrowed, narrowed{s, append(location, f.location...), f.offset, f.hostName, f.process})
 }
 
 // hasPeers reports whether the only rank that was found of a job has others that are not
@@ -179,10 +180,10 @@ func (f *Finder) gather(presences []*presence, s *space, limit int, ranks Ranks)
 		}
 		switch {
 		case !f.allows(p, s, ranks):
-		case !ranks.Present(&p.occupant):
+		case !ranks.Present(&p.occupant, f.offset):
 			f.timed = true
 			f.departed = &p.occupant
-		case !s.process && p.isOutlived(ranks):
+		case !s.process && p.isOutlived(ranks, f.offset):
 			f.timed = true
 		case !f.isNarrowed(p, ranks):
 		case limit == math.MaxInt:
@@ -195,8 +196,8 @@ func (f *Finder) gather(presences []*presence, s *space, limit int, ranks Ranks)
 
 // isOutlived reports whether the rank of a presence, which is that of one of its processes,
 // cannot answer: forked workers may be left behind.
-func (p *presence) isOutlived(ranks Ranks) bool {
-	return p.tenant.summary.Load().processes && !ranks.Live(&p.occupant.Rank)
+func (p *presence) isOutlived(ranks Ranks, offset time.Duration) bool {
+	return p.tenant.summary.Load().processes && !ranks.Live(&p.occupant.Rank, offset)
 }
 
 // add adds the rank of a presence, or its process where the location is one.
@@ -280,18 +281,18 @@ func (f *Finder) isNamespace(namespace string) bool {
 // earlier rules found several.
 func (f *Finder) isNarrowed(p *presence, ranks Ranks) bool {
 	for i := range f.narrowed {
-		if !p.tenant.isAt(f.narrowed[i].location, ranks) {
+		if !p.tenant.isAt(&f.narrowed[i], ranks) {
 			return false
 		}
 	}
 	return true
 }
 
-// isAt reports whether the rank is at a location.
-func (t *tenant) isAt(location []byte, ranks Ranks) bool {
+// isAt reports whether the rank is at a location that has been narrowed.
+func (t *tenant) isAt(n *narrowed, ranks Ranks) bool {
 	for _, p := range t.all() {
 		for i := range p.locations {
-			if p.locations[i].text == string(location) && ranks.Present(&p.occupant) {
+			if p.locations[i].text == string(n.location) && ranks.Present(&p.occupant, n.offset) {
 				return true
 			}
 		}

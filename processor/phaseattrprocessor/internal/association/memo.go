@@ -3,6 +3,8 @@
 
 package association
 
+import "time"
+
 // memoSize is the number of records that a Finder remembers.
 const memoSize = 256
 
@@ -15,6 +17,7 @@ type memo struct {
 	print, version uint64
 	at             *presence
 	target         Target
+	offset         time.Duration
 	// outcomes are those of the rules, Outcomes for one that was not tried.
 	outcomes [MaxRules]Outcome
 }
@@ -35,7 +38,7 @@ func (f *Finder) remembered() *memo {
 
 // remember sets the memo of the record at hand.
 func (m *memo) remember(f *Finder) {
-	m.known, m.at, m.target, m.outcomes = true, f.at, f.targets[0], f.outcomes
+	m.known, m.at, m.target, m.offset, m.outcomes = true, f.at, f.targets[0], f.offset, f.outcomes
 }
 
 // count counts the outcomes once more.

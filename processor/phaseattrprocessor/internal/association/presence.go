@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"unique"
 
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
@@ -79,7 +80,7 @@ type tenant struct {
 // summary is what the presences of a rank have in common.
 type summary struct {
 	// marks are those that the rank is known to have, mixed those of which it has several.
-	marks [marks]string
+	marks *[marks]string
 	mixed [marks]bool
 	// processes reports whether the rank has several.
 	processes bool
@@ -90,7 +91,10 @@ func (t *tenant) all() []*presence { return *t.presences.Load() }
 // set replaces the presences.
 func (t *tenant) set(presences []*presence) {
 	t.presences.Store(&presences)
-	s := &summary{}
+	s := &summary{marks: &[marks]string{}}
+	if len(presences) == 1 { // the usual case: nothing to unite
+		s.marks = &presences[0].marks
+	}
 	for _, p := range presences {
 		s.processes = s.processes || p.occupant.Process != presences[0].occupant.Process
 		for m, text := range p.marks {
@@ -112,7 +116,8 @@ type Neighbor struct {
 
 // Add adds a presence of a process with an identity. It returns the locations at which it
 // is, and the other occupants of those that are exclusive. A presence that is known
-// already is not added again.
+// already is not added again. The occupant's session is kept: it should not be part of a
+// larger text, and that of the index is not.
 func (a *Association) Add(o boundary.Occupant, id Identity) (locations []string, others []Neighbor) {
 	p := a.newPresence(o, id)
 	a.mu.Lock()
@@ -147,7 +152,6 @@ func (a *Association) Add(o boundary.Occupant, id Identity) (locations []string,
 }
 
 func (a *Association) newPresence(o boundary.Occupant, id Identity) *presence {
-	o.Rank.Session = strings.Clone(o.Rank.Session) // it may be part of a larger text
 	p := &presence{occupant: o, process: id.process(), job: id.text(FieldJob)}
 	for m := range marks {
 		p.marks[m] = m.text(id.text(m.field()))
@@ -157,7 +161,8 @@ func (a *Association) newPresence(o boundary.Occupant, id Identity) *presence {
 	}
 	for _, s := range a.spaces {
 		if s == a.session {
-			p.locations = append(p.locations, located{s, string(a.sessionLocation(nil, o.Rank.Session))})
+			text := unique.Make(string(a.sessionLocation(nil, o.Rank.Session))).Value() // one copy for all ranks
+			p.locations = append(p.locations, located{s, text})
 		} else if text, ok := a.location(s, id, p.process); ok {
 			p.locations = append(p.locations, located{s, text})
 		}

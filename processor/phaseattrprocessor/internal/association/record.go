@@ -203,17 +203,17 @@ func (f *Finder) contradicts(t *tenant, kinds mark, ranks Ranks) bool {
 			continue
 		}
 		f.timed = f.timed || known.mixed[m]
-		if !known.mixed[m] || ranks == nil || !t.has(m, named, ranks) {
+		if !known.mixed[m] || ranks == nil || !f.hasMark(t, m, named, ranks) {
 			return true
 		}
 	}
 	return false
 }
 
-// has reports whether a mark does not contradict all that a rank has.
-func (t *tenant) has(m mark, named string, ranks Ranks) bool {
+// hasMark reports whether a mark does not contradict all that a rank has.
+func (f *Finder) hasMark(t *tenant, m mark, named string, ranks Ranks) bool {
 	for _, p := range t.all() {
-		if p.marks[m] != "" && !m.contradicts(named, p.marks[m]) && ranks.Present(&p.occupant) {
+		if p.marks[m] != "" && !m.contradicts(named, p.marks[m]) && ranks.Present(&p.occupant, f.offset) {
 			return true
 		}
 	}
@@ -232,7 +232,7 @@ func (f *Finder) processOf(t *tenant, ranks Ranks) (process int32, ok bool) {
 	}
 	process, several := boundary.MainProcess, false
 	for _, p := range t.all() {
-		if !isProcess(named, p.process) || ranks != nil && process != boundary.MainProcess && !ranks.Present(&p.occupant) {
+		if !isProcess(named, p.process) || ranks != nil && process != boundary.MainProcess && !ranks.Present(&p.occupant, f.offset) {
 			continue
 		}
 		several = several || process != boundary.MainProcess && process != p.occupant.Process

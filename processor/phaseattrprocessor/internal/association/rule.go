@@ -8,6 +8,7 @@ package association
 import (
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 )
@@ -22,6 +23,8 @@ type Rule struct {
 	Keys []Key
 	// Representative reports whether the smallest rank answers for all ranks that match.
 	Representative bool
+	// TimeOffset is how far the clock of what the rule associates is ahead of the ranks'.
+	TimeOffset time.Duration
 }
 
 // Key pairs a field of boundary records with the telemetry attributes that hold it.
@@ -82,6 +85,7 @@ type compiledRule struct {
 	// process rules find a process by its host, container or pod, whichever is named.
 	process        bool
 	representative bool
+	offset         time.Duration
 	// waits is how well a location tells when the rank of a record has become known. Most
 	// ranks tell their host and an index, but neither a UUID nor their pod.
 	waits int

@@ -64,14 +64,14 @@ func newCollector(d *disk, options replay.Options) *collector {
 	return c
 }
 
-// print is that of a presence.
-func print(p *Presence) uint64 {
+// printed sets the print of a presence and returns it.
+func printed(p *Presence) uint64 {
 	p.Print = p.Identity.Print()
 	return p.Print
 }
 
 func (c *collector) Presence(p *Presence) {
-	c.events.Observe(&replay.Sender{Rank: p.Sender.Rank, Process: p.Sender.Process, Print: print(p)}, &replay.Event{Time: p.Since})
+	c.events.Observe(&replay.Sender{Rank: p.Sender.Rank, Process: p.Sender.Process, Print: printed(p)}, &replay.Event{Time: p.Since})
 	c.presences[p.Sender.Rank] = *p
 }
 
@@ -120,7 +120,7 @@ func (c *collector) add(ctx context.Context, events ...event) {
 	for _, e := range events {
 		sender := Sender{Rank: e.rank, Process: boundary.Process{Host: "node", PID: 100 + e.rank.Rank}}
 		presence := Presence{Sender: sender, Since: e.at, Identity: association.Identity{{Field: "host", Text: e.rank.Session}}}
-		from := &replay.Sender{Rank: e.rank, Process: sender.Process, Print: print(&presence)}
+		from := &replay.Sender{Rank: e.rank, Process: sender.Process, Print: printed(&presence)}
 		observed := replay.Event{Time: e.at}
 		if e.stop {
 			observed.Kind = replay.Stop

@@ -25,30 +25,33 @@ func Tracer(settings component.TelemetrySettings) trace.Tracer {
 // TelemetryBuilder provides an interface for components to report telemetry
 // as defined in metadata and user config.
 type TelemetryBuilder struct {
-	meter                              metric.Meter
-	mu                                 sync.Mutex
-	registrations                      []metric.Registration
-	ProcessorPhaseAttrAnswers          metric.Int64Counter
-	ProcessorPhaseAttrAssociations     metric.Int64Counter
-	ProcessorPhaseAttrBoundaries       metric.Int64Counter
-	ProcessorPhaseAttrBoundaryLateness metric.Float64Histogram
-	ProcessorPhaseAttrForwardRetries   metric.Int64Counter
-	ProcessorPhaseAttrForwardedItems   metric.Int64Counter
-	ProcessorPhaseAttrLostItems        metric.Int64Counter
-	ProcessorPhaseAttrOpenScopes       metric.Int64ObservableUpDownCounter
-	ProcessorPhaseAttrOtherPaths       metric.Int64Counter
-	ProcessorPhaseAttrOutdatedAnswers  metric.Int64Counter
-	ProcessorPhaseAttrPaths            metric.Int64ObservableUpDownCounter
-	ProcessorPhaseAttrRanks            metric.Int64ObservableUpDownCounter
-	ProcessorPhaseAttrReleases         metric.Int64Counter
-	ProcessorPhaseAttrRepairs          metric.Int64ObservableCounter
-	ProcessorPhaseAttrStorageFailures  metric.Int64Counter
-	ProcessorPhaseAttrStoredBytes      metric.Int64ObservableUpDownCounter
-	ProcessorPhaseAttrUnsplitPoints    metric.Int64Counter
-	ProcessorPhaseAttrWaitDuration     metric.Float64Histogram
-	ProcessorPhaseAttrWaitingBytes     metric.Int64ObservableUpDownCounter
-	ProcessorPhaseAttrWaits            metric.Int64Counter
-	ProcessorPhaseAttrWindowBoundaries metric.Int64ObservableUpDownCounter
+	meter                               metric.Meter
+	mu                                  sync.Mutex
+	registrations                       []metric.Registration
+	ProcessorPhaseAttrAnswers           metric.Int64Counter
+	ProcessorPhaseAttrAssociations      metric.Int64Counter
+	ProcessorPhaseAttrBoundaries        metric.Int64Counter
+	ProcessorPhaseAttrBoundaryLateness  metric.Float64Histogram
+	ProcessorPhaseAttrBoundarySkew      metric.Float64Histogram
+	ProcessorPhaseAttrForwardRetries    metric.Int64Counter
+	ProcessorPhaseAttrForwardedItems    metric.Int64Counter
+	ProcessorPhaseAttrLostItems         metric.Int64Counter
+	ProcessorPhaseAttrMissingBoundaries metric.Int64ObservableUpDownCounter
+	ProcessorPhaseAttrNewestEventAge    metric.Float64ObservableGauge
+	ProcessorPhaseAttrOpenScopes        metric.Int64ObservableUpDownCounter
+	ProcessorPhaseAttrOtherPaths        metric.Int64Counter
+	ProcessorPhaseAttrOutdatedAnswers   metric.Int64Counter
+	ProcessorPhaseAttrPaths             metric.Int64ObservableUpDownCounter
+	ProcessorPhaseAttrRanks             metric.Int64ObservableUpDownCounter
+	ProcessorPhaseAttrReleases          metric.Int64Counter
+	ProcessorPhaseAttrRepairs           metric.Int64ObservableCounter
+	ProcessorPhaseAttrStorageFailures   metric.Int64Counter
+	ProcessorPhaseAttrStoredBytes       metric.Int64ObservableUpDownCounter
+	ProcessorPhaseAttrUnsplitPoints     metric.Int64Counter
+	ProcessorPhaseAttrWaitDuration      metric.Float64Histogram
+	ProcessorPhaseAttrWaitingBytes      metric.Int64ObservableUpDownCounter
+	ProcessorPhaseAttrWaits             metric.Int64Counter
+	ProcessorPhaseAttrWindowBoundaries  metric.Int64ObservableUpDownCounter
 }
 
 // TelemetryBuilderOption applies changes to default builder.
@@ -60,6 +63,36 @@ type telemetryBuilderOptionFunc func(mb *TelemetryBuilder)
 
 func (tbof telemetryBuilderOptionFunc) apply(mb *TelemetryBuilder) {
 	tbof(mb)
+}
+
+// RegisterProcessorPhaseAttrMissingBoundariesCallback sets callback for observable ProcessorPhaseAttrMissingBoundaries metric.
+func (builder *TelemetryBuilder) RegisterProcessorPhaseAttrMissingBoundariesCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.ProcessorPhaseAttrMissingBoundaries, obs: o})
+		return nil
+	}, builder.ProcessorPhaseAttrMissingBoundaries)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterProcessorPhaseAttrNewestEventAgeCallback sets callback for observable ProcessorPhaseAttrNewestEventAge metric.
+func (builder *TelemetryBuilder) RegisterProcessorPhaseAttrNewestEventAgeCallback(cb metric.Float64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerFloat64{inst: builder.ProcessorPhaseAttrNewestEventAge, obs: o})
+		return nil
+	}, builder.ProcessorPhaseAttrNewestEventAge)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
 }
 
 // RegisterProcessorPhaseAttrOpenScopesCallback sets callback for observable ProcessorPhaseAttrOpenScopes metric.
@@ -177,6 +210,16 @@ func (oi *observerInt64) Observe(value int64, opts ...metric.ObserveOption) {
 	oi.obs.ObserveInt64(oi.inst, value, opts...)
 }
 
+type observerFloat64 struct {
+	embedded.Float64Observer
+	inst metric.Float64Observable
+	obs  metric.Observer
+}
+
+func (oi *observerFloat64) Observe(value float64, opts ...metric.ObserveOption) {
+	oi.obs.ObserveFloat64(oi.inst, value, opts...)
+}
+
 // Shutdown unregister all registered callbacks for async instruments.
 func (builder *TelemetryBuilder) Shutdown() {
 	builder.mu.Lock()
@@ -220,6 +263,13 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		metric.WithExplicitBucketBoundaries([]float64{0.001, 0.01, 0.1, 0.5, 1, 2, 3, 5, 10, 30, 60, 300, 600}...),
 	)
 	errs = errors.Join(errs, err)
+	builder.ProcessorPhaseAttrBoundarySkew, err = builder.meter.Float64Histogram(
+		"otelcol_processor_phase_attr_boundary_skew",
+		metric.WithDescription("How long after their event time boundaries arrived, by the collector's clock, for the newest boundary of each rank in a batch; negative if the rank's clock is ahead. [Development]"),
+		metric.WithUnit("s"),
+		metric.WithExplicitBucketBoundaries([]float64{-60, -10, -5, -1, -0.5, -0.1, 0, 0.1, 0.5, 1, 2, 3, 5, 10, 30, 60, 300, 900, 3600}...),
+	)
+	errs = errors.Join(errs, err)
 	builder.ProcessorPhaseAttrForwardRetries, err = builder.meter.Int64Counter(
 		"otelcol_processor_phase_attr_forward_retries",
 		metric.WithDescription("Attempts to forward telemetry that had waited that failed and were repeated. [Development]"),
@@ -236,6 +286,18 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_processor_phase_attr_lost_items",
 		metric.WithDescription("Data points, log records and spans that had waited and that the next component refused for good. [Development]"),
 		metric.WithUnit("{item}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ProcessorPhaseAttrMissingBoundaries, err = builder.meter.Int64ObservableUpDownCounter(
+		"otelcol_processor_phase_attr_missing_boundaries",
+		metric.WithDescription("Boundaries that have not arrived, by gaps in the sequence numbers of their processes; one that arrives late is subtracted. [Development]"),
+		metric.WithUnit("{boundary}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ProcessorPhaseAttrNewestEventAge, err = builder.meter.Float64ObservableGauge(
+		"otelcol_processor_phase_attr_newest_event_age",
+		metric.WithDescription("Age of the newest event of the rank that is furthest behind, by the collector's clock. Ranks that have ended, been silent for session_timeout or sent no boundary do not count; without others there is no value. [Development]"),
+		metric.WithUnit("s"),
 	)
 	errs = errors.Join(errs, err)
 	builder.ProcessorPhaseAttrOpenScopes, err = builder.meter.Int64ObservableUpDownCounter(

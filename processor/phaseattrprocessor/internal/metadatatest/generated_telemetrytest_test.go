@@ -21,6 +21,14 @@ func TestSetupTelemetry(t *testing.T) {
 	tb, err := metadata.NewTelemetryBuilder(testTel.NewTelemetrySettings())
 	require.NoError(t, err)
 	defer tb.Shutdown()
+	require.NoError(t, tb.RegisterProcessorPhaseAttrMissingBoundariesCallback(func(_ context.Context, observer metric.Int64Observer) error {
+		observer.Observe(1)
+		return nil
+	}))
+	require.NoError(t, tb.RegisterProcessorPhaseAttrNewestEventAgeCallback(func(_ context.Context, observer metric.Float64Observer) error {
+		observer.Observe(1)
+		return nil
+	}))
 	require.NoError(t, tb.RegisterProcessorPhaseAttrOpenScopesCallback(func(_ context.Context, observer metric.Int64Observer) error {
 		observer.Observe(1)
 		return nil
@@ -53,6 +61,7 @@ func TestSetupTelemetry(t *testing.T) {
 	tb.ProcessorPhaseAttrAssociations.Add(context.Background(), 1)
 	tb.ProcessorPhaseAttrBoundaries.Add(context.Background(), 1)
 	tb.ProcessorPhaseAttrBoundaryLateness.Record(context.Background(), 1)
+	tb.ProcessorPhaseAttrBoundarySkew.Record(context.Background(), 1)
 	tb.ProcessorPhaseAttrForwardRetries.Add(context.Background(), 1)
 	tb.ProcessorPhaseAttrForwardedItems.Add(context.Background(), 1)
 	tb.ProcessorPhaseAttrLostItems.Add(context.Background(), 1)
@@ -75,6 +84,9 @@ func TestSetupTelemetry(t *testing.T) {
 	AssertEqualProcessorPhaseAttrBoundaryLateness(t, testTel,
 		[]metricdata.HistogramDataPoint[float64]{{}}, metricdatatest.IgnoreValue(),
 		metricdatatest.IgnoreTimestamp())
+	AssertEqualProcessorPhaseAttrBoundarySkew(t, testTel,
+		[]metricdata.HistogramDataPoint[float64]{{}}, metricdatatest.IgnoreValue(),
+		metricdatatest.IgnoreTimestamp())
 	AssertEqualProcessorPhaseAttrForwardRetries(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
@@ -83,6 +95,12 @@ func TestSetupTelemetry(t *testing.T) {
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualProcessorPhaseAttrLostItems(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualProcessorPhaseAttrMissingBoundaries(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualProcessorPhaseAttrNewestEventAge(t, testTel,
+		[]metricdata.DataPoint[float64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualProcessorPhaseAttrOpenScopes(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},

@@ -79,13 +79,15 @@ func (x *Index) stream(key boundary.RankKey) *stream {
 
 // streamFor returns the stream of a rank, which it creates if need be, or nil when there
 // is no room for it. It returns the ranks that have made room.
-func (x *Index) streamFor(key boundary.RankKey) (s *stream, vacated []boundary.RankKey) {
-	if s := x.stream(key); s != nil {
+func (x *Index) streamFor(key boundary.RankKey) (_ *stream, vacated []boundary.RankKey) {
+	s := x.stream(key)
+	if s != nil {
 		return s, nil
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if s := x.streams[key]; s != nil {
+	s = x.streams[key]
+	if s != nil {
 		return s, nil
 	}
 	if full(len(x.streams), x.options.MaxRanks) {

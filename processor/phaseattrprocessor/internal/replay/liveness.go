@@ -3,6 +3,8 @@
 
 package replay
 
+import "time"
+
 // Status is whether a lookup can be answered.
 type Status uint8
 
@@ -53,6 +55,38 @@ func (s *stream) status(p *process, at int64) Status {
 		return Lagging
 	}
 	return Behind
+}
+
+// Lag returns how far the newest event of a live rank is before a time, in nanoseconds
+// since the Unix epoch: that of the rank that is furthest behind. It returns false if no
+// rank that has sent a boundary is live.
+func (x *Index) Lag(at int64) (lag time.Duration, ok bool) {
+	for _, s := range x.all() {
+		if newest, live := s.newestEvent(at); live {
+			behind := time.Duration(at - newest)
+			if !ok || behind > lag {
+				lag, ok = behind, true
+			}
+		}
+	}
+	return lag, ok
+}
+
+// newestEvent returns the time of the newest event of the rank's live processes. One that has
+// missed samples counts as live: it may be its events that are held up.
+func (s *stream) newestEvent(at int64) (newest int64, live bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if !s.known {
+		return 0, false
+	}
+	newest = never
+	for _, p := range s.processes {
+		if !p.ended() && s.status(p, at) != Ended {
+			newest, live = max(newest, p.clock.Now), true
+		}
+	}
+	return newest, live
 }
 
 // over reports whether a process is over at a time. It then stays so.

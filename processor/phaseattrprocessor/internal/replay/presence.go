@@ -29,29 +29,29 @@ type Presence struct {
 
 // present notes an event of a presence and returns its number. It reports whether the
 // presence is new, or began earlier than was known.
-func (p *process) present(print uint64, at int64) (number int32, isNew, earlier bool) {
-	if print == 0 { // it does not say where it is
+func (p *process) present(identity uint64, at int64) (number int32, isNew, earlier bool) {
+	if identity == 0 { // it does not say where it is
 		return -1, false, false
 	}
 	oldest := 0
 	for i := range p.presences {
 		q := &p.presences[i]
-		if q.Print == print {
+		if q.Print == identity {
 			earlier = at < q.Since
 			q.Since, q.Last = min(q.Since, at), max(q.Last, at)
 			if at >= q.Taken {
 				q.Taken = never
 			}
-			return int32(i), false, earlier //nolint:gosec // there are few
+			return int32(i), false, earlier
 		}
 		if q.Last < p.presences[oldest].Last {
 			oldest = i
 		}
 	}
-	q := Presence{Print: print, Since: at, Last: at, Taken: never}
+	q := Presence{Print: identity, Since: at, Last: at, Taken: never}
 	if len(p.presences) == MaxPresences {
 		p.presences[oldest] = q
-		return int32(oldest), true, false //nolint:gosec // as above
+		return int32(oldest), true, false
 	}
 	p.presences = append(p.presences, q)
 	return int32(len(p.presences) - 1), true, false //nolint:gosec // as above
@@ -92,11 +92,21 @@ func (x *Index) contender(o *boundary.Occupant) *contender {
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	p := s.numbered(o.Process)
-	if p == nil || uint32(o.Presence) >= uint32(len(p.presences)) {
+	p, q := s.occupant(o)
+	if q == nil {
 		return nil
 	}
-	return &contender{p.name, p.presences[o.Presence], append([]int64(nil), p.starts...)}
+	return &contender{p.name, *q, slices.Clone(p.starts)}
+}
+
+// occupant returns the process and the presence of an occupant, nil when they have made
+// room. It is called with mu held.
+func (s *stream) occupant(o *boundary.Occupant) (*process, *Presence) {
+	p := s.numbered(o.Process)
+	if p == nil || o.Presence < 0 || int(o.Presence) >= len(p.presences) {
+		return nil, nil
+	}
+	return p, &p.presences[o.Presence]
 }
 
 // succeed ends the former process, the occupant o, when the other one is its successor. It
@@ -118,12 +128,10 @@ func (x *Index) succeed(former, successor *contender, o, by *boundary.Occupant, 
 		return false
 	}
 	defer s.mu.Unlock()
-	p := s.numbered(o.Process)
-	if p == nil || uint32(o.Presence) >= uint32(len(p.presences)) {
-		return false
-	}
-	q := &p.presences[o.Presence]
+	_, q := s.occupant(o)
 	switch {
+	case q == nil:
+		return false
 	case !taken:
 		if q.takenBy == *by {
 			q.Taken, q.takenBy = never, boundary.Occupant{}
@@ -145,11 +153,11 @@ func (x *Index) StatusOf(o *boundary.Occupant, at int64) Status {
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	p := s.numbered(o.Process)
-	if p == nil || uint32(o.Presence) >= uint32(len(p.presences)) || at < p.presences[o.Presence].Since {
+	p, q := s.occupant(o)
+	switch {
+	case q == nil || at < q.Since:
 		return Unknown
-	}
-	if taken := p.presences[o.Presence].Taken; taken != never && taken <= at {
+	case q.isTaken(at):
 		return Ended
 	}
 	return s.status(p, at)
@@ -164,13 +172,12 @@ func (x *Index) Present(o *boundary.Occupant, from, to int64) bool {
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	p := s.numbered(o.Process)
-	if p == nil || uint32(o.Presence) >= uint32(len(p.presences)) {
-		return false
-	}
-	q := &p.presences[o.Presence]
-	return q.Since <= to && (q.Taken == never || from < q.Taken) && !p.startedIn(q.Last, from) && !s.over(p, from)
+	p, q := s.occupant(o)
+	return q != nil && q.Since <= to && !q.isTaken(from) && !p.startedIn(q.Last, from) && !s.over(p, from)
 }
+
+// isTaken reports whether another process has taken the places by a time.
+func (p *Presence) isTaken(at int64) bool { return p.Taken != never && p.Taken <= at }
 
 // startedIn reports whether the process started after one time and until another. One that
 // was started again may be elsewhere.

@@ -25,6 +25,9 @@ type process struct {
 
 	// number is unique in the stream.
 	number int32
+	// quiet is true when nothing more is waited for until the next event, unflushed when
+	// late boundaries wait for flush.
+	quiet, unflushed bool
 	// name is what records call the process; the zero Process is the one of records that
 	// name none.
 	name boundary.Process
@@ -35,16 +38,12 @@ type process struct {
 	presences      []Presence
 	// newestSequence is the sequence number of the boundary with the newest time.
 	newestSequence int64
-	// quiet is true when nothing more is waited for until the next event.
-	quiet bool
 
 	// boundaries and openScopes are those of all threads, as the counters include them.
 	boundaries, openScopes int
 	// repairs counts the boundaries that did not find the stack that they should have,
 	// since the stream was locked.
 	repairs int64
-	// unflushed is true when late boundaries wait for flush.
-	unflushed bool
 }
 
 // isUnnamed reports whether the process is that of the records that name none.

@@ -24,7 +24,7 @@ var (
 const second = int64(time.Second)
 
 func of(rank boundary.RankKey, process boundary.Process) *Sender {
-	return &Sender{Rank: rank, Process: process, Print: uint64(process.PID)} //nolint:gosec // any number will do
+	return &Sender{Rank: rank, Process: process, Print: uint64(process.PID)}
 }
 
 // send adds what an emitter has written as that of a process, and forgets it.
@@ -99,8 +99,8 @@ func TestWithoutAStartEventTwoProcessesAreAmbiguous(t *testing.T) {
 	assert.Equal(t, Several, status)
 	var labels []string
 	for _, process := range x.Handle(rank0).Each(3*second + 1) {
-		scopes, status := process.Active(nil, 3*second+1, false)
-		assert.Equal(t, Known, status)
+		scopes, known := process.Active(nil, 3*second+1, false)
+		assert.Equal(t, Known, known)
 		labels = append(labels, scopes[0].Path.Label())
 	}
 	assert.ElementsMatch(t, []string{"train / forward", "train / decode"}, labels)
@@ -350,6 +350,39 @@ func TestProcessWithAPulseIsGoneWhenItMissesTenBeats(t *testing.T) {
 	}
 }
 
+func TestLagIsThatOfTheLiveRankThatIsFurthestBehind(t *testing.T) {
+	x := New(sessions)
+	lag := func(at int64) any {
+		if lag, ok := x.Lag(at); ok {
+			return lag
+		}
+		return "none"
+	}
+	assert.Equal(t, "none", lag(0))
+	observe(x, boundary.RankKey{Session: "web"}, trainer, 1*second, Other)
+	assert.Equal(t, "none", lag(0), "it has sent no boundary")
+	for i, newest := range []int64{20, 10, 30} {
+		e := newEmitter(boundary.RankKey{Session: "run", Rank: int64(i)})
+		e.enterAt(newest*second, "train")
+		e.send(x, trainer)
+	}
+	assert.Equal(t, 90*time.Second, lag(100*second))
+	assert.Equal(t, -5*time.Second, lag(5*second), "all are ahead")
+
+	behind := boundary.RankKey{Session: "run", Rank: 1}
+	x.Ingest().Observe(of(behind, trainer), &Event{Time: 12 * second, Interval: time.Second})
+	assert.Equal(t, 88*time.Second, lag(100*second), "one that misses samples counts")
+	observe(x, behind, worker, 13*second, Other)
+	assert.Equal(t, 87*time.Second, lag(100*second), "by its newest process")
+	observe(x, behind, worker, 14*second, Stop)
+	observe(x, behind, trainer, 14*second, Stop)
+	assert.Equal(t, 80*time.Second, lag(100*second), "it has ended")
+	assert.Equal(t, -10*time.Second, lag(10*second), "even before its end")
+	assert.Equal(t, 900*time.Second, lag(920*second))
+	assert.Equal(t, 891*time.Second, lag(921*second), "one has been silent for longer than the session timeout")
+	assert.Equal(t, "none", lag(931*second))
+}
+
 func TestContendersForOnePlace(t *testing.T) {
 	other := boundary.RankKey{Session: "other"}
 	for name, tc := range map[string]struct {
@@ -437,8 +470,8 @@ func TestProcessThatIsStartedAgainMayBeElsewhere(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			x := New(Options{Repair: !tc.strict})
-			at := func(print uint64, at int64, kind Kind) Added {
-				return x.Ingest().Observe(&Sender{Rank: rank0, Print: print}, &Event{Time: at * second, Kind: kind})
+			at := func(identity uint64, at int64, kind Kind) Added {
+				return x.Ingest().Observe(&Sender{Rank: rank0, Print: identity}, &Event{Time: at * second, Kind: kind})
 			}
 			former := at(1, 0, Start).Occupant
 			at(1, 10, Other)

@@ -255,7 +255,8 @@ func (r *Resolver) resolve(result *Result) {
 	// Whichever process of the rank is meant, the answer is never unique.
 	var merged *policy.Attribution
 	for _, process := range handle.Each(result.lookup.To) {
-		if r.ask(result, process); result.Found {
+		r.ask(result, process)
+		if result.Found {
 			merged = policy.Merge(merged, result.Attribution.Clone())
 		}
 	}
