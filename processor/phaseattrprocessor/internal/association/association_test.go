@@ -510,6 +510,24 @@ func TestProcessIsFoundByItsContainerOrPod(t *testing.T) {
 	}
 }
 
+func TestProcessOfAnExporterIsNotOnTheHostOfADevice(t *testing.T) {
+	c := newCluster(t, associationOf(everyRule))
+	c.runs("a", 0, 0, object{"host": "node", "pid": int64(9), "device_id": int64(0)})
+	c.runs("b", 0, 0, object{"host": "node", "pid": int64(10), "device_id": int64(1)})
+	for name, tc := range map[string]struct {
+		resource, point object
+		want            string
+	}{
+		"another host":         {object{"host.name": "exporter", "process.pid": int64(9)}, dcgm("node", "1"), "b/0"},
+		"the same host":        {object{"host.name": "node.a", "process.pid": int64(9)}, object{"host": "node"}, "a/0#0"},
+		"no host":              {object{"process.pid": int64(9)}, object{"host": "node"}, "a/0#0"},
+		"a process of its own": {object{"host.name": "exporter"}, object{"host": "node", "pid": int64(9)}, "a/0#0"},
+	} {
+		match, _ := c.find(tc.resource, tc.point)
+		assert.Equal(t, tc.want, said(match), name)
+	}
+}
+
 func TestOtherOccupantsOfAnExclusivePlace(t *testing.T) {
 	for name, tc := range map[string]struct {
 		before, record object

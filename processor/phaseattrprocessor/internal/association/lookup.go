@@ -152,7 +152,7 @@ func (f *Finder) locateProcess(rule *compiledRule) bool {
 		return false
 	}
 	number, ok := f.fields.Integer(rule.pid.names)
-	if !ok || number <= 0 {
+	if !ok || number <= 0 || f.isOfAnother(rule) {
 		return false
 	}
 	host := f.hostName
@@ -161,6 +161,18 @@ func (f *Finder) locateProcess(rule *compiledRule) bool {
 	}
 	f.process = boundary.Process{Host: host, PID: number, Container: f.text(f.keys.container), Pod: f.text(f.keys.podUID)}
 	return f.process.Named()
+}
+
+// isOfAnother reports whether only the resource of a record names a process, on another
+// host than the record itself: it is that of an exporter.
+func (f *Finder) isOfAnother(rule *compiledRule) bool {
+	own := f.fields.Own()
+	if own.Any(rule.pid.names.Mask()) || !own.Any(f.keys.host.names.Mask()) {
+		return false
+	}
+	v, found := f.fields.FindInherited(f.keys.host.names)
+	inherited := f.textOf(f.keys.host, v, found)
+	return inherited != "" && !boundary.SameHost(inherited, f.text(f.keys.host))
 }
 
 // collect adds the live ranks at f.location that the record allows, at most limit.

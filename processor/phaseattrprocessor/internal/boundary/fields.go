@@ -100,15 +100,20 @@ func (f *Fields) Find(key Key) (pcommon.Value, bool) { return f.first(len(f.maps
 // FindAny returns the value of the first map that has any of the keys, of the first key
 // that this map has. Only scalars that are not blank count: exporters write labels that
 // are empty.
-func (f *Fields) FindAny(keys Keys) (pcommon.Value, bool) { return f.findAny(mapCount, &keys) }
+func (f *Fields) FindAny(keys Keys) (pcommon.Value, bool) { return findAny(f.maps[:], &keys) }
 
 // FindOwn is FindAny in the record itself.
-func (f *Fields) FindOwn(keys Keys) (pcommon.Value, bool) { return f.findAny(ownMaps, &keys) }
+func (f *Fields) FindOwn(keys Keys) (pcommon.Value, bool) { return findAny(f.maps[:ownMaps], &keys) }
 
-// findAny is FindAny in the first n maps.
-func (f *Fields) findAny(n int, keys *Keys) (pcommon.Value, bool) {
-	for i := range n {
-		m := &f.maps[i]
+// FindInherited is FindAny in the record's scope and resource.
+func (f *Fields) FindInherited(keys Keys) (pcommon.Value, bool) {
+	return findAny(f.maps[ownMaps:], &keys)
+}
+
+// findAny is FindAny in some maps.
+func findAny(maps []KeyedMap, keys *Keys) (pcommon.Value, bool) {
+	for i := range maps {
+		m := &maps[i]
 		there := m.present & keys.mask
 		if there == 0 {
 			continue
