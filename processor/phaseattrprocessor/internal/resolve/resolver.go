@@ -64,6 +64,8 @@ type Resolver struct {
 	origins []boundary.Origin
 	// presences has a place for each presence and interval, which another one may take.
 	presences [cacheSize]presence
+	// asked is true when any has been asked for.
+	asked bool
 	// results has a place for each lookup, which another one may take. The results of a
 	// scrape are few: all gauges are read at the same time.
 	results   [cacheSize]Result
@@ -135,7 +137,10 @@ func (r *Resolver) End() {
 	clear(r.byKey)
 	clear(r.origins)
 	clear(r.recent[:])
-	clear(r.presences[:])
+	if r.asked {
+		clear(r.presences[:])
+		r.asked = false
+	}
 	r.ranks, r.origins, r.parted = r.ranks[:0], r.origins[:1], nil
 }
 
@@ -186,6 +191,7 @@ func (r *Resolver) GiveUp(number int32, at int64) { r.ranks[number].handle.GiveU
 func (r *Resolver) Present(o *boundary.Occupant, from, to int64) bool {
 	p := &r.presences[uint64(o.Rank.Rank*31+int64(o.Process)*7+int64(o.Presence))%cacheSize] //nolint:gosec // any bits will do
 	if p.from != from || p.to != to || p.Occupant != *o {
+		r.asked = true
 		*p = presence{*o, from, to, r.index.Present(o, from, to)}
 	}
 	return p.present
