@@ -36,9 +36,9 @@ func (n *Numbering) missing() int64 {
 	return max(n.Last-n.First+1-n.Count, 0)
 }
 
-// numbersToTell is how many numbers tell whether they are consecutive.
-const numbersToTell = 8
+// minNumbers is how many numbers must have come before they count as consecutive.
+const minNumbers = 8
 
 // isConsecutive reports whether nearly all numbers have come, as those of an emitter that
 // numbers its boundaries one by one.
-func (n *Numbering) isConsecutive() bool { return n.Count >= numbersToTell && 4*n.missing() <= n.Count }
+func (n *Numbering) isConsecutive() bool { return n.Count >= minNumbers && 4*n.missing() <= n.Count }
