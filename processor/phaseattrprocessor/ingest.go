@@ -50,7 +50,7 @@ func (e *engine) ingest(ctx context.Context, ld plog.Logs) (events int64) {
 	record := func(record plog.LogRecord) bool {
 		in.fields.SetLog(record)
 		event := e.reader.Event(record, &in.fields)
-		if event.Type == "" || !in.add(ctx, &event, &in.fields) || e.config.Boundaries != BoundariesDrop {
+		if event.Type == "" || !in.add(ctx, &event) || e.config.Boundaries != BoundariesDrop {
 			return false
 		}
 		in.kept--
@@ -83,7 +83,8 @@ func (in *ingestion) enterScope(scope, resource pcommon.Map) {
 
 // add adds an event to the index. It reports whether the event is a boundary that the
 // index has. One that is rejected is an event of its process all the same.
-func (in *ingestion) add(ctx context.Context, event *boundary.Event, fields *boundary.Fields) bool {
+func (in *ingestion) add(ctx context.Context, event *boundary.Event) bool {
+	fields := &in.fields
 	rank, reason := in.reader.IdentifyWith(&in.defaults, fields)
 	if reason == boundary.OK && !event.HasTime {
 		reason = boundary.BadTime
@@ -121,12 +122,12 @@ func (in *ingestion) add(ctx context.Context, event *boundary.Event, fields *bou
 	switch added.Outcome {
 	case replay.Accepted:
 		in.accepted++
-		in.entry.Boundary(&checkpoint.Sender{Rank: rank, Process: from.Process}, &b)
+		in.entry.Boundary(stored(&from), &b)
 		return true
 	case replay.TooManyRanks, replay.AmbiguousProcess:
 		return false
 	}
-	in.entry.Event(&checkpoint.Sender{Rank: rank, Process: from.Process}, &replay.Event{Time: event.Time})
+	in.entry.Event(stored(&from), &replay.Event{Time: event.Time})
 	return added.Outcome == replay.Duplicate
 }
 
@@ -142,13 +143,18 @@ func kindOf(event *boundary.Event) replay.Kind {
 	return replay.Other
 }
 
+// stored returns a sender as the store has it.
+func stored(from *replay.Sender) *checkpoint.Sender {
+	return &checkpoint.Sender{Rank: from.Rank, Process: from.Process}
+}
+
 func (in *ingestion) observe(from *replay.Sender, event *replay.Event) {
 	added := in.events.Observe(from, event)
 	if added.Outcome != replay.Accepted {
 		return
 	}
 	in.settle(from, &added, event.Time, event.Kind == replay.Start)
-	in.entry.Event(&checkpoint.Sender{Rank: from.Rank, Process: from.Process}, event)
+	in.entry.Event(stored(from), event)
 }
 
 // settle makes known where the sender of an event is, if that is new or has been so for
@@ -159,8 +165,7 @@ func (in *ingestion) settle(from *replay.Sender, added *replay.Added, at int64, 
 		return
 	}
 	presence := checkpoint.Presence{
-		Sender: checkpoint.Sender{Rank: from.Rank, Process: from.Process},
-		Since:  at, Print: from.Print, Identity: in.senders.Identity(),
+		Sender: *stored(from), Since: at, Print: from.Print, Identity: in.senders.Identity(),
 	}
 	locations, ended := in.occupy(added.Occupant, presence.Identity)
 	in.located, in.advanced = append(in.located, locations...), append(in.advanced, ended...)

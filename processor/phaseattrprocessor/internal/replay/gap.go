@@ -73,12 +73,24 @@ func (p *process) isLost(around *gap, at int64) bool {
 	return lost && around.from < at && at < around.to && !p.beganIn(around.from, around.to)
 }
 
+// showsGaps reports whether the sequence numbers show what is missing.
+func (p *process) showsGaps() bool { return p.options.Repair && p.numbering.isConsecutive() }
+
+// isDoubtfulAt reports whether a boundary is missing around a moment.
+func (p *process) isDoubtfulAt(at int64) bool {
+	if !p.showsGaps() {
+		return false
+	}
+	around := p.gapAround(at)
+	return p.isDoubtful(&around, at, at)
+}
+
 // isDoubtful reports whether a boundary is missing around a moment, or for at least half
 // of an interval, so that what was active there is not certain. around is the gap around
 // the later moment. A process that does not number its boundaries one by one has none
 // missing.
 func (p *process) isDoubtful(around *gap, from, to int64) bool {
-	if !p.options.Repair || !p.numbering.isConsecutive() {
+	if !p.showsGaps() {
 		return false
 	}
 	lost := p.isLost(around, to)

@@ -62,8 +62,7 @@ func (h Handle) Over(dst []ScopeInterval, c *Coverage, from, to int64) ([]ScopeI
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	p, status := h.one(to)
-	switch status {
-	case Unknown, BeforeWindow, Lagging, Several:
+	if !status.hasHistory() {
 		return dst, status
 	}
 	known, spanned := len(dst), false
@@ -104,8 +103,7 @@ func (h Handle) ScopeOver(dst []ScopeInterval, scopeID string, from, to int64) (
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	p, status := h.one(to)
-	switch status {
-	case Unknown, BeforeWindow, Lagging, Several:
+	if !status.hasHistory() {
 		return dst, status
 	}
 	in := s.stretch(p, from, to)

@@ -36,6 +36,9 @@ const (
 // hasScopes reports whether scopes can be active.
 func (s Status) hasScopes() bool { return s == Known || s == Behind || s == Doubtful }
 
+// hasHistory reports whether it is known what was active until the time, if anything was.
+func (s Status) hasHistory() bool { return s.hasScopes() || s.isOver() }
+
 // isOver reports whether the process has ended, or died.
 func (s Status) isOver() bool { return s == Ended || s == Gone }
 
@@ -51,7 +54,7 @@ func (s *stream) status(p *process, at int64) Status {
 	case p.gone(at):
 		return Gone
 	}
-	if _, pulse := p.pulse.patience(); pulse {
+	if p.hasPulse() {
 		return Lagging
 	}
 	return Behind
@@ -118,7 +121,7 @@ func (p *process) gone(at int64) bool {
 // places by a time, and it has not been seen since.
 func (p *process) taken(at int64) bool {
 	for i := range p.presences {
-		if taken := p.presences[i].Taken; taken != never && p.clock.Now < taken && taken <= at {
+		if q := &p.presences[i]; q.isTaken(at) && p.clock.Now < q.Taken {
 			return true
 		}
 	}
@@ -153,7 +156,7 @@ func (s *stream) candidates(dst []*process, at int64) []*process {
 			return dst
 		}
 		for _, p := range s.processes {
-			if p != main && s.rivals(p, main, start, at) && !s.over(p, at) {
+			if p != main && p.rivals(main, start, at) && !s.over(p, at) {
 				dst = append(dst, p)
 			}
 		}
@@ -200,7 +203,7 @@ func (s *stream) lastStarted(at int64) (main *process, start int64) {
 // rivals reports whether a process may be the rank's instead of the one that started
 // last: it is older and goes on writing boundaries, or it is newer and the other one has
 // been silent since.
-func (s *stream) rivals(p, main *process, start, at int64) bool {
+func (p *process) rivals(main *process, start, at int64) bool {
 	if p.clock.FirstEvent > at {
 		return false
 	}

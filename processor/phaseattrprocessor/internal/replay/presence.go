@@ -54,15 +54,15 @@ func (p *process) present(identity uint64, at int64) (number int32, isNew, earli
 		return int32(oldest), true, false
 	}
 	p.presences = append(p.presences, q)
-	return int32(len(p.presences) - 1), true, false //nolint:gosec // as above
+	return int32(len(p.presences) - 1), true, false //nolint:gosec // at most MaxPresences
 }
 
-// Contend settles who is at an exclusive place, such as a device, of which two processes
-// of different ranks say that they are there. One that came later, with the rank's number
-// and the session or the job of the former one, is its restart; so is one that sent a start
-// event from the same process. The former one is over then, unless it is seen there again.
-// Any other newcomer shares the place. It returns the ranks that may have ended. It must be
-// called again when a late event shows that one of them came earlier.
+// Contend decides which of two processes, of different ranks, holds an exclusive place that
+// both claim, such as a device. The later one is a restart of the former one if it has the
+// same rank number and the same session or job, or if it sent a start event under the same
+// process name. The former one is then over, unless it is seen there again. Any other
+// newcomer shares the place. Contend returns the ranks that may have ended. It must be
+// called again when a late event shows that one of the two came earlier.
 func (x *Index) Contend(a, b boundary.Occupant, sameJob bool) (ended []boundary.RankKey) {
 	one, two := x.contender(&a), x.contender(&b)
 	if one == nil || two == nil || a.Rank == b.Rank {
@@ -86,17 +86,28 @@ type contender struct {
 }
 
 func (x *Index) contender(o *boundary.Occupant) *contender {
-	s := x.stream(o.Rank)
+	s, p, q := x.occupant(o)
 	if s == nil {
 		return nil
 	}
-	s.mu.RLock()
 	defer s.mu.RUnlock()
+	return &contender{p.name, *q, slices.Clone(p.starts)}
+}
+
+// occupant returns the stream, the process and the presence of an occupant, with the
+// stream's mu held for reading, or nil when they have made room.
+func (x *Index) occupant(o *boundary.Occupant) (*stream, *process, *Presence) {
+	s := x.stream(o.Rank)
+	if s == nil {
+		return nil, nil, nil
+	}
+	s.mu.RLock()
 	p, q := s.occupant(o)
 	if q == nil {
-		return nil
+		s.mu.RUnlock()
+		return nil, nil, nil
 	}
-	return &contender{p.name, *q, slices.Clone(p.starts)}
+	return s, p, q
 }
 
 // occupant returns the process and the presence of an occupant, nil when they have made
@@ -147,15 +158,13 @@ func (x *Index) succeed(former, successor *contender, o, by *boundary.Occupant, 
 // StatusOf returns the status of an occupant's process at a time, which is Ended when
 // another one has taken its place. It is Unknown before the occupant came there.
 func (x *Index) StatusOf(o *boundary.Occupant, at int64) Status {
-	s := x.stream(o.Rank)
+	s, p, q := x.occupant(o)
 	if s == nil {
 		return Unknown
 	}
-	s.mu.RLock()
 	defer s.mu.RUnlock()
-	p, q := s.occupant(o)
 	switch {
-	case q == nil || at < q.Since:
+	case at < q.Since:
 		return Unknown
 	case q.isTaken(at):
 		return Ended
@@ -166,14 +175,12 @@ func (x *Index) StatusOf(o *boundary.Occupant, at int64) Status {
 // Present reports whether an occupant was at its places, and can have been alive, between
 // two moments.
 func (x *Index) Present(o *boundary.Occupant, from, to int64) bool {
-	s := x.stream(o.Rank)
+	s, p, q := x.occupant(o)
 	if s == nil {
 		return false
 	}
-	s.mu.RLock()
 	defer s.mu.RUnlock()
-	p, q := s.occupant(o)
-	return q != nil && q.Since <= to && !q.isTaken(from) && !p.startedIn(q.Last, from) && !s.over(p, from)
+	return q.Since <= to && !q.isTaken(from) && !p.startedIn(q.Last, from) && !s.over(p, from)
 }
 
 // isTaken reports whether another process has taken the places by a time.

@@ -53,9 +53,7 @@ func (h Handle) Segments(from, to int64, whole bool, maxBoundaries int, f func(S
 	segment := Segment{To: from}
 	for _, change := range append(changes, to) {
 		segment.From, segment.To, segment.Active = segment.To, change, segment.Active[:0]
-		middle := segment.From + (segment.To-segment.From)/2
-		around := p.gapAround(middle)
-		segment.Doubtful = p.isDoubtful(&around, middle, middle)
+		segment.Doubtful = p.isDoubtfulAt(segment.From + (segment.To-segment.From)/2)
 		if segment.From < end {
 			for i := range p.threads {
 				t := &p.threads[i]
