@@ -4,18 +4,20 @@
 package phaseattrprocessor
 
 import (
+	"context"
 	"iter"
 	"math"
 	"time"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
 
+	"github.com/phaseattr/phaseattr/internal/boundary"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/annotate"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/association"
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/policy"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/replay"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/resolve"
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/source"
 )
 
 // annotator decides what the items of a batch belong to, and then writes their phases.
@@ -25,11 +27,19 @@ type annotator struct {
 	reader      *boundary.Reader
 	association *association.Association
 	index       *replay.Index
+	tenants     *tenants
 	finder      *association.Finder
 	resolver    *resolve.Resolver
 	table       *annotate.Table
-	// written are the attributes that the table writes.
+	// sources has the sources, phases the reader of the batch, nil between batches. claims is
+	// true when an item of the scope may be a phase of a source's.
+	sources *source.Set
+	phases  *source.Reader
+	claims  bool
+	// written are the attributes that the table writes; timed is true when what is known only
+	// to the end of a scope is among them.
 	written boundary.KeyMask
+	timed   bool
 
 	// fields are those of the item at hand, origin the hints of its scope and resource,
 	// from and to its interval.
@@ -37,6 +47,9 @@ type annotator struct {
 	scope, resource pcommon.Map
 	origin          boundary.Origin
 	from, to        int64
+	// inherited is the rank that the scope and the resource name, noTarget until it has been
+	// looked up.
+	inherited int32
 
 	// decisions has one entry per item of the batch, in order.
 	decisions []decision
@@ -45,6 +58,9 @@ type annotator struct {
 	// locations are the unknown locations that the items name.
 	locations map[string]int32
 	unknown   []string
+	// tenant is that of the batch; refused is true when the batch is of one tenant too many.
+	tenant  string
+	refused bool
 	// early is true when an item came before the events of a rank, or names an unknown one.
 	early bool
 	stats batchStats
@@ -67,9 +83,13 @@ type decision struct {
 	// representative is true when the rank answers for others as well, present when the item
 	// may have an attribute that is written, split when it is to be divided by phase.
 	representative, present, split bool
+	// end is true when the item ends a series, and gets no other attributes.
+	end bool
 	// ambiguous is true when the answer is never unique, unlisted when the item belongs to
 	// more ranks than are listed, ranks then being 0.
 	ambiguous, unlisted bool
+	// ends is true when the item ends the scope that its origin names.
+	ends bool
 	// reason is why it belongs to no rank, or to more than one.
 	reason resolve.Reason
 }
@@ -79,19 +99,29 @@ const noTarget int32 = -1
 
 func newAnnotator(e *engine) *annotator {
 	a := &annotator{
-		config: e.config, reader: e.reader, association: e.association, index: e.index, finder: association.NewFinder(e.association, e.reader),
+		config: e.config, reader: e.reader, association: e.association, index: e.index,
+		tenants: e.tenants, finder: association.NewFinder(e.association, e.reader),
 		resolver:  resolve.New(e.index, policy.Threads{Prefer: e.config.Threads.Prefer, Ignore: e.config.Threads.Ignore}, e.config.Metrics.TruncatePaths, e.paths),
 		table:     e.table,
-		locations: map[string]int32{},
+		locations: map[string]int32{}, sources: e.sources,
 	}
 	for _, attribute := range e.config.Attributes {
 		a.written |= e.association.Keys.Add(string(attribute)).Mask()
+		a.timed = a.timed || attribute == annotate.StartAttribute || attribute == annotate.DurationAttribute
 	}
 	return a
 }
 
-// begin begins a batch.
-func (a *annotator) begin(dataPoints bool) { a.resolver.Begin(dataPoints) }
+// begin begins a batch, of the tenant that its context names.
+func (a *annotator) begin(ctx context.Context, dataPoints bool) {
+	tenant, ok := a.tenants.of(ctx)
+	a.tenant, a.refused = tenant, !ok
+	a.finder.SetTenant(tenant)
+	a.resolver.Begin(dataPoints)
+	if !dataPoints {
+		a.phases = a.sources.Reader()
+	}
+}
 
 // end forgets the batch.
 func (a *annotator) end() {
@@ -100,7 +130,11 @@ func (a *annotator) end() {
 	clear(a.locations)
 	clear(a.unknown)
 	a.unknown = a.unknown[:0]
-	a.enterScope(pcommon.Map{}, pcommon.Map{})
+	if a.phases != nil {
+		a.sources.Done(a.phases)
+		a.phases = nil
+	}
+	a.enterScope(&item{})
 	a.fields.Clear()
 	a.early, a.stats = false, batchStats{}
 }
@@ -108,22 +142,29 @@ func (a *annotator) end() {
 // restart forgets what has been decided.
 func (a *annotator) restart() {
 	clear(a.decisions)
+	a.resolver.Refresh()
 	a.decisions, a.several, a.finder.Tried = a.decisions[:0], a.several[:0], [association.MaxRules][association.Outcomes]int64{}
 }
 
 // decide finds out which ranks the items of a batch belong to. Nothing is written.
 func (a *annotator) decide(items iter.Seq[*item]) {
 	for it := range items {
-		a.decisions = append(a.decisions, decision{rank: noTarget, part: stays, reason: it.skip})
-		if it.skip == resolve.NoReason {
-			a.decideItem(it, &a.decisions[len(a.decisions)-1])
+		a.decisions = append(a.decisions, decision{})
+		d := &a.decisions[len(a.decisions)-1]
+		d.rank, d.part, d.reason = noTarget, stays, it.skip
+		switch {
+		case it.skip != resolve.NoReason:
+		case a.refused:
+			d.attributes, d.reason = it.attributes, resolve.TooManyTenants
+		default:
+			a.decideItem(it, d)
 		}
 	}
 }
 
 func (a *annotator) decideItem(it *item, d *decision) {
 	if it.scope != a.scope || it.resource != a.resource {
-		a.enterScope(it.scope, it.resource)
+		a.enterScope(it)
 	}
 	a.fields.ScanRecord(a.association.Keys, it.attributes, it.body)
 	a.from, a.to = it.from, it.to
@@ -135,23 +176,68 @@ func (a *annotator) decideItem(it *item, d *decision) {
 		}
 		a.from, a.to = at, at
 	}
+	if a.claims && a.decidePhase(it, d) {
+		return
+	}
 	origin := a.origin
 	if a.fields.HasOwnOrigin() {
 		origin = a.reader.Origin(&a.fields)
 	}
-	*d = decision{
-		attributes: it.attributes, from: a.from, to: a.to, rank: noTarget, origin: a.resolver.Origin(origin), part: stays,
-		present: a.fields.Attributes().Any(a.written), split: it.split,
+	ends := false
+	if a.timed && it.isRecord() {
+		var scope string
+		if scope, ends = a.reader.Ends(it.record, &a.fields); ends {
+			origin = boundary.Origin{ScopeID: scope}
+		}
 	}
+	d.attributes, d.from, d.to, d.origin = it.attributes, a.from, a.to, a.resolver.Origin(origin)
+	d.present, d.split, d.end, d.ends = a.fields.Attributes().Any(a.written), it.split, it.end, ends
 	a.target(d, it.gpu)
 }
 
 // enterScope reads what the scope and resource of the items that follow say.
-func (a *annotator) enterScope(scope, resource pcommon.Map) {
-	a.scope, a.resource = scope, resource
-	a.fields.ScanScope(a.association.Keys, scope, resource)
+func (a *annotator) enterScope(it *item) {
+	a.scope, a.resource = it.scope, it.resource
+	a.fields.ScanScope(a.association.Keys, it.scope, it.resource)
 	a.origin = a.reader.Origin(&a.fields)
 	a.finder.SetScope(&a.fields)
+	a.inherited = noTarget
+	switch {
+	case a.phases == nil:
+		a.claims = false
+	case it.isSpan():
+		a.claims = a.phases.EnterSpans(it.resourceSpans, it.scopeSpans)
+	case it.isRecord():
+		a.claims = a.phases.EnterLogs(it.resourceLogs, it.scopeLogs)
+	}
+}
+
+// decidePhase decides about an item that a source claims: a span that is a phase gets its own
+// path, a log record that of its time by the clock of the source. It returns false if none
+// claims it.
+func (a *annotator) decidePhase(it *item, d *decision) bool {
+	var phase *source.Phase
+	var origin boundary.Origin
+	if it.isSpan() {
+		if phase = a.phases.Span(it.span); phase == nil || !phase.IsPhase() {
+			return false
+		}
+		origin = boundary.Origin{ScopeID: phase.Interval.ScopeID, Own: true}
+		if !phase.Interval.Open {
+			a.to-- // at its end it is over
+		}
+	} else {
+		if phase = a.phases.Record(it.record); phase == nil || phase.Reason != boundary.OK {
+			return false
+		}
+		a.from, a.to = phase.Time, phase.Time
+	}
+	*d = decision{
+		attributes: it.attributes, rank: noTarget, origin: a.resolver.Origin(origin), part: stays,
+		present: a.fields.Attributes().Any(a.written),
+	}
+	a.aim(d, a.finder.FindRank(&a.fields, &phase.Rank, a))
+	return true
 }
 
 // target finds the ranks of the item at hand. gpu reports whether its metric is one that
@@ -159,17 +245,27 @@ func (a *annotator) enterScope(scope, resource pcommon.Map) {
 func (a *annotator) target(d *decision, gpu bool) {
 	// Most items are of the rank that their resource names.
 	if target, ok := a.finder.Inherited(&a.fields); ok {
-		if rank := a.resolver.Rank(&target.Rank, target.Process); a.resolver.State(rank, a.from, a.to).Live {
+		if a.inherited == noTarget {
+			a.inherited = a.resolver.Rank(&target.Rank, target.Process)
+		}
+		if state := a.resolver.State(a.inherited, a.from, a.to); state.Live {
 			a.finder.Named()
-			d.ranks, d.rank = 1, rank
-			a.note(d, rank)
+			d.ranks, d.rank = 1, a.inherited
+			a.note(state)
 			return
 		}
 	}
-	match := a.finder.Find(&a.fields, gpu, a)
+	a.aim(d, a.finder.Find(&a.fields, gpu, a))
+}
+
+// aim sets the ranks of the item at hand to those of a match.
+func (a *annotator) aim(d *decision, match *association.Match) {
 	d.representative, d.ambiguous, d.unlisted = match.Representative, match.Ambiguous, match.Unlisted
 	d.reason, d.offset = reasonOf(match.Reason), match.Offset
-	d.from, d.to = before(a.from, d.offset), before(a.to, d.offset)
+	if d.ends { // a boundary is on its rank's own clock
+		d.offset = 0
+	}
+	d.from, d.to = a.Interval(d.offset)
 	if match.Departed != nil {
 		d.reason = a.resolver.Absence(match.Departed, d.from)
 	}
@@ -180,20 +276,19 @@ func (a *annotator) target(d *decision, gpu bool) {
 		}
 	case 1:
 		d.ranks, d.rank = 1, a.resolver.Rank(&match.Targets[0].Rank, match.Targets[0].Process)
-		a.note(d, d.rank)
+		a.note(a.resolver.State(d.rank, d.from, d.to))
 	default:
 		d.ranks, d.rank = int32(len(match.Targets)), int32(len(a.several)) //nolint:gosec // far fewer
 		for i := range match.Targets {
 			rank := a.resolver.Rank(&match.Targets[i].Rank, match.Targets[i].Process)
 			a.several = append(a.several, rank)
-			a.note(d, rank)
+			a.note(a.resolver.State(rank, d.from, d.to))
 		}
 	}
 }
 
-// note notes whether an item came before the events of a rank.
-func (a *annotator) note(d *decision, rank int32) {
-	state := a.resolver.State(rank, d.from, d.to)
+// note notes whether an item came before the events of a rank with a state.
+func (a *annotator) note(state replay.State) {
 	a.early = a.early || state.Behind || !state.Known
 }
 
@@ -201,12 +296,19 @@ var _ association.Ranks = (*annotator)(nil)
 
 // Live implements association.Ranks for the item at hand.
 func (a *annotator) Live(rank *boundary.RankKey, offset time.Duration) bool {
-	return a.resolver.State(a.resolver.Rank(rank, boundary.MainProcess), before(a.from, offset), before(a.to, offset)).Live
+	from, to := a.Interval(offset)
+	return a.resolver.State(a.resolver.Rank(rank, boundary.MainProcess), from, to).Live
 }
 
 // Present implements association.Ranks for the item at hand.
 func (a *annotator) Present(o *boundary.Occupant, offset time.Duration) bool {
-	return a.resolver.Present(o, before(a.from, offset), before(a.to, offset))
+	from, to := a.Interval(offset)
+	return a.resolver.Present(o, from, to)
+}
+
+// Interval implements association.Ranks for the item at hand.
+func (a *annotator) Interval(offset time.Duration) (from, to int64) {
+	return before(a.from, offset), before(a.to, offset)
 }
 
 // before returns a time less an offset, or the nearest time that there is.
@@ -222,7 +324,9 @@ func before(at int64, offset time.Duration) int64 {
 }
 
 // Session implements association.Ranks.
-func (a *annotator) Session(id string) (ranks []int64, complete bool) { return a.index.Session(id) }
+func (a *annotator) Session(tenant, id string) (ranks []int64, complete bool) {
+	return a.index.Session(tenant, id)
+}
 
 // reasonOf returns the reason of a match as answers have it.
 func reasonOf(reason association.Reason) resolve.Reason {
@@ -280,7 +384,7 @@ func (a *annotator) annotateItem(d *decision) {
 		answer := policy.Unlisted()
 		answer.Reason = d.reason.String()
 		a.count(answer.Resolution, d.reason)
-		a.table.Write(d.attributes, answer, d.present)
+		a.write(d.attributes, answer, d)
 	case d.ranks == 0:
 		a.none(d, d.reason)
 	case d.ranks == 1:
@@ -338,8 +442,16 @@ func (a *annotator) annotateAmbiguous(d *decision, answer *policy.Attribution, r
 }
 
 func (a *annotator) write(attributes pcommon.Map, answer *policy.Attribution, d *decision) {
+	if d.end {
+		return
+	}
 	if d.representative {
 		answer = representative(answer)
+	}
+	if d.ends && answer.Source == policy.SourceExact && answer.Start != 0 {
+		ended := *answer
+		ended.Ended, ended.Duration = true, time.Duration(d.to-answer.Start)
+		answer = &ended
 	}
 	a.table.Write(attributes, answer, d.present)
 }
@@ -357,7 +469,7 @@ func representative(answer *policy.Attribution) *policy.Attribution {
 // none leaves an item without a phase. The streams of cumulative points stay unchanged.
 func (a *annotator) none(d *decision, reason resolve.Reason) {
 	a.stats.answers[none][reason]++
-	if reason != resolve.SkippedCumulative && reason != resolve.Excluded && d.attributes != (pcommon.Map{}) {
+	if reason != resolve.SkippedCumulative && reason != resolve.Excluded && !d.end && d.attributes != (pcommon.Map{}) {
 		a.table.WriteReason(d.attributes, reason.String())
 	}
 }

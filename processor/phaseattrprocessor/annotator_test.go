@@ -6,13 +6,22 @@ package phaseattrprocessor
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/annotate"
 )
 
-func everyAttribute(cfg *Config) { cfg.Attributes = attributeNames() }
+// everyAttribute is all attributes but those of the ends of scopes, with which these are
+// annotated otherwise.
+func everyAttribute(cfg *Config) {
+	cfg.Attributes = slices.DeleteFunc(attributeNames(), func(name Attribute) bool {
+		return name == annotate.StartAttribute || name == annotate.DurationAttribute
+	})
+}
 
 // answerTo sends the fields of a gauge's data point through the metrics pipeline and
 // returns what they became, without those of the group.

@@ -14,6 +14,7 @@ import (
 
 	"go.opentelemetry.io/collector/confmap"
 
+	"github.com/phaseattr/phaseattr/internal/option"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/association"
 )
 
@@ -41,7 +42,7 @@ var _ confmap.Unmarshaler = (*AssociationRule)(nil)
 
 // Unmarshal rejects malformed durations, like Config.Unmarshal.
 func (r *AssociationRule) Unmarshal(conf *confmap.Conf) error {
-	return unmarshal(conf, r, "time_offset")
+	return option.Unmarshal(conf, r, "time_offset")
 }
 
 // AssociationKey is a field of boundary records, and the attributes that have it on
@@ -128,10 +129,14 @@ func defaultRules(config *Config) []association.Rule {
 // rules returns the association rules of a configuration.
 func (cfg *Config) rules() []association.Rule {
 	if len(cfg.Association) == 0 {
-		return defaultRules(cfg)
+		return append(defaultRules(cfg), cfg.sourceRules()...)
 	}
-	rules := make([]association.Rule, len(cfg.Association))
-	for i, rule := range cfg.Association {
+	return rulesOf(cfg.Association)
+}
+
+func rulesOf(configured []AssociationRule) []association.Rule {
+	rules := make([]association.Rule, len(configured))
+	for i, rule := range configured {
 		rules[i].Representative, rules[i].TimeOffset = rule.Representative, rule.TimeOffset
 		for _, key := range rule.Keys {
 			rules[i].Keys = append(rules[i].Keys, association.Key{Field: key.Field, Names: key.Names})
@@ -147,35 +152,37 @@ func newAssociation(config *Config) *association.Association {
 			Host: d.Host, Device: d.Device, Instance: d.Instance, ToHost: cmp.Or(d.ToHost, d.Host), LocalRank: d.LocalRank,
 		}
 	}
+	sessions, ranks := config.sourceKeys()
 	return association.New(association.Options{
 		Rules: config.rules(), Devices: devices,
 		Session: config.SessionAttribute, Rank: config.RankAttribute,
+		SourceSessions: sessions, SourceRanks: ranks,
 		TextBytes: config.Limits.MaxTextBytes,
 	})
 }
 
 func (cfg *Config) validateAssociation() error {
-	errs := []error{checkf(len(cfg.Association) <= association.MaxRules,
+	errs := []error{option.Checkf(len(cfg.Association) <= association.MaxRules,
 		"association must have at most %d rules (got %d)", association.MaxRules, len(cfg.Association))}
 	for i, rule := range cfg.Association {
 		path := fmt.Sprintf("association::%d::", i)
 		errs = append(errs, rule.validate(path+"keys"),
-			checkf(-cfg.Window < rule.TimeOffset && rule.TimeOffset < cfg.Window || cfg.Window <= 0,
+			option.Checkf(-cfg.Window < rule.TimeOffset && rule.TimeOffset < cfg.Window || cfg.Window <= 0,
 				"%stime_offset must be shorter than window, %s (got %s)", path, cfg.Window, rule.TimeOffset))
 	}
 	return errors.Join(errs...)
 }
 
 func (r *AssociationRule) validate(path string) error {
-	errs := []error{checkf(len(r.Keys) > 0, "%s must name at least one key (got [])", path)}
+	errs := []error{option.Checkf(len(r.Keys) > 0, "%s must name at least one key (got [])", path)}
 	blank := func(name string) bool { return strings.TrimSpace(name) == "" }
 	for i, key := range r.Keys {
 		sameField := func(k AssociationKey) bool { return k.Field == key.Field }
 		errs = append(errs,
-			notBlank(fmt.Sprintf("%s::%d::field", path, i), key.Field),
-			checkf(!slices.ContainsFunc(r.Keys[:i], sameField),
+			option.NotBlank(fmt.Sprintf("%s::%d::field", path, i), key.Field),
+			option.Checkf(!slices.ContainsFunc(r.Keys[:i], sameField),
 				"%s::%d::field must be named once in a rule (got %q twice)", path, i, key.Field),
-			checkf(len(key.Names) > 0 && !slices.ContainsFunc(key.Names, blank),
+			option.Checkf(len(key.Names) > 0 && !slices.ContainsFunc(key.Names, blank),
 				"%s::%d::names must name attributes (got %q)", path, i, key.Names))
 	}
 	return errors.Join(errs...)
@@ -189,10 +196,10 @@ func (cfg *Config) validateDeviceMap() error {
 			return other.Host == d.Host && other.Device == d.Device && other.Instance == d.Instance
 		}
 		errs = append(errs,
-			notBlank(path+"::host", d.Host),
-			notBlank(path+"::device", d.Device),
-			notNegative(path+"::local_rank", d.LocalRank),
-			checkf(!slices.ContainsFunc(cfg.DeviceMap[:i], sameDevice), "%s: duplicate device %s on host %q", path, d.name(), d.Host))
+			option.NotBlank(path+"::host", d.Host),
+			option.NotBlank(path+"::device", d.Device),
+			option.NotNegative(path+"::local_rank", d.LocalRank),
+			option.Checkf(!slices.ContainsFunc(cfg.DeviceMap[:i], sameDevice), "%s: duplicate device %s on host %q", path, d.name(), d.Host))
 	}
 	return errors.Join(errs...)
 }

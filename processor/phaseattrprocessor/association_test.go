@@ -212,6 +212,21 @@ func TestDevicesThatProgramsCallAlikeAreToldByPodOrJob(t *testing.T) {
 	}
 }
 
+// An exporter that runs in a job reports the node's other GPUs as well.
+func TestJobOfTheExporterDoesNotDecideWhoseDeviceItIs(t *testing.T) {
+	p := startPipelines(t)
+	p.runsOn(t, with(on("node", 10, 0), object{"job_id": "4711"}), 1, "a", 0, "forward")
+	job := object{"job_id": "4711"}
+	for index, want := range map[string]object{
+		"0": {"phase_resolution": "unique", "phase_path": "forward"},
+		"5": {"phase_resolution": "ambiguous"},
+	} {
+		got := attributesOfMetrics(p.passMetrics(t, labeled(gpu("node", index, 2), nil, job)))[0]
+		assert.Equal(t, want["phase_resolution"], got["phase_resolution"], index)
+		assert.Equal(t, want["phase_path"], got["phase_path"], index)
+	}
+}
+
 func TestHardwareThatIsNoGPUHasNoPhase(t *testing.T) {
 	p := startPipelines(t)
 	p.runsOn(t, on("node", 10, 0), 1, "a", 0, "forward")
@@ -257,6 +272,26 @@ func TestSessionWithoutRankIsAmbiguousUnlessARuleDecides(t *testing.T) {
 			assert.Equal(t, "ambiguous", got["phase_resolution"])
 		}
 	}
+}
+
+// A rank goes on on another host, whose records do not say which GPU it is. The UUID of the one that
+// it had before excludes it from nothing there.
+func TestTheDeviceOfAFormerProcessExcludesItsSuccessorFromNothing(t *testing.T) {
+	p := startPipelines(t)
+	p.runsOn(t, with(on("far", 10, 0), object{"gpu_uuid": "GPU-far0"}), 1, "a", 4, "train")
+	p.runsOn(t, on("node", 20, 0), 60, "a", 4, "restore")
+	_, path := p.ofGPU(t, "node", "0", 61)
+	assert.Equal(t, "restore", path)
+
+	p.runsOn(t, with(on("node", 30, 0), object{"job_id": "another"}), 61, "b", 2, "serve")
+	resolution, path := p.ofGPU(t, "node", "0", 62)
+	assert.Equal(t, "ambiguous", resolution, "got %v", path)
+	resolution, _ = p.ofGPU(t, "far", "0", 62)
+	assert.Nil(t, resolution)
+	_, path = p.ofGPU(t, "far", "0", 2)
+	assert.Equal(t, "train", path)
+	attributes := attributesOfMetrics(p.passMetrics(t, gpu("far", "0", 2)))[0]
+	assert.Equal(t, "train", attributes["phase_path"])
 }
 
 func TestDeviceMapSaysWhoseDeviceItIs(t *testing.T) {

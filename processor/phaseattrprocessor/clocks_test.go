@@ -13,7 +13,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata/metricdatatest"
 
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/internal/boundary"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/metadatatest"
 )
 
@@ -28,7 +28,7 @@ func TestSkewIsThatOfTheNewestBoundaryOfEachRankOfABatch(t *testing.T) {
 		w, v := run.worker(1), other.worker(1)
 		batch := []object{
 			w.enter(sinceStart(90), "train"), v.enter(sinceStart(40), "train"), w.enter(sinceStart(98), "step"),
-			v.exit(sinceStart(60)), w.exit(sinceStart(95)), ahead.worker(1).enter(sinceStart(102), "train"), run.event("sample", sinceStart(99)),
+			v.exit(sinceStart(60)), w.exit(sinceStart(95)), ahead.worker(1).enter(sinceStart(100.5), "train"), run.event("sample", sinceStart(99)),
 		}
 		p.passLogs(t, records(t, batch...))
 		skews := func() metricdata.HistogramDataPoint[float64] {
@@ -41,10 +41,10 @@ func TestSkewIsThatOfTheNewestBoundaryOfEachRankOfABatch(t *testing.T) {
 			return points[0]
 		}
 		assert.Equal(t, uint64(3), skews().Count)
-		assert.InDelta(t, 2+40-2, skews().Sum, 1e-3)
+		assert.InDelta(t, 2+40-0.5, skews().Sum, 1e-3)
 		least, _ := skews().Min.Value()
 		most, _ := skews().Max.Value()
-		assert.InDelta(t, -2, least, 1e-3)
+		assert.InDelta(t, -0.5, least, 1e-3)
 		assert.InDelta(t, 40, most, 1e-3)
 
 		time.Sleep(time.Minute)

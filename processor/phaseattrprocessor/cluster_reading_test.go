@@ -233,7 +233,14 @@ func (c *cluster) spelled(host *node) string {
 
 func (c *cluster) jobReading() (r reading, ok bool) {
 	p := c.anyMain()
-	r = c.newReading(kindRepresentative, p.host, c.at(p))
+	at := c.at(p)
+	host := p.host
+	for _, q := range c.mains(func(q *process) bool { return q.job == p.job && q.from <= at && at < q.to }) {
+		if q.rank < p.rank { // it is by its clock that the job's phase is known
+			p, host = q, q.host
+		}
+	}
+	r = c.newReading(kindRepresentative, host, at)
 	r.byJob = true
 	r.attributes["job_id"] = p.job
 	r.truth, ok = c.representative(p.job, r.stamp)

@@ -5,7 +5,6 @@ package phaseattrprocessor
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -13,8 +12,10 @@ import (
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/confmap"
 
+	"github.com/phaseattr/phaseattr/internal/option"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/annotate"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/policy"
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/source"
 )
 
 // Config is the configuration of the processor.
@@ -52,6 +53,10 @@ type Config struct {
 	// Metrics chooses the metrics whose data points are annotated. Default: all.
 	Metrics MetricsConfig `mapstructure:"metrics"`
 
+	// Sources lists what the phases are read from: the records of stormlog, the spans of
+	// Megatron-LM, of NeMo-RL or of any program, the records of TorchTitan. Default: stormlog.
+	Sources []SourceConfig `mapstructure:"sources"`
+
 	// SessionAttribute is the attribute that holds the session ID, in boundary records
 	// and in telemetry. Default: session_id.
 	SessionAttribute string `mapstructure:"session_attribute"`
@@ -65,6 +70,20 @@ type Config struct {
 	// device.
 	Association []AssociationRule `mapstructure:"association"`
 
+	// MetadataKeys lists keys of the client metadata, such as X-Scope-OrgID, whose values tell
+	// tenants apart. Each tenant has sessions and places of its own: records of one never
+	// answer for, end or take over those of another. Default: none, for one tenant.
+	MetadataKeys []string `mapstructure:"metadata_keys"`
+
+	// MetadataCardinalityLimit bounds the tenants. The boundaries of one beyond it are
+	// refused, and its telemetry gets no phase. Default: 1000.
+	MetadataCardinalityLimit int `mapstructure:"metadata_cardinality_limit"`
+
+	// DefaultTenant is the tenant of telemetry that has none of the metadata keys, as that of
+	// receivers that read files or scrape: the value of the key. Those of several keys are
+	// joined by "/". Default: one of its own.
+	DefaultTenant string `mapstructure:"default_tenant"`
+
 	// DeviceMap maps devices to local ranks, on hosts where CUDA_VISIBLE_DEVICES or MIG
 	// renumbers them. Default: none.
 	DeviceMap []DeviceMapping `mapstructure:"device_map"`
@@ -76,6 +95,10 @@ type Config struct {
 	// SessionTimeout is how long after its last event arrived a session counts as ended
 	// if it sent no stop event. Default: 15m.
 	SessionTimeout time.Duration `mapstructure:"session_timeout"`
+
+	// MaxFuture is how far ahead of the collector's clock, at its arrival, an event may be
+	// dated. One that is dated further ahead takes no part. Default: 10m.
+	MaxFuture time.Duration `mapstructure:"max_future"`
 
 	// Grace lets telemetry wait for boundaries that may still be on their way.
 	Grace GraceConfig `mapstructure:"grace"`
@@ -129,7 +152,8 @@ type GraceConfig struct {
 
 // LimitsConfig bounds what is kept, and what is written.
 type LimitsConfig struct {
-	// MaxRanks bounds the ranks of all sessions. A new rank beyond it is refused.
+	// MaxRanks bounds the ranks of all sessions that have sent a boundary or a start event.
+	// At the bound, those that have ended make room; without any, a new rank is refused.
 	// Default: 20000.
 	MaxRanks int `mapstructure:"max_ranks"`
 
@@ -146,8 +170,17 @@ type LimitsConfig struct {
 	MaxBoundariesPerRank int `mapstructure:"max_boundaries_per_rank"`
 
 	// MaxBoundaries bounds the boundaries in the windows of all ranks together. Beyond it
-	// the oldest of the rank that adds one are evicted. Default: 6000000.
+	// the oldest of the rank that takes most are evicted. Default: 6000000.
 	MaxBoundaries int `mapstructure:"max_boundaries"`
+
+	// Memory bounds what the index takes, in bytes on the heap. Beyond it the oldest
+	// boundaries are evicted of the rank that takes most. Default: 738197504 (704 MiB).
+	Memory int `mapstructure:"memory"`
+
+	// MemoryPerRank bounds what one rank takes, in bytes on the heap. Beyond it the rank's
+	// oldest boundaries are evicted; without any, its boundaries are refused.
+	// Default: 33554432 (32 MiB).
+	MemoryPerRank int `mapstructure:"memory_per_rank"`
 
 	// MaxScopeDepth bounds the elements of a boundary's path. A boundary beyond it is
 	// refused. Default: 64.
@@ -162,8 +195,14 @@ type LimitsConfig struct {
 	MaxTextBytes int `mapstructure:"max_text_bytes"`
 
 	// MaxPaths bounds the different paths that are written to data points within a
-	// window. Beyond it, data points get the path "other". Default: 1000.
+	// window. Beyond it, data points get the path "other", first those of sessions with more
+	// than an equal share. Default: 1000.
 	MaxPaths int `mapstructure:"max_paths"`
+
+	// MaxStreams bounds the streams of each metrics pipeline whose series are ended. The
+	// series of others are not. A stream that has had no data point for a window is
+	// forgotten. Default: 200000.
+	MaxStreams int `mapstructure:"max_streams"`
 
 	_ struct{}
 }
@@ -194,6 +233,16 @@ type MetricsConfig struct {
 	// Default: 0.
 	TruncatePaths int `mapstructure:"truncate_paths"`
 
+	// Mode says whether the phase is written to the data points (labels), or they are left
+	// unchanged and each device gets a gauge phase.active instead (info), to join with;
+	// cumulative, split and end_series have no effect then. Default: labels.
+	Mode MetricsMode `mapstructure:"mode"`
+
+	// EndSeries ends the series of a gauge or an UpDownCounter when its phase changes: it
+	// gets a last point, flagged as having no recorded value. Otherwise Prometheus shows it
+	// for five more minutes. phase.active always ends like that. Default: false.
+	EndSeries bool `mapstructure:"end_series"`
+
 	_ struct{}
 }
 
@@ -204,6 +253,9 @@ func (cfg *MetricsConfig) includes(name string) bool {
 		!slices.ContainsFunc(cfg.Exclude, matches)
 }
 
+// ends reports whether series are ended.
+func (cfg *MetricsConfig) ends() bool { return cfg.EndSeries || cfg.Mode == ModeInfo }
+
 func createDefaultConfig() component.Config {
 	return &Config{
 		Attributes:       []Attribute{"phase_resolution", "phase_path"},
@@ -211,21 +263,30 @@ func createDefaultConfig() component.Config {
 		Cumulative:       CumulativeSkip,
 		Split:            SplitConfig{MaxParts: 1000, MaxPointsPerBatch: 10_000},
 		Repair:           true,
+		Metrics:          MetricsConfig{Mode: ModeLabels},
+		Sources:          []SourceConfig{{Preset: source.Stormlog}},
 		SessionAttribute: "session_id",
 		RankAttribute:    "rank",
-		Window:           10 * time.Minute,
-		SessionTimeout:   15 * time.Minute,
-		Grace:            GraceConfig{Period: 5 * time.Second, MaxBytes: 256 << 20, MaxBatches: 10_000},
+
+		MetadataCardinalityLimit: 1000,
+
+		Window:         10 * time.Minute,
+		SessionTimeout: 15 * time.Minute,
+		MaxFuture:      10 * time.Minute,
+		Grace:          GraceConfig{Period: 5 * time.Second, MaxBytes: 256 << 20, MaxBatches: 10_000},
 		Limits: LimitsConfig{
 			MaxRanks:               20_000,
 			MaxThreadsPerRank:      256,
 			MaxOpenScopesPerThread: 1024,
 			MaxBoundariesPerRank:   100_000,
 			MaxBoundaries:          6_000_000,
+			Memory:                 704 << 20,
+			MemoryPerRank:          32 << 20,
 			MaxScopeDepth:          64,
 			MaxLabelBytes:          1024,
 			MaxTextBytes:           256,
 			MaxPaths:               1000,
+			MaxStreams:             200_000,
 		},
 	}
 }
@@ -238,22 +299,7 @@ var (
 // Unmarshal rejects malformed durations, whose values the Collector's errors do not name,
 // and numbers, which it reads as nanoseconds.
 func (cfg *Config) Unmarshal(conf *confmap.Conf) error {
-	return unmarshal(conf, cfg, "window", "session_timeout", "grace::period")
-}
-
-func unmarshal(conf *confmap.Conf, into any, durations ...string) error {
-	var errs []error
-	for _, key := range durations {
-		value := conf.Get(key)
-		if value == nil {
-			continue
-		}
-		if _, err := time.ParseDuration(fmt.Sprint(value)); err != nil {
-			errs = append(errs, fmt.Errorf("%s must be a duration with a unit, such as 10s (got %#v)", key, value))
-			conf.Delete(key) // or the Collector reports it again
-		}
-	}
-	return errors.Join(append(errs, conf.Unmarshal(into))...)
+	return option.Unmarshal(conf, cfg, "window", "session_timeout", "max_future", "grace::period")
 }
 
 // Validate returns every problem, each with the YAML key and the value, in the order of
@@ -263,47 +309,56 @@ func (cfg *Config) Validate() error {
 	return errors.Join(
 		cfg.validateAttributes(),
 		cfg.validateScopeAttributes(),
-		keyed("boundaries", oneOf(cfg.Boundaries, boundaryModes())),
-		keyed("cumulative", oneOf(cfg.Cumulative, cumulativeModes())),
-		positive("split::max_parts", cfg.Split.MaxParts),
-		positive("split::max_points_per_batch", cfg.Split.MaxPointsPerBatch),
+		option.Keyed("boundaries", option.OneOf(cfg.Boundaries, boundaryModes())),
+		option.Keyed("cumulative", option.OneOf(cfg.Cumulative, cumulativeModes())),
+		option.Positive("split::max_parts", cfg.Split.MaxParts),
+		option.Positive("split::max_points_per_batch", cfg.Split.MaxPointsPerBatch),
 		patterns("threads::prefer", cfg.Threads.Prefer),
 		patterns("threads::ignore", cfg.Threads.Ignore),
 		patterns("metrics::include", cfg.Metrics.Include),
 		patterns("metrics::exclude", cfg.Metrics.Exclude),
-		notNegative("metrics::truncate_paths", cfg.Metrics.TruncatePaths),
-		notBlank("session_attribute", cfg.SessionAttribute),
-		notBlank("rank_attribute", cfg.RankAttribute),
-		checkf(cfg.RankAttribute != cfg.SessionAttribute, "rank_attribute must not be the session_attribute (got %q)", cfg.RankAttribute),
+		option.NotNegative("metrics::truncate_paths", cfg.Metrics.TruncatePaths),
+		option.Keyed("metrics::mode", option.OneOf(cfg.Metrics.Mode, metricsModes())),
+		cfg.validateSources(),
+		option.NotBlank("session_attribute", cfg.SessionAttribute),
+		option.NotBlank("rank_attribute", cfg.RankAttribute),
+		option.Checkf(cfg.RankAttribute != cfg.SessionAttribute, "rank_attribute must not be the session_attribute (got %q)", cfg.RankAttribute),
 		cfg.validateAssociation(),
+		cfg.validateTenants(),
 		cfg.validateDeviceMap(),
-		positive("window", cfg.Window),
-		positive("session_timeout", cfg.SessionTimeout),
-		notNegative("grace::period", grace.Period),
-		checkf(grace.Period < cfg.Window || cfg.Window <= 0, "grace::period must be shorter than window, %s (got %s)", cfg.Window, grace.Period),
-		positive("grace::max_bytes", grace.MaxBytes),
-		positive("grace::max_batches", grace.MaxBatches),
-		positive("limits::max_ranks", limits.MaxRanks),
-		positive("limits::max_threads_per_rank", limits.MaxThreadsPerRank),
-		positive("limits::max_open_scopes_per_thread", limits.MaxOpenScopesPerThread),
-		positive("limits::max_boundaries_per_rank", limits.MaxBoundariesPerRank),
-		checkf(limits.MaxBoundariesPerRank <= limits.MaxBoundaries || limits.MaxBoundaries <= 0,
+		option.Positive("window", cfg.Window),
+		option.Positive("session_timeout", cfg.SessionTimeout),
+		option.Positive("max_future", cfg.MaxFuture),
+		option.NotNegative("grace::period", grace.Period),
+		option.Checkf(grace.Period < cfg.Window || cfg.Window <= 0, "grace::period must be shorter than window, %s (got %s)", cfg.Window, grace.Period),
+		option.Positive("grace::max_bytes", grace.MaxBytes),
+		option.Positive("grace::max_batches", grace.MaxBatches),
+		option.Positive("limits::max_ranks", limits.MaxRanks),
+		option.Positive("limits::max_threads_per_rank", limits.MaxThreadsPerRank),
+		option.Positive("limits::max_open_scopes_per_thread", limits.MaxOpenScopesPerThread),
+		option.Positive("limits::max_boundaries_per_rank", limits.MaxBoundariesPerRank),
+		option.Checkf(limits.MaxBoundariesPerRank <= limits.MaxBoundaries || limits.MaxBoundaries <= 0,
 			"limits::max_boundaries_per_rank must not exceed limits::max_boundaries, %d (got %d)",
 			limits.MaxBoundaries, limits.MaxBoundariesPerRank),
-		positive("limits::max_boundaries", limits.MaxBoundaries),
-		positive("limits::max_scope_depth", limits.MaxScopeDepth),
-		positive("limits::max_label_bytes", limits.MaxLabelBytes),
-		positive("limits::max_text_bytes", limits.MaxTextBytes),
-		positive("limits::max_paths", limits.MaxPaths),
+		option.Positive("limits::max_boundaries", limits.MaxBoundaries),
+		option.Positive("limits::memory", limits.Memory),
+		option.Positive("limits::memory_per_rank", limits.MemoryPerRank),
+		option.Checkf(limits.MemoryPerRank <= limits.Memory || limits.Memory <= 0,
+			"limits::memory_per_rank must not exceed limits::memory, %d (got %d)", limits.Memory, limits.MemoryPerRank),
+		option.Positive("limits::max_scope_depth", limits.MaxScopeDepth),
+		option.Positive("limits::max_label_bytes", limits.MaxLabelBytes),
+		option.Positive("limits::max_text_bytes", limits.MaxTextBytes),
+		option.Positive("limits::max_paths", limits.MaxPaths),
+		option.Positive("limits::max_streams", limits.MaxStreams),
 	)
 }
 
 func (cfg *Config) validateAttributes() error {
-	errs := []error{checkf(len(cfg.Attributes)+len(cfg.ScopeAttributes) > 0, "attributes must name at least one attribute (got [])")}
+	errs := []error{option.Checkf(len(cfg.Attributes)+len(cfg.ScopeAttributes) > 0, "attributes must name at least one attribute (got [])")}
 	for i, name := range cfg.Attributes {
 		errs = append(errs,
-			keyed("attributes", oneOf(name, attributeNames())),
-			checkf(!slices.Contains(cfg.Attributes[:i], name), "attributes must name each attribute once (got %q twice)", name))
+			option.Keyed("attributes", option.OneOf(name, attributeNames())),
+			option.Checkf(!slices.Contains(cfg.Attributes[:i], name), "attributes must name each attribute once (got %q twice)", name))
 	}
 	return errors.Join(errs...)
 }
@@ -312,61 +367,36 @@ func (cfg *Config) validateScopeAttributes() error {
 	var errs []error
 	for i, key := range cfg.ScopeAttributes {
 		errs = append(errs,
-			notBlank("scope_attributes", key),
-			checkf(!slices.Contains(cfg.ScopeAttributes[:i], key), "scope_attributes must name each key once (got %q twice)", key),
-			checkf(!slices.Contains(attributeNames(), Attribute(key)),
+			option.NotBlank("scope_attributes", key),
+			option.Checkf(!slices.Contains(cfg.ScopeAttributes[:i], key), "scope_attributes must name each key once (got %q twice)", key),
+			option.Checkf(!slices.Contains(attributeNames(), Attribute(key)),
 				"scope_attributes must not name one of the processor's own attributes (got %q)", key),
-			checkf(key != cfg.SessionAttribute, "scope_attributes must not name the session_attribute (got %q)", key),
-			checkf(key != cfg.RankAttribute, "scope_attributes must not name the rank_attribute (got %q)", key))
+			option.Checkf(key != cfg.SessionAttribute, "scope_attributes must not name the session_attribute (got %q)", key),
+			option.Checkf(key != cfg.RankAttribute, "scope_attributes must not name the rank_attribute (got %q)", key))
 	}
 	return errors.Join(errs...)
 }
 
-// checkf returns an error unless ok.
-func checkf(ok bool, format string, args ...any) error {
-	if ok {
-		return nil
+func (cfg *Config) validateTenants() error {
+	var errs []error
+	for i, key := range cfg.MetadataKeys {
+		same := func(other string) bool { return strings.EqualFold(other, key) }
+		errs = append(errs,
+			option.NotBlank("metadata_keys", key),
+			option.Checkf(!slices.ContainsFunc(cfg.MetadataKeys[:i], same), "metadata_keys must name each key once, in whatever case (got %q twice)", key))
 	}
-	return fmt.Errorf(format, args...)
-}
-
-func positive[T int | time.Duration](key string, value T) error {
-	return checkf(value > 0, "%s must be positive (got %v)", key, value)
-}
-
-func notNegative[T int | time.Duration](key string, value T) error {
-	return checkf(value >= 0, "%s must not be negative (got %v)", key, value)
-}
-
-func notBlank(key, value string) error {
-	return checkf(strings.TrimSpace(value) != "", "%s must not be blank (got %q)", key, value)
+	return errors.Join(append(errs,
+		option.Positive("metadata_cardinality_limit", cfg.MetadataCardinalityLimit),
+		option.Checkf(cfg.DefaultTenant == "" || len(cfg.MetadataKeys) > 0, "default_tenant needs metadata_keys (got %q)", cfg.DefaultTenant),
+	)...)
 }
 
 func patterns(key string, values []string) error {
 	var errs []error
 	for _, value := range values {
-		errs = append(errs, checkf(policy.ValidPattern(value), "%s must list valid patterns (got %q)", key, value))
+		errs = append(errs, option.Checkf(policy.ValidPattern(value), "%s must list valid patterns (got %q)", key, value))
 	}
 	return errors.Join(errs...)
-}
-
-// oneOf returns an error, without the key, unless a value is allowed.
-func oneOf[T ~string](value T, allowed []T) error {
-	var names []string
-	for _, name := range allowed {
-		if name == value {
-			return nil
-		}
-		names = append(names, string(name))
-	}
-	return fmt.Errorf("must be one of %s (got %q)", strings.Join(names, ", "), value)
-}
-
-func keyed(key string, err error) error {
-	if err != nil {
-		err = fmt.Errorf("%s %w", key, err)
-	}
-	return err
 }
 
 // Attribute is the name of an attribute that is written to annotated telemetry.
@@ -377,7 +407,7 @@ func attributeNames() []Attribute { return annotate.Names[Attribute]() }
 // UnmarshalText accepts the names of the attributes that can be written.
 func (a *Attribute) UnmarshalText(text []byte) error {
 	*a = Attribute(text)
-	return oneOf(*a, attributeNames())
+	return option.OneOf(*a, attributeNames())
 }
 
 // BoundaryMode says what happens to boundary records once they have been read.
@@ -395,7 +425,7 @@ func boundaryModes() []BoundaryMode { return []BoundaryMode{BoundariesKeep, Boun
 // UnmarshalText accepts keep and drop.
 func (m *BoundaryMode) UnmarshalText(text []byte) error {
 	*m = BoundaryMode(text)
-	return oneOf(*m, boundaryModes())
+	return option.OneOf(*m, boundaryModes())
 }
 
 // CumulativeMode says what happens to cumulative data points.
@@ -413,5 +443,23 @@ func cumulativeModes() []CumulativeMode { return []CumulativeMode{CumulativeSkip
 // UnmarshalText accepts skip and annotate.
 func (m *CumulativeMode) UnmarshalText(text []byte) error {
 	*m = CumulativeMode(text)
-	return oneOf(*m, cumulativeModes())
+	return option.OneOf(*m, cumulativeModes())
+}
+
+// MetricsMode says where the phase of data points is written.
+type MetricsMode string
+
+const (
+	// ModeLabels writes it to the data points.
+	ModeLabels MetricsMode = "labels"
+	// ModeInfo writes it to a gauge, and leaves the data points unchanged.
+	ModeInfo MetricsMode = "info"
+)
+
+func metricsModes() []MetricsMode { return []MetricsMode{ModeLabels, ModeInfo} }
+
+// UnmarshalText accepts labels and info.
+func (m *MetricsMode) UnmarshalText(text []byte) error {
+	*m = MetricsMode(text)
+	return option.OneOf(*m, metricsModes())
 }

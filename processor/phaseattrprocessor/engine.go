@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -16,13 +17,16 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	"go.uber.org/zap"
 
+	"github.com/phaseattr/phaseattr/internal/boundary"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/annotate"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/association"
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/checkpoint"
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/doubt"
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/ending"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/hold"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/replay"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/resolve"
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/source"
 )
 
 // sweepsPerTimeout is how often, in one session timeout or window, whichever is
@@ -34,8 +38,11 @@ type engine struct {
 	config      *Config
 	recorder    *recorder
 	reader      *boundary.Reader
+	sources     *source.Set
+	stormlog    bool // whether its records are read
 	index       *replay.Index
 	association *association.Association
+	tenants     *tenants
 	table       *annotate.Table
 	paths       *resolve.PathLimiter
 	// annotators, senders and stats are those that no batch is using.
@@ -43,24 +50,54 @@ type engine struct {
 	// buffer is where telemetry waits, unknowns what it has waited for.
 	buffer   *hold.Buffer
 	unknowns *hold.Unknown
+	doubts   *doubts
 	// store keeps the index in a storage; nil without one.
 	store *checkpoint.Store
 
 	stop, swept chan struct{}
+
+	// mu guards trackers: those of the pipelines whose series are ended.
+	mu       sync.Mutex
+	trackers []*ending.Tracker
+}
+
+// track adds a tracker to those that are observed.
+func (e *engine) track(t *ending.Tracker) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.trackers = append(e.trackers, t)
+}
+
+// streams returns the number of streams that are tracked.
+func (e *engine) streams() (n int64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, t := range e.trackers {
+		n += int64(t.Len())
+	}
+	return n
 }
 
 // newEngine restores what is stored and starts what runs in the background.
 func newEngine(ctx context.Context, s *shared, host component.Host) (*engine, error) {
 	config := s.config
+	sources, err := newSources(config, s.settings)
+	if err != nil {
+		return nil, err
+	}
 	e := &engine{
+		sources:     sources,
+		stormlog:    config.readsStormlog(),
 		config:      config,
 		recorder:    s.recorder,
 		reader:      newReader(config),
 		index:       newIndex(config),
 		association: newAssociation(config),
+		tenants:     newTenants(config),
 		table:       annotate.New(config.Attributes),
 		paths:       resolve.NewPathLimiter(config.Limits.MaxPaths),
 		unknowns:    hold.NewUnknown(config.Grace.Period, config.Limits.MaxRanks),
+		doubts:      doubt.New[checkpoint.Sender, *doubted](replay.MaxAhead),
 		stop:        make(chan struct{}),
 		swept:       make(chan struct{}),
 	}
@@ -117,11 +154,18 @@ func newIndex(config *Config) *replay.Index {
 		Repair:         config.Repair,
 		Window:         config.Window,
 		SessionTimeout: config.SessionTimeout,
+		MaxFuture:      config.MaxFuture,
+		Grace:          config.Grace.Period,
+		MaxDepth:       config.Limits.MaxScopeDepth,
+		MaxLabelBytes:  config.Limits.MaxLabelBytes,
 		MaxRanks:       config.Limits.MaxRanks,
 		MaxThreads:     config.Limits.MaxThreadsPerRank,
 		MaxOpen:        config.Limits.MaxOpenScopesPerThread,
 		MaxBoundaries:  config.Limits.MaxBoundariesPerRank,
 		MaxTotal:       config.Limits.MaxBoundaries,
+		Tenants:        len(config.MetadataKeys) > 0,
+		MaxRankBytes:   config.Limits.MemoryPerRank,
+		MaxBytes:       config.Limits.Memory,
 	})
 }
 
@@ -143,7 +187,7 @@ func (e *engine) openStore(ctx context.Context, id component.ID, host component.
 			return opener.GetClient(ctx, component.KindProcessor, id, name)
 		},
 		Index:    e.index,
-		Restorer: newRestorer(e),
+		Restorer: func() checkpoint.Restorer { return newRestorer(e) },
 		Failed: func(ctx context.Context, operation checkpoint.Operation, times int, err error) {
 			e.recorder.storageFailed(ctx, operation, times, err)
 			if operation != checkpoint.Read { // a record that cannot be read says nothing of the storage
@@ -159,6 +203,9 @@ func (e *engine) openStore(ctx context.Context, id component.ID, host component.
 		return fmt.Errorf("storage: extension %q cannot be used: %w", e.config.Storage, err)
 	}
 	e.sweep(ctx)
+	for _, tenant := range e.index.Tenants() {
+		e.tenants.add(tenant, math.MaxInt) // what is stored stays
+	}
 	stats := e.index.Stats()
 	e.recorder.logger.Info("Restored the index", zap.Int("ranks", stats.Ranks), zap.Int64("boundaries", stats.Boundaries),
 		zap.Int64("open_scopes", stats.OpenScopes), zap.Duration("took", time.Since(begin)))
@@ -172,12 +219,21 @@ func (e *engine) observe() error {
 		{b.RegisterProcessorPhaseAttrRanksCallback, func() int64 { return int64(e.index.Stats().Ranks) }},
 		{b.RegisterProcessorPhaseAttrOpenScopesCallback, func() int64 { return e.index.Stats().OpenScopes }},
 		{b.RegisterProcessorPhaseAttrWindowBoundariesCallback, func() int64 { return e.index.Stats().Boundaries }},
+		{b.RegisterProcessorPhaseAttrIndexBytesCallback, func() int64 { return e.index.Stats().Bytes }},
 		{b.RegisterProcessorPhaseAttrMissingBoundariesCallback, func() int64 { return e.index.Stats().Missing }},
 		{b.RegisterProcessorPhaseAttrRepairsCallback, func() int64 { return e.index.Stats().Repairs }},
 		{b.RegisterProcessorPhaseAttrWaitingBytesCallback, e.buffer.Bytes},
 		{b.RegisterProcessorPhaseAttrPathsCallback, func() int64 { return int64(e.paths.Len()) }},
 		{b.RegisterProcessorPhaseAttrStoredBytesCallback, e.store.Bytes},
+		{b.RegisterProcessorPhaseAttrStreamsCallback, e.streams},
 	})
+	err = errors.Join(err, b.RegisterProcessorPhaseAttrUnknownIdentitiesCallback(
+		func(_ context.Context, o metric.Int64Observer) error {
+			ranks, locations := e.unknownIdentities()
+			o.Observe(int64(len(ranks)), e.recorder.unknownRanks)
+			o.Observe(int64(locations), e.recorder.unknownLocations)
+			return nil
+		}))
 	return errors.Join(err, b.RegisterProcessorPhaseAttrNewestEventAgeCallback(
 		func(_ context.Context, o metric.Float64Observer) error {
 			if lag, ok := e.index.Lag(time.Now().UnixNano()); ok {
@@ -185,6 +241,26 @@ func (e *engine) observe() error {
 			}
 			return nil
 		}))
+}
+
+// unknownIdentities returns the ranks that metrics have named and of which no event has
+// come, and the number of other locations, such as devices, of which this is so.
+func (e *engine) unknownIdentities() (ranks []boundary.RankKey, locations int) {
+	for _, key := range e.unknowns.Stayed(time.Now(), e.isKnown) {
+		if key.Location != "" {
+			locations++
+		} else {
+			ranks = append(ranks, key.Rank)
+		}
+	}
+	return ranks, locations
+}
+
+func (e *engine) isKnown(key hold.Key) bool {
+	if key.Location != "" {
+		return len(e.association.At(key.Location)) > 0
+	}
+	return e.index.Has(key.Rank)
 }
 
 // sweepRegularly sweeps the index, forgets paths that are no longer written, and looks
@@ -202,7 +278,8 @@ func (e *engine) sweepRegularly(ctx context.Context) {
 		case <-e.stop:
 			return
 		case <-look.C:
-			e.recorder.watch.look(e.config)
+			ranks, _ := e.unknownIdentities()
+			e.recorder.watch.look(e.config, ranks)
 		case <-sweep.C:
 			e.sweep(ctx)
 		case <-rotate.C:
@@ -212,11 +289,13 @@ func (e *engine) sweepRegularly(ctx context.Context) {
 }
 
 // sweep stops waiting for ranks that have been silent for long, and forgets those that
-// are over.
+// are over. It gives up events that have been doubted for long.
 func (e *engine) sweep(ctx context.Context) {
+	e.recorder.unconfirmed(ctx, e.doubts.Sweep(e.config.SessionTimeout))
 	silent, forgotten := e.index.Sweep()
 	e.forget(ctx, forgotten)
 	e.buffer.Advance(append(silent, forgotten...), nil)
+	e.tenants.forget(e.config.Window, e.index.HasTenant)
 }
 
 // forget forgets all that depends on ranks that the index has removed.
@@ -232,9 +311,10 @@ func (e *engine) forget(ctx context.Context, ranks []boundary.RankKey) {
 
 // occupy makes known where a process is, which has just come there or started. It returns
 // the locations, and the ranks of which a process has ended with that.
-func (e *engine) occupy(o boundary.Occupant, id association.Identity) (locations []string, ended []boundary.RankKey) {
+func (e *engine) occupy(added *replay.Added, id association.Identity) (locations []string, ended []boundary.RankKey) {
+	o := added.Occupant
 	e.association.RemovePresence(o) // the one whose number it has, or the same one
-	locations, others := e.association.Add(o, id)
+	locations, others := e.association.Add(o, id, added.Lifespan)
 	for _, other := range others {
 		ended = append(ended, e.index.Contend(o, other.Occupant, other.SameJob)...)
 	}
@@ -244,16 +324,14 @@ func (e *engine) occupy(o boundary.Occupant, id association.Identity) (locations
 // leave removes processes of a rank that the index has removed.
 func (e *engine) leave(rank boundary.RankKey, processes []int32) {
 	for _, process := range processes {
-		for presence := range int32(replay.MaxPresences) {
-			e.association.RemovePresence(boundary.Occupant{Rank: rank, Process: process, Presence: presence})
-		}
+		e.association.RemoveProcess(rank, process)
 	}
 }
 
-// annotator returns an annotator for a batch, which done takes back.
-func (e *engine) annotator(s signal) *annotator {
+// annotator returns an annotator for a batch of a tenant, which done takes back.
+func (e *engine) annotator(ctx context.Context, s signal) *annotator {
 	a := e.annotators.Get().(*annotator)
-	a.begin(s == signalMetrics)
+	a.begin(ctx, s == signalMetrics)
 	return a
 }
 

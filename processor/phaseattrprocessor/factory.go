@@ -51,7 +51,7 @@ func (f *factory) acquire(set processor.Settings, config *Config) (*shared, erro
 		if err != nil {
 			return nil, err
 		}
-		s = &shared{factory: f, id: set.ID, config: config, recorder: recorder}
+		s = &shared{factory: f, id: set.ID, config: config, recorder: recorder, settings: set.TelemetrySettings}
 		f.shared[config] = s
 	}
 	s.pipelines++
@@ -64,6 +64,7 @@ type shared struct {
 	id       component.ID
 	config   *Config
 	recorder *recorder
+	settings component.TelemetrySettings
 	// pipelines is the number of pipelines that have not been shut down. The factory's mu
 	// guards it.
 	pipelines int

@@ -40,43 +40,43 @@ type pipelines struct {
 
 // newConfig is the default configuration, edited, without a grace period: what goes
 // in comes out at once.
-func newConfig(t *testing.T, edits ...func(*Config)) *Config {
-	t.Helper()
+func newConfig(tb testing.TB, edits ...func(*Config)) *Config {
+	tb.Helper()
 	cfg := createDefaultConfig().(*Config)
 	cfg.Grace.Period = 0
 	for _, edit := range edits {
 		edit(cfg)
 	}
-	require.NoError(t, cfg.Validate())
+	require.NoError(tb, cfg.Validate())
 	return cfg
 }
 
 // newPipelines makes pipelines that are not started yet. They are shut down when the
 // test ends.
-func newPipelines(t *testing.T, factory processor.Factory, cfg *Config) *pipelines {
-	t.Helper()
+func newPipelines(tb testing.TB, factory processor.Factory, cfg *Config) *pipelines {
+	tb.Helper()
 	p := &pipelines{telemetry: componenttest.NewTelemetry()}
 	set := metadatatest.NewSettings(p.telemetry)
 	set.ID = component.NewID(metadata.Type)
 	var err error
-	p.logs, err = factory.CreateLogs(t.Context(), set, cfg, &p.logsSink)
-	require.NoError(t, err)
-	p.metrics, err = factory.CreateMetrics(t.Context(), set, cfg, &p.metricsSink)
-	require.NoError(t, err)
-	p.traces, err = factory.CreateTraces(t.Context(), set, cfg, &p.tracesSink)
-	require.NoError(t, err)
-	t.Cleanup(func() {
-		p.shutdown(t)
-		assert.NoError(t, p.telemetry.Shutdown(context.WithoutCancel(t.Context())))
+	p.logs, err = factory.CreateLogs(tb.Context(), set, cfg, &p.logsSink)
+	require.NoError(tb, err)
+	p.metrics, err = factory.CreateMetrics(tb.Context(), set, cfg, &p.metricsSink)
+	require.NoError(tb, err)
+	p.traces, err = factory.CreateTraces(tb.Context(), set, cfg, &p.tracesSink)
+	require.NoError(tb, err)
+	tb.Cleanup(func() {
+		p.shutdown(tb)
+		assert.NoError(tb, p.telemetry.Shutdown(context.WithoutCancel(tb.Context())))
 	})
 	return p
 }
 
 // startPipelines makes pipelines of a new factory and starts them.
-func startPipelines(t *testing.T, edits ...func(*Config)) *pipelines {
-	t.Helper()
-	p := newPipelines(t, NewFactory(), newConfig(t, edits...))
-	p.start(t, componenttest.NewNopHost())
+func startPipelines(tb testing.TB, edits ...func(*Config)) *pipelines {
+	tb.Helper()
+	p := newPipelines(tb, NewFactory(), newConfig(tb, edits...))
+	p.start(tb, componenttest.NewNopHost())
 	return p
 }
 
@@ -84,17 +84,17 @@ func (p *pipelines) components() []component.Component {
 	return []component.Component{p.logs, p.metrics, p.traces}
 }
 
-func (p *pipelines) start(t *testing.T, host component.Host) {
-	t.Helper()
+func (p *pipelines) start(tb testing.TB, host component.Host) {
+	tb.Helper()
 	for _, c := range p.components() {
-		require.NoError(t, c.Start(t.Context(), host))
+		require.NoError(tb, c.Start(tb.Context(), host))
 	}
 }
 
-func (p *pipelines) shutdown(t *testing.T) {
-	t.Helper()
+func (p *pipelines) shutdown(tb testing.TB) {
+	tb.Helper()
 	for _, c := range p.components() {
-		assert.NoError(t, c.Shutdown(context.WithoutCancel(t.Context())))
+		assert.NoError(tb, c.Shutdown(context.WithoutCancel(tb.Context())))
 	}
 }
 

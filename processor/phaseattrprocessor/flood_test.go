@@ -37,7 +37,7 @@ var floods = map[string]struct {
 	record  func(i int, scope pcommon.Map)
 }{
 	"a session per record": {
-		records: 100_000,
+		records: 40_000,
 		session: func(i int) string { return fmt.Sprint("session-", i) },
 		record:  func(int, pcommon.Map) {},
 	},

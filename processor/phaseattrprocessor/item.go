@@ -9,6 +9,7 @@ import (
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/pdata/ptrace"
 
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/resolve"
 )
@@ -22,11 +23,20 @@ type item struct {
 	// Those of a log record are read from it.
 	from, to int64
 	record   plog.LogRecord
+	span     ptrace.Span
+	// resourceLogs and scopeLogs, or resourceSpans and scopeSpans, are what a record or a span
+	// is in.
+	resourceLogs  plog.ResourceLogs
+	scopeLogs     plog.ScopeLogs
+	resourceSpans ptrace.ResourceSpans
+	scopeSpans    ptrace.ScopeSpans
 	// skip is why it is not to be annotated, if so.
 	skip resolve.Reason
 	// split is true when it is to be divided by phase, gpu when it is of a metric that only
 	// GPUs have.
 	split, gpu bool
+	// end is true when it ends its series, and has the attributes of that.
+	end bool
 }
 
 // between sets the interval of an item. What has no time, or one that no event can have,
@@ -41,6 +51,9 @@ func (it *item) between(from, to pcommon.Timestamp) {
 
 // isRecord reports whether the item is a log record.
 func (it *item) isRecord() bool { return it.record != plog.LogRecord{} }
+
+// isSpan reports whether the item is a span.
+func (it *item) isSpan() bool { return it.span != ptrace.Span{} }
 
 // telemetry is how the batches of a signal are walked and taken apart. Its methods visit
 // the items of a batch in the same order.

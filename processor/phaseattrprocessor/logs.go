@@ -8,7 +8,7 @@ import (
 
 	"go.opentelemetry.io/collector/pdata/plog"
 
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/internal/boundary"
 )
 
 // logs walks log records, which are annotated as of their time.
@@ -18,9 +18,9 @@ func (logs) items(ld plog.Logs) iter.Seq[*item] {
 	return func(yield func(*item) bool) {
 		var it item // one for all, since it escapes
 		for _, resource := range ld.ResourceLogs().All() {
-			it.resource = resource.Resource().Attributes()
+			it.resource, it.resourceLogs = resource.Resource().Attributes(), resource
 			for _, scope := range resource.ScopeLogs().All() {
-				it.scope = scope.Scope().Attributes()
+				it.scope, it.scopeLogs = scope.Scope().Attributes(), scope
 				for _, record := range scope.LogRecords().All() {
 					it.attributes, it.body, it.record = record.Attributes(), boundary.MapBody(record), record
 					if !yield(&it) {

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/pdata/pcommon"
 
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/internal/boundary"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/policy"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/replay"
 )
@@ -71,29 +71,33 @@ func lossRuns(tb testing.TB) map[string][]runEvent {
 
 // meanShareRight is the mean of shareRight over all seeds.
 func meanShareRight(run []runEvent, loss float64, repair bool) float64 {
+	whole, decide := replay.New(replay.Options{}), policy.New(policy.Options{})
+	for _, e := range run {
+		e.ingest(whole)
+	}
+	var want [][2]string
+	for _, e := range run {
+		want = append(want, e.attribution(decide, whole))
+	}
 	share := 0.0
 	for seed := range uint64(lossSeeds) {
-		share += shareRight(run, loss, repair, rand.New(rand.NewPCG(seed, 0)))
+		share += shareRight(run, want, loss, repair, rand.New(rand.NewPCG(seed, 0)))
 	}
 	return share / lossSeeds
 }
 
 // shareRight is the share of the records that arrive, boundaries among them, that have the
 // attribution of the complete run when boundaries are lost.
-func shareRight(run []runEvent, loss float64, repair bool, random *rand.Rand) float64 {
-	whole, lossy := replay.New(replay.Options{}), replay.New(replay.Options{Repair: repair})
-	for _, e := range run {
-		e.ingest(whole)
-	}
-	decide := policy.New(policy.Options{})
+func shareRight(run []runEvent, want [][2]string, loss float64, repair bool, random *rand.Rand) float64 {
+	lossy, decide := replay.New(replay.Options{Repair: repair}), policy.New(policy.Options{})
 	records, right := 0, 0
-	for _, e := range run {
+	for i, e := range run {
 		if e.boundary != nil && random.Float64() < loss {
 			continue
 		}
 		e.ingest(lossy)
 		records++
-		if e.attribution(decide, whole) == e.attribution(decide, lossy) {
+		if e.attribution(decide, lossy) == want[i] {
 			right++
 		}
 	}

@@ -179,3 +179,40 @@ func TestWaitingTelemetryIsChargedWhatItTakesOnTheHeap(t *testing.T) {
 		})
 	}
 }
+
+// What the index says that it takes includes what is known of where the ranks are.
+func TestIndexIsChargedWhatItTakesOnTheHeap(t *testing.T) {
+	for name, place := range map[string]func(rank int) object{
+		"events that name a host, a process and a device": func(rank int) object {
+			return object{"host": fmt.Sprint("node-", rank/8), "pid": int64(4000 + rank), "device_id": int64(rank % 8), "job_id": "job-1"}
+		},
+		"events of pods": func(rank int) object {
+			return object{
+				"host": fmt.Sprint("node-", rank/8, ".cluster.example"), "pid": int64(1), "device_id": int64(rank % 8), "job_id": "job-1",
+				"k8s.pod.uid": fmt.Sprintf("7d0a3e7c-55f6-4f0a-8b07-%012d", rank), "k8s.pod.name": fmt.Sprint("trainer-", rank),
+				"k8s.namespace.name": "training", "container.id": fmt.Sprintf("%064d", rank), "gpu.uuid": fmt.Sprintf("GPU-7d0a3e7c-55f6-4f0a-8b07-%012d", rank),
+			}
+		},
+		"events that say nothing": func(int) object { return object{} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := startPipelines(t)
+			before := heap()
+			for rank := range 4000 {
+				run := &program{session: "run", rank: int64(rank)}
+				e := run.worker(1).enter(1, "train")
+				for key, value := range place(rank) {
+					e[key] = value
+				}
+				require.NoError(t, p.logs.ConsumeLogs(t.Context(), records(t, e)))
+				p.logsSink.Reset()
+			}
+			measured := heap() - before
+			account := valueOf(t, p.telemetry, "otelcol_processor_phase_attr_index_bytes", "processor", "phase_attr")
+			ratio := float64(account) / float64(measured)
+			t.Logf("%s: account %d, heap %d bytes a rank: %.2f", name, account/4000, measured/4000, ratio)
+			assert.InDelta(t, 1, ratio, 0.25)
+			p.shutdown(t)
+		})
+	}
+}

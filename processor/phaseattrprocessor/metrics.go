@@ -20,12 +20,14 @@ type metrics struct{ config *Config }
 func (m metrics) items(md pmetric.Metrics) iter.Seq[*item] {
 	return func(yield func(*item) bool) {
 		w := pointWalk{yield: yield}
+		ends := m.config.Metrics.ends()
 		for _, resource := range md.ResourceMetrics().All() {
 			w.it.resource = resource.Resource().Attributes()
 			for _, scope := range resource.ScopeMetrics().All() {
 				w.it.scope = scope.Scope().Attributes()
 				for _, metric := range scope.Metrics().All() {
 					w.it.gpu = strings.HasPrefix(metric.Name(), gpuMetricPrefix)
+					w.ends = ends && (metric.Type() == pmetric.MetricTypeGauge || isUpDownCounter(metric))
 					if !w.metric(metric, m.use(metric)) {
 						return
 					}
@@ -67,8 +69,11 @@ func (u use) reason() resolve.Reason {
 }
 
 func (m metrics) use(metric pmetric.Metric) use {
-	if !m.config.Metrics.includes(metric.Name()) {
+	switch {
+	case !m.config.Metrics.includes(metric.Name()):
 		return excluded
+	case m.config.Metrics.Mode == ModeInfo: // it tells a device and a time
+		return atTime
 	}
 	temporality := pmetric.AggregationTemporalityCumulative
 	//exhaustive:enforce
@@ -77,8 +82,8 @@ func (m metrics) use(metric pmetric.Metric) use {
 		return atTime
 	case pmetric.MetricTypeSum:
 		temporality = metric.Sum().AggregationTemporality()
-		if temporality == pmetric.AggregationTemporalityCumulative && !metric.Sum().IsMonotonic() {
-			return atTime // an UpDownCounter: a value of its moment
+		if isUpDownCounter(metric) {
+			return atTime // a value of its moment
 		}
 	case pmetric.MetricTypeHistogram:
 		temporality = metric.Histogram().AggregationTemporality()
@@ -97,9 +102,17 @@ func (m metrics) use(metric pmetric.Metric) use {
 	return skipped
 }
 
+// isUpDownCounter reports whether a metric is a sum that may fall, such as of memory.
+func isUpDownCounter(metric pmetric.Metric) bool {
+	return metric.Type() == pmetric.MetricTypeSum && !metric.Sum().IsMonotonic() &&
+		metric.Sum().AggregationTemporality() == pmetric.AggregationTemporalityCumulative
+}
+
 // pointWalk yields data points.
 type pointWalk struct {
-	it    item
+	it item
+	// ends is true when a point without a value ends its series.
+	ends  bool
 	yield func(*item) bool
 }
 
@@ -133,12 +146,14 @@ type dataPoint interface {
 	Attributes() pcommon.Map
 	StartTimestamp() pcommon.Timestamp
 	Timestamp() pcommon.Timestamp
+	Flags() pmetric.DataPointFlags
 }
 
 func yieldPoints[S points[P], P dataPoint](w *pointWalk, points S, use use) bool {
 	for i := range points.Len() {
 		dp := points.At(i)
 		w.it.attributes, w.it.skip, w.it.split = dp.Attributes(), use.reason(), use == divided
+		w.it.end = w.ends && dp.Flags().NoRecordedValue()
 		from, to := dp.StartTimestamp(), dp.Timestamp()
 		if from == 0 || use == atTime { // the start is not known, or does not count
 			from = to
@@ -162,16 +177,20 @@ func (metrics) partition(md pmetric.Metrics, c *cursor, parts []pmetric.Metrics)
 			})
 			return emptied(scope.Metrics(), func(metric pmetric.Metric) bool {
 				return partitionMetric(metric, c, func(part int32) pmetric.Metric {
-					shell := toScope(part).Metrics().AppendEmpty()
-					shell.SetName(metric.Name())
-					shell.SetDescription(metric.Description())
-					shell.SetUnit(metric.Unit())
-					metric.Metadata().CopyTo(shell.Metadata())
-					return shell
+					return copyMetric(metric, toScope(part).Metrics().AppendEmpty())
 				})
 			})
 		})
 	})
+}
+
+// copyMetric copies a metric without its data.
+func copyMetric(from, to pmetric.Metric) pmetric.Metric {
+	to.SetName(from.Name())
+	to.SetDescription(from.Description())
+	to.SetUnit(from.Unit())
+	from.Metadata().CopyTo(to.Metadata())
+	return to
 }
 
 // partitionMetric moves the data points of a metric into metrics of their parts, made by

@@ -11,8 +11,10 @@ import (
 	"go.opentelemetry.io/collector/consumer"
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/pmetric"
+	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.opentelemetry.io/collector/processor/processorhelper"
 
+	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/ending"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/hold"
 )
 
@@ -29,6 +31,10 @@ type pipeline[T any] struct {
 	engine *engine
 	held   *hold.Pipeline[T]
 	ended  bool
+	// ender ends series; nil if they are not ended. informer is nil if the phase is written to
+	// the data points.
+	ender    *ender
+	informer *informer
 }
 
 func (p *pipeline[T]) options() []processorhelper.Option {
@@ -47,6 +53,13 @@ func (p *pipeline[T]) start(ctx context.Context, host component.Host) (err error
 		return err
 	}
 	p.recorder.beginSignal(ctx, p.config, p.signal)
+	if p.signal == signalMetrics && p.config.Metrics.ends() {
+		p.ender = newEnder(p.config)
+		p.engine.track(p.ender.tracker)
+		if p.config.Metrics.Mode == ModeInfo {
+			p.informer = newInformer(p.config, p.ender, p.engine.association)
+		}
+	}
 	if p.config.Grace.Period > 0 {
 		p.held = hold.NewPipeline(p.engine.buffer, hold.Destination[T](p))
 	}
@@ -75,6 +88,8 @@ type transaction[T any] struct {
 	parts       []T
 	// stats are those of the rest, if there is any. They count once it has been taken.
 	stats *batchStats
+	// moves are the streams that have moved to other series with the batch.
+	moves []ending.Move
 }
 
 // transactionKey is the key of a transaction in its own values.
@@ -106,6 +121,12 @@ func (p *pipeline[T]) consume(ctx context.Context, b T, helper func(context.Cont
 			}
 			p.engine.stats.Put(tx.stats)
 		}
+		if !passed && p.ender != nil {
+			p.ender.tracker.Undo(tx.moves)
+		}
+		if !passed && p.informer != nil {
+			p.informer.retract(any(b).(pmetric.Metrics))
+		}
 		switch {
 		case tx.reservation == nil:
 		case passed:
@@ -131,21 +152,24 @@ func (p *pipeline[T]) process(ctx context.Context, b T) (T, error) {
 	if p.engine == nil || p.telemetry.isEmpty(b) {
 		return b, nil
 	}
-	var events int64
-	if ld, ok := any(b).(plog.Logs); ok {
-		events = p.engine.ingest(ctx, ld)
-	}
-	a := p.engine.annotator(p.signal)
+	a := p.engine.annotator(ctx, p.signal)
 	defer p.engine.done(a)
-	a.stats.events = events
+	switch b := any(b).(type) {
+	case plog.Logs:
+		a.stats.events = p.engine.ingest(ctx, b, a.phases)
+		a.phases.Again()
+	case ptrace.Traces:
+		a.stats.events = p.engine.ingestSpans(ctx, b, a.phases)
+		a.phases.Again()
+	}
 	a.decide(p.telemetry.items(b))
 	if p.held != nil {
 		if err := p.hold(ctx, a, b); err != nil {
 			return b, err
 		}
 	}
-	p.annotate(a, b)
 	tx := transactionOf[T](ctx)
+	tx.moves = p.annotate(a, b)
 	tx.stats = p.engine.stats.Get().(*batchStats)
 	*tx.stats = a.stats
 	if p.telemetry.isEmpty(b) {
@@ -193,14 +217,23 @@ func (p *pipeline[T]) hold(ctx context.Context, a *annotator, b T) error {
 	return nil
 }
 
-// annotate writes the phases of a batch that has been decided.
-func (p *pipeline[T]) annotate(a *annotator, b T) {
-	if md, ok := any(b).(pmetric.Metrics); ok && p.config.Split.Enabled {
+// annotate writes the phases of a batch that has been decided. It returns the streams that
+// have moved to other series.
+func (p *pipeline[T]) annotate(a *annotator, b T) (moves []ending.Move) {
+	md, ok := any(b).(pmetric.Metrics)
+	switch {
+	case p.informer != nil:
+		moves = p.informer.annotate(a, md)
+	case ok && p.config.Split.Enabled:
 		a.annotateSplit(metrics{p.config}, md)
-	} else {
+	default:
 		a.annotate()
 	}
+	if p.ender != nil && p.informer == nil {
+		moves = p.ender.end(md, &a.stats)
+	}
 	a.stats.tried = a.finder.Tried
+	return moves
 }
 
 var _ hold.Destination[plog.Logs] = (*pipeline[plog.Logs])(nil)
@@ -208,7 +241,7 @@ var _ hold.Destination[plog.Logs] = (*pipeline[plog.Logs])(nil)
 func (p *pipeline[T]) Join(ctx context.Context, parts []T) (T, int) {
 	b := parts[0]
 	p.rejoin(b, parts[1:])
-	a := p.engine.annotator(p.signal)
+	a := p.engine.annotator(ctx, p.signal)
 	defer p.engine.done(a)
 	a.decide(p.telemetry.items(b))
 	a.giveUp()

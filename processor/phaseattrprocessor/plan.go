@@ -4,6 +4,7 @@
 package phaseattrprocessor
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/hold"
@@ -45,6 +46,8 @@ type target struct {
 	key hold.Key
 	// until is the newest moment that an item stands for.
 	until int64
+	// grace is how long items of the target wait.
+	grace time.Duration
 	// behind is true when the events of the rank have not come as far, nameless when none
 	// has come.
 	behind, nameless bool
@@ -132,6 +135,7 @@ func (p *plan) mark(number int32, d *decision) {
 	if d.ranks > 0 {
 		state := p.resolver.State(number, d.from, d.to)
 		t.behind, t.nameless = t.behind || state.Behind, t.nameless || !state.Known
+		t.grace = max(t.grace, state.Grace)
 	}
 }
 
@@ -146,7 +150,8 @@ func (p *plan) root(number int32) int32 {
 
 // consider makes a part of what is held together with a target that must wait.
 func (p *plan) consider(t *target, waiting *hold.Queue, unknowns *hold.Unknown) {
-	deadline, reason := p.now.Add(p.grace), behind
+	grace := cmp.Or(t.grace, p.grace)
+	deadline, reason := p.now.Add(grace), behind
 	switch {
 	case !t.named:
 		return
@@ -161,16 +166,19 @@ func (p *plan) consider(t *target, waiting *hold.Queue, unknowns *hold.Unknown) 
 	root := &p.targets[p.root(t.parent)]
 	if root.part == stays {
 		root.part = int32(len(p.parts)) //nolint:gosec // as above
-		p.parts, p.reasons = append(p.parts, hold.Part{KnownDeadline: p.now.Add(p.grace)}), append(p.reasons, reason)
+		p.parts, p.reasons = append(p.parts, hold.Part{Tenant: p.tenant, KnownDeadline: p.now.Add(grace)}), append(p.reasons, reason)
 	}
 	part := &p.parts[root.part]
 	p.reasons[root.part] = min(p.reasons[root.part], reason)
 	if deadline.After(part.Deadline) {
 		part.Deadline = deadline
 	}
+	if known := p.now.Add(grace); known.After(part.KnownDeadline) {
+		part.KnownDeadline = known
+	}
 }
 
 func (p *plan) await(t *target, unknowns *hold.Unknown, deadline *time.Time) bool {
-	*deadline, t.awaited = unknowns.Deadline(t.key, p.now)
+	*deadline, t.awaited = unknowns.Deadline(p.tenant, t.key, p.now)
 	return t.awaited
 }

@@ -186,8 +186,11 @@ func yamlBlocks(markdown string) []string {
 	return blocks
 }
 
-// checkProcessors validates each phase_attr in a collector configuration.
+// checkProcessors validates each phase_attr in a collector configuration, or its sources alone.
 func checkProcessors(t *testing.T, yaml string) {
+	if strings.HasPrefix(yaml, "sources:") { // of a processor that is not shown
+		yaml = "processors:\n  phase_attr:\n    " + strings.ReplaceAll(yaml, "\n", "\n    ")
+	}
 	if !strings.Contains(yaml, metadata.Type.String()) {
 		return
 	}

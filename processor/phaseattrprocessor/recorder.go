@@ -65,6 +65,9 @@ type batchStats struct {
 	// otherPaths counts the data points that got resolve.OtherPath, unsplit those that
 	// stayed whole at a bound.
 	otherPaths, unsplit int64
+	// ended counts the series that were ended, untracked the data points whose series are
+	// not, at a bound.
+	ended, untracked int64
 	// events is the number of items that are events of ranks, which match by themselves.
 	events int64
 }
@@ -79,6 +82,7 @@ type recorder struct {
 
 	processor, accepted, duplicate metric.MeasurementOption
 	fromLogs                       metric.MeasurementOption
+	unknownRanks, unknownLocations metric.MeasurementOption
 	answers                        [signals][resolutions][resolve.Reasons]metric.MeasurementOption
 	associations                   [association.MaxRules][association.Outcomes]metric.MeasurementOption
 	signals                        [signals]metric.MeasurementOption
@@ -106,6 +110,8 @@ func newRecorder(set component.TelemetrySettings, id component.ID) (*recorder, e
 	r.accepted = r.with(attribute.String("outcome", "accepted"))
 	r.duplicate = r.with(attribute.String("outcome", "duplicate"))
 	r.fromLogs = r.with(attribute.String("source", "logs"))
+	r.unknownRanks = r.with(attribute.String("identity", "rank"))
+	r.unknownLocations = r.with(attribute.String("identity", "location"))
 	for s := range signals {
 		r.signals[s] = r.with(attribute.Stringer("signal", s))
 		for reason := range waitReasons {
@@ -194,7 +200,7 @@ func (r *recorder) skewed(ctx context.Context, arrival time.Time, s *skew) {
 
 // added records the outcome of a boundary that was handed to the index, but for those
 // that ingested counts.
-func (r *recorder) added(ctx context.Context, result *replay.Added) {
+func (r *recorder) added(ctx context.Context, feed *replay.Feed, result *replay.Added) {
 	switch result.Outcome {
 	case replay.Accepted:
 		if result.Late > 0 {
@@ -203,13 +209,14 @@ func (r *recorder) added(ctx context.Context, result *replay.Added) {
 	case replay.Duplicate:
 		r.telemetry.ProcessorPhaseAttrBoundaries.Add(ctx, 1, r.duplicate)
 	default:
-		r.rejected(ctx, result.Outcome.String())
+		r.rejected(ctx, feed, result.Outcome.String())
 	}
 }
 
-// rejected counts a boundary record that was rejected, and logs it now and then.
-func (r *recorder) rejected(ctx context.Context, reason string) {
-	series := r.rejectedFor(reason)
+// rejected counts a boundary that was rejected, and logs it now and then. feed is that of a
+// source other than stormlog.
+func (r *recorder) rejected(ctx context.Context, feed *replay.Feed, reason string) {
+	series := r.rejectedFor(feed, reason)
 	r.telemetry.ProcessorPhaseAttrBoundaries.Add(ctx, 1, series.attributes)
 	series.warning.Do(func() {
 		r.logger.Warn("Rejected boundary record; it is forwarded unchanged",
@@ -217,9 +224,13 @@ func (r *recorder) rejected(ctx context.Context, reason string) {
 	})
 }
 
-// rejectedFor returns the series of boundary records that are rejected for a reason.
-func (r *recorder) rejectedFor(reason string) *series {
-	return r.other([2]string{"rejected", reason}, attribute.String("outcome", "rejected"), attribute.String("reason", reason))
+// rejectedFor returns the series of boundaries that are rejected for a reason.
+func (r *recorder) rejectedFor(feed *replay.Feed, reason string) *series {
+	attributes := []attribute.KeyValue{attribute.String("outcome", "rejected"), attribute.String("reason", reason)}
+	if feed == nil {
+		return r.other([2]string{"rejected", reason}, attributes...)
+	}
+	return r.other([2]string{feed.Name, reason}, append(attributes, attribute.String("feed", feed.Name))...)
 }
 
 // annotated counts what became of the items of a batch that goes on.
@@ -237,6 +248,8 @@ func (r *recorder) annotated(ctx context.Context, s signal, stats *batchStats) {
 	}
 	increase(ctx, r.telemetry.ProcessorPhaseAttrUnsplitPoints, stats.unsplit, r.processor)
 	increase(ctx, r.telemetry.ProcessorPhaseAttrOtherPaths, stats.otherPaths, r.processor)
+	increase(ctx, r.telemetry.ProcessorPhaseAttrEndedSeries, stats.ended, r.processor)
+	increase(ctx, r.telemetry.ProcessorPhaseAttrUntrackedPoints, stats.untracked, r.processor)
 }
 
 // waited counts items that have to wait.

@@ -4,7 +4,7 @@
 package phaseattrprocessor
 
 import (
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/internal/boundary"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/checkpoint"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/replay"
 )
@@ -32,12 +32,14 @@ func (r *restorer) Presence(p *checkpoint.Presence) {
 	event := replay.Event{Time: p.Since}
 	if p.Print == 0 { // by an earlier version, for which a new session of a process ended the one before
 		event.Kind = replay.Start
+		p.Print = p.Identity.Print()
 	}
-	p.Print = p.Identity.Print()
 	r.prints[p.Sender] = p.Print
-	added := r.events.Observe(r.sender(&p.Sender), &event)
+	from := r.sender(&p.Sender)
+	from.Feed, from.Aside = r.sources.Feed(p.Feed), p.Aside
+	added := r.events.Observe(from, &event)
 	if added.Outcome == replay.Accepted {
-		r.occupy(added.Occupant, p.Identity)
+		r.occupy(&added, p.Identity)
 	}
 }
 
@@ -53,11 +55,19 @@ func (r *restorer) Boundary(sender *checkpoint.Sender, b *boundary.Boundary) {
 	r.leave(sender.Rank, added.Dropped)
 }
 
-// Interval implements checkpoint.Restorer. There are none yet.
-func (*restorer) Interval(*checkpoint.Sender, *replay.Interval) {}
+// Interval implements checkpoint.Restorer.
+func (r *restorer) Interval(sender *checkpoint.Sender, iv *boundary.Interval) {
+	added := r.events.AddInterval(r.sender(sender), iv)
+	r.leave(sender.Rank, added.Dropped)
+}
 
 // Flush implements checkpoint.Restorer.
-func (r *restorer) Flush() { r.events.Flush() }
+func (r *restorer) Flush() {
+	r.events.Flush()
+	for _, rank := range r.events.Vacated() {
+		r.association.Remove(rank, r.index.Has)
+	}
+}
 
 // Forget implements checkpoint.Restorer.
 func (r *restorer) Forget(rank boundary.RankKey) {

@@ -6,8 +6,8 @@ package phaseattrprocessor
 import (
 	"context"
 
+	"github.com/phaseattr/phaseattr/internal/boundary"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/association"
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/checkpoint"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/hold"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/replay"
@@ -21,10 +21,22 @@ func (r *recorder) begin(ctx context.Context, config *Config, a *association.Ass
 	t.ProcessorPhaseAttrBoundaries.Add(ctx, 0, r.accepted)
 	t.ProcessorPhaseAttrBoundaries.Add(ctx, 0, r.duplicate)
 	for _, reason := range boundary.Reasons() {
-		t.ProcessorPhaseAttrBoundaries.Add(ctx, 0, r.rejectedFor(reason.String()).attributes)
+		t.ProcessorPhaseAttrBoundaries.Add(ctx, 0, r.rejectedFor(nil, reason.String()).attributes)
 	}
 	for _, outcome := range replay.Refusals() {
-		t.ProcessorPhaseAttrBoundaries.Add(ctx, 0, r.rejectedFor(outcome.String()).attributes)
+		t.ProcessorPhaseAttrBoundaries.Add(ctx, 0, r.rejectedFor(nil, outcome.String()).attributes)
+	}
+	for _, outcome := range rejecting() {
+		t.ProcessorPhaseAttrBoundaries.Add(ctx, 0, r.rejectedFor(nil, string(outcome)).attributes)
+	}
+	for _, outcome := range disbeliefs() {
+		t.ProcessorPhaseAttrDoubtedEvents.Add(ctx, 0, r.disbelieving(outcome).attributes)
+	}
+	for transition := range replay.AllTransitions().Each {
+		t.ProcessorPhaseAttrTransitions.Add(ctx, 0, r.transitioning(transition).attributes)
+	}
+	if len(config.MetadataKeys) > 0 {
+		t.ProcessorPhaseAttrBoundaries.Add(ctx, 0, r.rejectedFor(nil, tooManyTenants).attributes)
 	}
 	t.ProcessorPhaseAttrOutdatedAnswers.Add(ctx, 0, r.processor)
 	for rule := range config.rules() {
@@ -50,7 +62,7 @@ func (r *recorder) beginSignal(ctx context.Context, config *Config, s signal) {
 	t := r.telemetry
 	for resolution := range resolutions {
 		for reason := range resolve.Reasons {
-			if occurs(s, resolution, reason) {
+			if occurs(s, resolution, reason) && (reason != resolve.TooManyTenants || len(config.MetadataKeys) > 0) {
 				t.ProcessorPhaseAttrAnswers.Add(ctx, 0, r.answers[s][resolution][reason])
 			}
 		}
@@ -59,6 +71,10 @@ func (r *recorder) beginSignal(ctx context.Context, config *Config, s signal) {
 		t.ProcessorPhaseAttrOtherPaths.Add(ctx, 0, r.processor)
 		if config.Split.Enabled {
 			t.ProcessorPhaseAttrUnsplitPoints.Add(ctx, 0, r.processor)
+		}
+		if config.Metrics.ends() {
+			t.ProcessorPhaseAttrEndedSeries.Add(ctx, 0, r.processor)
+			t.ProcessorPhaseAttrUntrackedPoints.Add(ctx, 0, r.processor)
 		}
 	}
 	if config.Grace.Period == 0 {

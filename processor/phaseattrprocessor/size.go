@@ -12,7 +12,7 @@ const (
 	// attributeBytes is for each attribute, and for each value in a nested one.
 	attributeBytes = 56
 	// shellBytes is for each resource with its scope, and its part in the hold buffer.
-	shellBytes = 650
+	shellBytes = 800
 	// metricBytes is for each metric, pointBytes for each of its data points.
 	metricBytes = 140
 	pointBytes  = 80

@@ -4,7 +4,7 @@
 package phaseattrprocessor
 
 import (
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/internal/boundary"
 )
 
 // skew has the time of the newest boundary of each rank of a batch.

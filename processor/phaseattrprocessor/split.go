@@ -80,7 +80,6 @@ type splittable[Self any] interface {
 	dataPoint
 	SetStartTimestamp(pcommon.Timestamp)
 	SetTimestamp(pcommon.Timestamp)
-	Flags() pmetric.DataPointFlags
 	Exemplars() pmetric.ExemplarSlice
 	CopyTo(Self)
 	MoveTo(Self)

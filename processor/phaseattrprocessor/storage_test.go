@@ -18,6 +18,7 @@ import (
 	"go.opentelemetry.io/collector/extension"
 	"go.opentelemetry.io/collector/extension/extensiontest"
 	"go.opentelemetry.io/collector/extension/xextension/storage"
+	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 )
 
@@ -242,4 +243,47 @@ func storageFailures(t *testing.T, p *pipelines, operation string) int64 {
 		}
 	}
 	return 0
+}
+
+// Which processes work beside another one, and which are peers, is known after a restart, before
+// any of them has sent anything again.
+func TestARestartKeepsWhatProcessesAreToEachOther(t *testing.T) {
+	sources := withSources(t, "[{preset: megatron}, {preset: nemo_rl}]")
+	directory := t.TempDir()
+	p := startOn(t, directory, sources)
+	send := func(resource object, name string, from, to float64) {
+		t.Helper()
+		td := ptrace.NewTraces()
+		r := td.ResourceSpans().AppendEmpty()
+		require.NoError(t, r.Resource().Attributes().FromRaw(resource))
+		scope := r.ScopeSpans().AppendEmpty()
+		scope.Scope().SetName("nemo.lens")
+		addSpan(scope.Spans(), 1, 0, name, from, to)
+		p.passTraces(t, td)
+	}
+	worker := object{"nv.dl.run.uuid": "a", "nv.dl.rank": 6, "nv.dl.role": "ckpt_worker", "host.name": "node", "process.pid": 10, "nv.gpu.uuid": "GPU-a"}
+	driver := object{"nemo.run.id": "b", "dl.rank": 0, "host.name": "node", "process.pid": 20}
+	collector := object{"nemo.run.id": "b", "dl.rank": 0, "host.name": "node", "process.pid": 21}
+	send(worker, "nv.nvrx.ckpt.save.write", 1, 100)
+	send(driver, "rl.grpo.policy_training", 10, 20)
+	send(driver, "rl.grpo.evaluate", 90, 100)
+	send(collector, "rl.grpo.generation", 40, 100)
+	for _, when := range []string{"before", "after"} {
+		for name, q := range map[string]struct {
+			names object
+			at    float64
+			want  string
+		}{
+			"the worker's rank":                {object{"nv.dl.run.uuid": "a", "nv.dl.rank": 6}, 50, "-"},
+			"the worker's GPU":                 {object{"UUID": "GPU-a"}, 50, "-"},
+			"the worker":                       {object{"host.name": "node", "process.pid": 10}, 50, "ckpt / save / write"},
+			"the run while the driver trains":  {object{"nemo.run.id": "b"}, 15, "grpo.policy_training"},
+			"the run while one of two is busy": {object{"nemo.run.id": "b"}, 50, "grpo.generation"},
+			"the run while both are":           {object{"nemo.run.id": "b"}, 95, "(ambiguous)"},
+		} {
+			assert.Equal(t, q.want, p.answerAt(t, q.names, q.at), "%s, %s a restart", name, when)
+		}
+		directory = killed(t, directory)
+		p = startOn(t, directory, sources)
+	}
 }

@@ -15,7 +15,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata/metricdatatest"
 
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/internal/boundary"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/metadata"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/metadatatest"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/replay"
@@ -63,7 +63,9 @@ func seriesOf(t *testing.T, telemetry *componenttest.Telemetry, name string) map
 func TestCountersBeginAtZero(t *testing.T) {
 	p := startPipelines(t, withGrace, split)
 	for name, want := range map[string]int{
-		"boundaries":       2 + len(boundary.Reasons()) + len(replay.Refusals()),
+		"boundaries":       2 + len(boundary.Reasons()) + len(replay.Refusals()) + len(rejecting()),
+		"doubted_events":   len(disbeliefs()),
+		"transitions":      5,
 		"waits":            2 + 3 + 2,
 		"releases":         4,
 		"forwarded_items":  3,
@@ -212,7 +214,20 @@ func TestMetadataListsTheAttributeValuesThatAreCounted(t *testing.T) {
 	for _, outcome := range replay.Refusals() {
 		reasons = append(reasons, outcome.String())
 	}
+	reasons = append(reasons, tooManyTenants)
+	for _, outcome := range rejecting() {
+		reasons = append(reasons, string(outcome))
+	}
 	assert.Equal(t, reasons, listed("reason"))
+	var outcomes, transitions []string
+	for _, outcome := range disbeliefs() {
+		outcomes = append(outcomes, string(outcome))
+	}
+	for transition := range replay.AllTransitions().Each {
+		transitions = append(transitions, transition.String())
+	}
+	assert.Equal(t, outcomes, listed("disbelief"))
+	assert.Equal(t, transitions, listed("transition"))
 	assert.Equal(t, []string{"accepted", "duplicate", "rejected"}, listed("outcome"))
 	var resolutionNames, signalNames []string
 	for r := range resolutions {

@@ -18,11 +18,11 @@ func (traces) items(td ptrace.Traces) iter.Seq[*item] {
 	return func(yield func(*item) bool) {
 		var it item // one for all, since it escapes
 		for _, resource := range td.ResourceSpans().All() {
-			it.resource = resource.Resource().Attributes()
+			it.resource, it.resourceSpans = resource.Resource().Attributes(), resource
 			for _, scope := range resource.ScopeSpans().All() {
-				it.scope = scope.Scope().Attributes()
+				it.scope, it.scopeSpans = scope.Scope().Attributes(), scope
 				for _, span := range scope.Spans().All() {
-					it.attributes, it.skip = span.Attributes(), resolve.NoReason
+					it.attributes, it.skip, it.span = span.Attributes(), resolve.NoReason, span
 					it.between(span.StartTimestamp(), span.EndTimestamp())
 					if !yield(&it) {
 						return

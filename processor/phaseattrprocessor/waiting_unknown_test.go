@@ -181,6 +181,7 @@ func TestEventsAndMetricsOfACaptureMayBeReadInAnyInterleaving(t *testing.T) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				random := rand.New(rand.NewPCG(seed, 15))
+				time.Sleep(time.Until(time.Unix(0, run.events[len(run.events)-1]["timestamp_ns"].(int64)))) // it is read later
 				p := startPipelines(t, withGrace, everyAttributeOfTheReference)
 				events, metrics := run.events, lines
 				for len(events)+len(metrics) > 0 {

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/time/rate"
 
+	"github.com/phaseattr/phaseattr/internal/boundary"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/resolve"
 )
 
@@ -23,7 +24,7 @@ const (
 )
 
 // watch notices that nothing can get a phase: no boundary comes, or nothing matches those
-// that do.
+// that do. It also notices telemetry of ranks whose boundaries another collector gets.
 type watch struct {
 	logger *zap.Logger
 	// accepted is set once a boundary has been accepted, matched once telemetry other than
@@ -34,13 +35,14 @@ type watch struct {
 	items, unmatched atomic.Int64
 	// started has the signals of the pipelines.
 	started [signals]atomic.Bool
-	// noBoundary and noMatch limit the warnings.
-	noBoundary, noMatch rate.Sometimes
+	// noBoundary, noMatch and splitKey limit the warnings.
+	noBoundary, noMatch, splitKey rate.Sometimes
 }
 
 func newWatch(logger *zap.Logger) *watch {
 	return &watch{
-		logger: logger, noBoundary: rate.Sometimes{Interval: adviseEvery}, noMatch: rate.Sometimes{Interval: adviseEvery},
+		logger:     logger,
+		noBoundary: rate.Sometimes{Interval: adviseEvery}, noMatch: rate.Sometimes{Interval: adviseEvery}, splitKey: rate.Sometimes{Interval: adviseEvery},
 	}
 }
 
@@ -57,7 +59,7 @@ func (w *watch) note(stats *batchStats) {
 			switch resolve.Reason(reason) {
 			case resolve.NoSession, resolve.UnknownSession, resolve.OtherDevice:
 				unmatched += n
-			case resolve.NoTime, resolve.SkippedCumulative, resolve.Excluded:
+			case resolve.NoTime, resolve.SkippedCumulative, resolve.Excluded, resolve.TooManyTenants:
 			default:
 				matched += n
 			}
@@ -77,10 +79,23 @@ func (w *watch) accept(boundaries int64) {
 	}
 }
 
-// look warns if nothing has been able to get a phase. It is called regularly.
-func (w *watch) look(config *Config) {
+// look warns if nothing has been able to get a phase, or if metrics name ranks of which no
+// event has come. It is called regularly.
+func (w *watch) look(config *Config, unknown []boundary.RankKey) {
 	items, unmatched := w.items.Swap(0), w.unmatched.Swap(0)
 	switch {
+	case w.matched.Load() && len(unknown) > 0:
+		w.splitKey.Do(func() {
+			w.logger.Warn("Metrics name ranks of which no event has come, while events of others have; is the routing key split?",
+				zap.Int("ranks", len(unknown)),
+				zap.String("session", unknown[0].Session),
+				zap.Int64("rank", unknown[0].Rank),
+				zap.Strings("check", []string{
+					"in front of several collectors, boundaries and telemetry are routed by the same key",
+					"all senders write the value of the key in the same way",
+				}),
+				zap.String("counted_in", "otelcol_processor_phase_attr_unknown_identities"))
+		})
 	case w.matched.Load():
 	case !w.accepted.Load() && items > 0:
 		w.noBoundary.Do(func() {

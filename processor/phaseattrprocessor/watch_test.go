@@ -24,11 +24,12 @@ import (
 const (
 	noBoundary = "No phase boundary has been accepted; nothing gets a phase"
 	noMatch    = "No telemetry has matched a rank; nothing gets a phase"
+	splitKey   = "Metrics name ranks of which no event has come, while events of others have; is the routing key split?"
 )
 
 // watched runs pipelines through 25 minutes, with something passing every minute, and
 // returns the warnings about what does not work, each with the minute.
-func watched(t *testing.T, edit func(*Config), pass func(p *pipelines, minute float64)) (warnings []observer.LoggedEntry, minutes []int) {
+func watched(t *testing.T, edit func(*Config), pass func(t *testing.T, p *pipelines, minute float64)) (warnings []observer.LoggedEntry, minutes []int) {
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Now()
 		core, logged := observer.New(zapcore.WarnLevel)
@@ -46,11 +47,11 @@ func watched(t *testing.T, edit func(*Config), pass func(p *pipelines, minute fl
 		started(t, p.logs)
 		started(t, p.metrics)
 		for minute := range 25 {
-			pass(p, float64(minute))
+			pass(t, p, float64(minute))
 			time.Sleep(time.Minute)
 		}
 		for _, entry := range logged.All() {
-			if strings.Contains(entry.Message, "nothing gets a phase") {
+			if strings.Contains(entry.Message, "nothing gets a phase") || entry.Message == splitKey {
 				warnings = append(warnings, entry)
 				minutes = append(minutes, int(entry.Time.Sub(begin).Minutes()))
 			}
@@ -61,7 +62,7 @@ func watched(t *testing.T, edit func(*Config), pass func(p *pipelines, minute fl
 }
 
 func TestLogSaysThatNoBoundaryComes(t *testing.T) {
-	warnings, minutes := watched(t, func(cfg *Config) { cfg.SessionAttribute = "run.id" }, func(p *pipelines, minute float64) {
+	warnings, minutes := watched(t, func(cfg *Config) { cfg.SessionAttribute = "run.id" }, func(t *testing.T, p *pipelines, minute float64) {
 		run := &program{session: "run"}
 		p.passMetrics(t, run.gauge(60*minute))
 		p.passLogs(t, records(t, run.worker(1).enter(60*minute, "train"))) // without run.id
@@ -79,7 +80,7 @@ func TestLogSaysThatNoBoundaryComes(t *testing.T) {
 func TestLogSaysThatNothingMatches(t *testing.T) {
 	run := &program{session: "run"}
 	w := run.worker(1)
-	warnings, minutes := watched(t, func(cfg *Config) { cfg.Boundaries = BoundariesDrop }, func(p *pipelines, minute float64) {
+	warnings, minutes := watched(t, func(cfg *Config) { cfg.Boundaries = BoundariesDrop }, func(t *testing.T, p *pipelines, minute float64) {
 		p.passLogs(t, records(t, w.enter(60*minute, "train"), w.exit(60*minute+1), run.event("sample", 60*minute+1),
 			object{"message": "of something else"}))
 		p.passMetrics(t, gpu("elsewhere", "0", 60*minute))
@@ -102,28 +103,28 @@ func TestLogSaysThatNothingMatches(t *testing.T) {
 func TestLogIsSilentOnceSomethingMatchesAndWhileNothingPasses(t *testing.T) {
 	run := &program{session: "run"}
 	w := run.worker(1)
-	for name, pass := range map[string]func(p *pipelines, minute float64){
-		"nothing passes": func(*pipelines, float64) {},
-		"the first minute is not over": func(p *pipelines, minute float64) {
+	for name, pass := range map[string]func(t *testing.T, p *pipelines, minute float64){
+		"nothing passes": func(*testing.T, *pipelines, float64) {},
+		"the first minute is not over": func(t *testing.T, p *pipelines, minute float64) {
 			if minute > 0 {
 				p.passLogs(t, records(t, w.enter(60*minute, "train"), w.exit(60*minute+1)))
 			}
 			p.passMetrics(t, run.gauge(60*minute))
 		},
-		"something has matched once": func(p *pipelines, minute float64) {
+		"something has matched once": func(t *testing.T, p *pipelines, minute float64) {
 			if minute == 0 {
 				p.passLogs(t, records(t, w.enter(0, "train")))
 				p.passMetrics(t, run.gauge(1))
 			}
 			p.passMetrics(t, gpu("elsewhere", "0", 60*minute))
 		},
-		"a plain log record matches": func(p *pipelines, minute float64) {
+		"a plain log record matches": func(t *testing.T, p *pipelines, minute float64) {
 			plain := run.event("", 60*minute+2)
 			delete(plain, "event_type")
 			p.passLogs(t, records(t, w.enter(60*minute, "train"), w.exit(60*minute+1), plain))
 			p.passMetrics(t, gpu("elsewhere", "0", 60*minute))
 		},
-		"metrics are counters, which are skipped": func(p *pipelines, minute float64) {
+		"metrics are counters, which are skipped": func(t *testing.T, p *pipelines, minute float64) {
 			p.passLogs(t, records(t, w.enter(60*minute, "train"), w.exit(60*minute+1)))
 			p.passMetrics(t, metricTypes(pmetric.AggregationTemporalityCumulative)[0].point(timestamp(60*minute), timestamp(60*minute+1)))
 		},
@@ -133,4 +134,48 @@ func TestLogIsSilentOnceSomethingMatchesAndWhileNothingPasses(t *testing.T) {
 			assert.Empty(t, warnings)
 		})
 	}
+}
+
+func TestLogSaysThatTheRoutingKeyIsSplit(t *testing.T) {
+	run := &program{session: "run"}
+	w := run.worker(1)
+	warnings, minutes := watched(t, withGrace, func(t *testing.T, p *pipelines, minute float64) {
+		p.passLogs(t, records(t, w.enter(60*minute, "train"), w.exit(60*minute+1)))
+		p.passMetrics(t, run.gauge(60*minute))
+		p.passMetrics(t, (&program{session: "elsewhere"}).gauge(60*minute))
+		p.passMetrics(t, gpu("idle", "0", 60*minute)) // an unused GPU is nothing to warn of
+	})
+	require.Len(t, warnings, 3)
+	assert.Equal(t, []int{2, 12, 24}, minutes) // in minute 22, the session is waited for again
+	for _, warning := range warnings {
+		assert.Equal(t, splitKey, warning.Message)
+		assert.Equal(t, int64(1), warning.ContextMap()["ranks"])
+		assert.Equal(t, "elsewhere", warning.ContextMap()["session"])
+		assert.Equal(t, int64(0), warning.ContextMap()["rank"])
+	}
+}
+
+func TestUnknownIdentitiesAreThoseThatStayUnknown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := startPipelines(t, withGrace)
+		identities := func(identity string) int64 {
+			return valueOf(t, p.telemetry, "otelcol_processor_phase_attr_unknown_identities", "identity", identity)
+		}
+		p.runsOn(t, on("node", 10, 0), 1, "run", 0, "train")
+		for range 2 {
+			p.passMetrics(t, gpu("node", "0", 0.5))
+			p.passMetrics(t, gpu("idle", "0", 0.5))
+			p.passMetrics(t, (&program{session: "elsewhere"}).gauge(0.5))
+			p.passMetrics(t, (&program{session: "late"}).gauge(0.5))
+		}
+		assert.Zero(t, identities("rank"), "while they wait")
+		time.Sleep(6 * time.Second)
+		assert.Equal(t, int64(2), identities("rank"))
+		assert.Equal(t, int64(1), identities("location"))
+		p.runsOn(t, on("another", 11, 0), 1, "late", 0, "train")
+		assert.Equal(t, int64(1), identities("rank"), "once an event of one has come")
+		time.Sleep(11 * time.Minute)
+		assert.Zero(t, identities("rank"), "once nothing names it")
+		p.shutdown(t)
+	})
 }

@@ -24,9 +24,9 @@ type attribute struct {
 func attributes() []attribute {
 	return []attribute{
 		// unique or ambiguous
-		text("phase_resolution", func(a *policy.Attribution) string { return a.Resolution }),
+		text(ResolutionAttribute, func(a *policy.Attribution) string { return a.Resolution }),
 		// the path of a unique phase: train / step / forward
-		text("phase_path", func(a *policy.Attribution) string { return a.Path }),
+		text(PathAttribute, func(a *policy.Attribution) string { return a.Path }),
 		// what the answer rests on: exact, thread_local, representative or heuristic
 		text("phase_source", func(a *policy.Attribution) string { return a.Source }),
 		// the candidate paths
@@ -54,7 +54,21 @@ func attributes() []attribute {
 		number("phase_thread_id", func(a *policy.Attribution) (int64, bool) { return a.ThreadID, a.HasScope }),
 		text("phase_thread_name", func(a *policy.Attribution) string { return a.ThreadName }),
 		// the rank that answered, unless several did, or one for others
-		number("phase_rank", func(a *policy.Attribution) (int64, bool) { return a.Rank.Number, a.Rank.Known }),
+		number(RankAttribute, func(a *policy.Attribution) (int64, bool) { return a.Rank.Number, a.Rank.Known }),
+		// when the scope began that the record ends, in nanoseconds since the Unix epoch, and
+		// how long it lasted, in seconds
+		number(StartAttribute, func(a *policy.Attribution) (int64, bool) { return a.Start, a.Ended }),
+		{
+			DurationAttribute,
+			func(attrs pcommon.Map, name string, a *policy.Attribution) {
+				if a.Ended {
+					attrs.PutDouble(name, a.Duration.Seconds())
+				} else {
+					attrs.Remove(name)
+				}
+			},
+			func(x, y *policy.Attribution) bool { return x.Ended == y.Ended && x.Duration == y.Duration },
+		},
 		// why the answer is not unique, or there is none
 		text(reasonAttribute, func(a *policy.Attribution) string { return a.Reason }),
 	}
@@ -103,7 +117,18 @@ func Names[Name ~string]() []Name {
 	return names
 }
 
-const reasonAttribute = "phase_reason"
+const (
+	reasonAttribute = "phase_reason"
+
+	// ResolutionAttribute, PathAttribute and RankAttribute are what phase.active always has.
+	ResolutionAttribute = "phase_resolution"
+	PathAttribute       = "phase_path"
+	RankAttribute       = "phase_rank"
+
+	// StartAttribute and DurationAttribute are written only to records that end a scope.
+	StartAttribute    = "phase_start"
+	DurationAttribute = "phase_duration"
+)
 
 // Table writes some attributes.
 type Table struct {

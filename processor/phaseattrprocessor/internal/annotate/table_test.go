@@ -5,13 +5,14 @@ package annotate
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"pgregory.net/rapid"
 
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/internal/boundary"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/policy"
 )
 
@@ -25,6 +26,7 @@ func TestWriteEachAttribute(t *testing.T) {
 	unique := policy.Attribution{
 		Resolution: policy.Unique, Source: policy.SourceHeuristic, Path: "train / step", HasPath: true, Paths: []string{"train / step"},
 		ScopeID: "s:1", ThreadID: 0, ThreadName: "Main", HasScope: true, Rank: policy.Rank{Known: true},
+		Start: 1_700_000_000_000_000_000, Ended: true, Duration: 250 * time.Millisecond,
 	}
 	ambiguous := policy.Attribution{
 		Resolution: policy.Ambiguous, Reason: "threads", Paths: []string{"load", "train"},
@@ -41,6 +43,8 @@ func TestWriteEachAttribute(t *testing.T) {
 		"phase_thread_id":   {int64(0), nil},
 		"phase_thread_name": {"Main", nil},
 		"phase_rank":        {int64(0), nil},
+		"phase_start":       {int64(1_700_000_000_000_000_000), nil},
+		"phase_duration":    {0.25, nil},
 		"phase_reason":      {nil, "threads"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -60,7 +64,7 @@ func TestWriteEachAttribute(t *testing.T) {
 			assert.True(t, table.Equal(&unique, unique.Clone()))
 		})
 	}
-	assert.Len(t, Names[string](), 11, "each attribute is tested")
+	assert.Len(t, Names[string](), 13, "each attribute is tested")
 }
 
 func TestWriteAttributesInTheirOrder(t *testing.T) {
@@ -96,6 +100,9 @@ func TestEqualAttributionsAreThoseWrittenAlike(t *testing.T) {
 		}
 		if a.Rank.Known = rapid.Bool().Draw(t, "ranked"); a.Rank.Known {
 			a.Rank.Number = rapid.Int64Range(0, 1).Draw(t, "rank")
+		}
+		if a.Ended = rapid.Bool().Draw(t, "ended"); a.Ended {
+			a.Start, a.Duration = rapid.Int64Range(0, 1).Draw(t, "start"), time.Duration(rapid.Int64Range(0, 1).Draw(t, "duration"))
 		}
 		if rapid.Bool().Draw(t, "epoch") {
 			a.Attributes = []boundary.Attribute{{Key: "epoch", Value: rapid.Int64Range(0, 1).Draw(t, "value")}}

@@ -5,13 +5,14 @@ package association
 
 import (
 	"hash/maphash"
+	"maps"
 	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/internal/boundary"
 )
 
 // Options configure an Association.
@@ -22,6 +23,10 @@ type Options struct {
 	// Session and Rank are the telemetry's attributes of the session and the rank, beside
 	// those that the rules name.
 	Session, Rank string
+	// SourceSessions and SourceRanks are those by which sources name them. Such a session
+	// counts only if it is known or the telemetry names the rank too: others than the source
+	// may use the attributes for something else.
+	SourceSessions, SourceRanks []string
 	// TextBytes bounds the length of a value. Longer ones count as absent.
 	TextBytes int
 }
@@ -52,7 +57,9 @@ type Association struct {
 	// sessionKeys and rankKeys are known ones, named has the bits of both.
 	sessionKeys, rankKeys boundary.Keys
 	named                 boundary.KeyMask
-	devices               map[string][]mappedDevice
+	// sourceSessions are the keys of Options.SourceSessions, and those of sources' rules.
+	sourceSessions boundary.Keys
+	devices        map[string][]mappedDevice
 
 	// recordKeys are the keys of boundary records, recordFields those of each field.
 	recordKeys   *boundary.KeySet
@@ -68,13 +75,17 @@ type Association struct {
 	// marked has the telemetry keys of the marks that any rank is known to have.
 	marked atomic.Uint64
 
-	// mu guards the fields below. Slices of presences are replaced, never changed.
+	// noMarks are those of ranks of which none is known.
+	noMarks *[marks]string
+
+	// mu guards the fields below. Slices of presences are appended to or replaced, never
+	// changed.
 	mu        sync.RWMutex
-	locations map[string][]*presence
-	tenants   map[boundary.RankKey]*tenant
+	locations map[string]occupied
+	owners    map[boundary.RankKey]*owner
 	// hosts counts the presences on hosts with a qualified name, by the first label and the
 	// whole name.
-	hosts map[string]map[string]int
+	hosts map[tenantHost]map[string]int
 }
 
 // New returns an association by rules.
@@ -87,12 +98,15 @@ func New(options Options) *Association {
 		known:      map[string]*compiledKey{},
 		devices:    map[string][]mappedDevice{},
 		recordKeys: boundary.NewKeySet(),
-		locations:  map[string][]*presence{},
-		tenants:    map[boundary.RankKey]*tenant{},
-		hosts:      map[string]map[string]int{},
+		noMarks:    &[marks]string{},
+		locations:  map[string]occupied{},
+		owners:     map[boundary.RankKey]*owner{},
+		hosts:      map[tenantHost]map[string]int{},
 	}
 	a.key(FieldSession, options.Session)
 	a.key(FieldRank, options.Rank)
+	a.key(FieldRank, options.SourceRanks...)
+	a.addSourceSessions(options.SourceSessions)
 	for i, rule := range options.Rules {
 		a.rules = append(a.rules, a.compile(&rule))
 		if a.rules[i].direct && a.direct < 0 {
@@ -107,8 +121,14 @@ func New(options Options) *Association {
 		}
 	}
 	a.addDevices(options.Devices)
-	a.addRecordKeys(options.Rules)
+	a.addRecordKeys(options)
 	return a
+}
+
+func (a *Association) addSourceSessions(names []string) {
+	for _, name := range names {
+		a.sourceSessions = a.sourceSessions.With(a.Keys.Add(name))
+	}
 }
 
 // key returns the telemetry keys of a field, some more names of it included.
@@ -131,6 +151,10 @@ func (a *Association) compile(rule *Rule) compiledRule {
 	fields := make([]string, len(rule.Keys))
 	for i, key := range rule.Keys {
 		fields[i] = key.Field
+		if rule.OfSource && key.Field == FieldSession {
+			a.addSourceSessions(key.Names)
+			continue
+		}
 		a.key(key.Field, key.Names...)
 	}
 	if c.direct {
@@ -176,9 +200,9 @@ func (a *Association) addKnown() {
 	for _, key := range a.known {
 		a.keyMask |= key.names.Mask()
 	}
-	a.keyMask |= a.hardwareType.Mask()
+	a.keyMask |= a.hardwareType.Mask() | a.sourceSessions.Mask()
 	session, rank := a.key(FieldSession), a.key(FieldRank)
-	a.sessionKeys, a.rankKeys, a.named = session.names, rank.names, session.names.Mask()|rank.names.Mask()
+	a.sessionKeys, a.rankKeys, a.named = session.names, rank.names, session.names.Mask()|rank.names.Mask()|a.sourceSessions.Mask()
 	a.session = a.addSpace([]string{FieldSession}) // not that of a rule, which reads the field
 	for _, of := range []string{FieldHost, FieldContainer, FieldPodUID} {
 		s := a.space([]string{of, FieldPID})
@@ -210,9 +234,9 @@ func (a *Association) keysOf(s *space) []*compiledKey {
 }
 
 // addRecordKeys adds the keys of the fields that are read from boundary records.
-func (a *Association) addRecordKeys(rules []Rule) {
+func (a *Association) addRecordKeys(options Options) {
 	fields := knownFields()
-	for _, rule := range rules {
+	for _, rule := range options.Rules {
 		for _, key := range rule.Keys {
 			if !isDirect(&rule) && !slices.Contains(fields, key.Field) {
 				fields = append(fields, key.Field)
@@ -220,7 +244,11 @@ func (a *Association) addRecordKeys(rules []Rule) {
 		}
 	}
 	for _, field := range fields {
-		key := compileKey(a.recordKeys, field, RecordNames(field))
+		names := RecordNames(field)
+		if field == FieldSession {
+			names = append(names, options.SourceSessions...)
+		}
+		key := compileKey(a.recordKeys, field, names)
 		a.recordFields = append(a.recordFields, key)
 		a.recordMask |= key.names.Mask()
 	}
@@ -228,6 +256,13 @@ func (a *Association) addRecordKeys(rules []Rule) {
 	a.worldSize = size.names
 	a.recordMask |= size.names.Mask()
 }
+
+// Fields returns the fields by which telemetry is associated.
+func (a *Association) Fields() []string { return slices.Sorted(maps.Keys(a.known)) }
+
+// NamesOf returns the telemetry's attributes of a field: the usual ones, and those of the
+// rules.
+func (a *Association) NamesOf(field string) []string { return a.known[field].names.Names() }
 
 // Outcomes returns the outcomes that a rule can have.
 func (a *Association) Outcomes(rule int) []Outcome {
@@ -248,6 +283,9 @@ func (a *Association) At(location string) []boundary.RankKey {
 	var ranks []boundary.RankKey
 	seen := map[boundary.RankKey]bool{}
 	for _, p := range a.at([]byte(location)) {
+		if p.removed.Load() {
+			continue
+		}
 		if rank := p.occupant.Rank; !seen[rank] {
 			seen[rank] = true
 			ranks = append(ranks, rank)
@@ -256,17 +294,17 @@ func (a *Association) At(location string) []boundary.RankKey {
 	return ranks
 }
 
-// at returns the presences at a location.
+// at returns the presences at a location. Some may be removed ones, but not all.
 func (a *Association) at(location []byte) []*presence {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
-	return a.locations[string(location)]
+	return a.locations[string(location)].presences
 }
 
-// location returns the location of an identity in a space. It returns false when the
-// identity lacks one of the fields.
-func (a *Association) location(s *space, id Identity, process boundary.Process) (string, bool) {
-	text := []byte{s.number}
+// location returns the location of an identity of a tenant in a space. It returns false when
+// the identity lacks one of the fields.
+func (a *Association) location(s *space, tenant string, id Identity, process boundary.Process) (string, bool) {
+	text := s.appendTo(nil, tenant)
 	for i, field := range s.fields {
 		value := id.text(field)
 		switch {
@@ -286,19 +324,4 @@ func (a *Association) location(s *space, id Identity, process boundary.Process) 
 		text = append(text, value...)
 	}
 	return string(text), true
-}
-
-// Exclusive returns the locations of an identity that are one process's alone.
-func (a *Association) Exclusive(id Identity) []string {
-	var texts []string
-	process := id.process()
-	for _, s := range a.spaces {
-		if !s.builtin {
-			continue
-		}
-		if text, ok := a.location(s, id, process); ok {
-			texts = append(texts, text+"\x00"+process.Host+"\x00"+id.text(FieldInstance))
-		}
-	}
-	return texts
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/pdata/pcommon"
 
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/internal/boundary"
 )
 
 type object = map[string]any
@@ -94,21 +94,23 @@ func (c *cluster) runs(session string, rank int64, process int32, record object)
 	c.tb.Helper()
 	c.presences++
 	o := boundary.Occupant{Rank: boundary.RankKey{Session: session, Rank: rank}, Process: process, Presence: c.presences}
-	_, others := c.Add(o, c.Identity(fields(c.tb, record)))
+	_, others := c.Add(o, c.Identity(fields(c.tb, record)), nil)
 	return o, others
 }
 
 func (c *cluster) Live(rank *boundary.RankKey, _ time.Duration) bool {
-	return c.tenants[*rank] != nil && !c.dead[*rank]
+	return c.owners[*rank] != nil && !c.dead[*rank]
 }
 
 func (c *cluster) Present(o *boundary.Occupant, _ time.Duration) bool {
 	return !c.dead[o.Rank] && !c.over[*o]
 }
 
-func (c *cluster) Session(id string) (ranks []int64, complete bool) {
-	for rank := range c.tenants {
-		if rank.Session == id {
+func (*cluster) Interval(time.Duration) (from, to int64) { return 0, 0 }
+
+func (c *cluster) Session(tenant, id string) (ranks []int64, complete bool) {
+	for rank := range c.owners {
+		if rank.Tenant == tenant && rank.Session == id {
 			ranks = append(ranks, rank.Rank)
 		}
 	}
@@ -121,18 +123,26 @@ func newFinder(a *Association) *Finder {
 	return NewFinder(a, &boundary.Reader{Limits: boundary.Limits{TextBytes: 100}})
 }
 
+// scanned has a finder begin with a resource, and returns the fields of a data point of it.
+func scanned(tb testing.TB, finder *Finder, resource, point object) *boundary.Fields {
+	tb.Helper()
+	keys := finder.association.Keys
+	var f boundary.Fields
+	f.ScanScope(keys, pcommon.Map{}, mapOf(tb, resource))
+	finder.SetScope(&f)
+	f.ScanRecord(keys, mapOf(tb, point), pcommon.Map{})
+	return &f
+}
+
 // find finds the ranks of a data point of a resource.
 func (c *cluster) find(resource, point object) (Match, *Finder) { return c.findOf("", resource, point) }
 
 func (c *cluster) findOf(metric string, resource, point object) (Match, *Finder) {
 	c.tb.Helper()
 	finder := newFinder(c.Association)
-	var f boundary.Fields
-	f.ScanScope(c.Keys, pcommon.Map{}, mapOf(c.tb, resource))
-	finder.SetScope(&f)
-	f.ScanRecord(c.Keys, mapOf(c.tb, point), pcommon.Map{})
-	match := *finder.Find(&f, strings.HasPrefix(metric, "hw.gpu."), c)
-	if target, ok := finder.Inherited(&f); ok {
+	f := scanned(c.tb, finder, resource, point)
+	match := *finder.Find(f, strings.HasPrefix(metric, "hw.gpu."), c)
+	if target, ok := finder.Inherited(f); ok {
 		require.Equal(c.tb, []Target{*target}, match.Targets)
 	}
 	assert.Equal(c.tb, match.Reason == NoReason, len(match.Targets) > 0 && !match.Ambiguous)
@@ -457,11 +467,39 @@ func TestPlacesAreKnownByPresence(t *testing.T) {
 	assert.Equal(t, "none, unknown_session", at("0"))
 	c.RemovePresence(boundary.Occupant{Rank: boundary.RankKey{Session: "a"}, Process: 1, Presence: 4})
 	assert.Empty(t, c.locations)
-	assert.Empty(t, c.tenants)
+	assert.Empty(t, c.owners)
 	assert.Empty(t, c.hosts)
 	for _, s := range c.spaces {
 		assert.Zero(t, s.locations.Load())
 	}
+}
+
+// TestDeviceOfAnotherHostDeniesNothing has two ranks that change hosts, so that their former
+// processes, which were killed, count as alive for a while. Only some nodes' records have UUIDs.
+func TestDeviceOfAnotherHostDeniesNothing(t *testing.T) {
+	c := newCluster(t, associationOf(everyRule))
+	on := func(host string, pid, device int64) object {
+		return object{"host": host, "pid": pid, "device_id": device}
+	}
+	uuid := func(text string) object { return object{"gpu_uuid": text} }
+	former, _ := c.runs("a", 0, 0, with(on("node-a", 10, 0), uuid("GPU-node-a-0")))
+	c.runs("a", 1, 0, on("node-b", 20, 0))
+	c.runs("a", 0, 1, on("node-b", 30, 0))
+	at := func(host, gpu string) string {
+		match, _ := c.find(nil, dcgm(host, gpu))
+		return said(match)
+	}
+	assert.Equal(t, "a/0 or a/1, shared_device", at("node-b", "0"))
+	assert.Equal(t, "a/0", at("node-a", "0"))
+	c.runs("a", 2, 0, with(on("node-a", 12, 1), uuid("GPU-node-a-1")))
+	c.runs("a", 2, 1, on("node-b", 32, 1))
+	assert.Equal(t, "perhaps a/2, shared_device", at("node-b", "1"), "its rank may be at work on the other host")
+	c.over[former] = true
+	assert.Equal(t, "a/0 or a/1, shared_device", at("node-b", "0"))
+
+	c.runs("b", 0, 0, with(on("node-c", 10, 0), uuid("GPU-another")))
+	c.runs("b", 0, 1, on("node-c", 11, 0))
+	assert.Equal(t, "none, other_device", at("node-c", "0"), "a worker has the device of its rank")
 }
 
 func TestTelemetryOfARankNamesItsProcess(t *testing.T) {
@@ -602,10 +640,10 @@ func TestPresenceIsAddedOnce(t *testing.T) {
 	a := associationOf(everyRule)
 	o := boundary.Occupant{Rank: boundary.RankKey{Session: "a"}}
 	id := a.Identity(fields(t, object{"host": "node", "device_id": int64(0)}))
-	locations, _ := a.Add(o, id)
+	locations, _ := a.Add(o, id, nil)
 	assert.Len(t, locations, 2, "the session and the device")
 	changes := a.Changes()
-	again, others := a.Add(o, id)
+	again, others := a.Add(o, id, nil)
 	assert.Empty(t, again)
 	assert.Empty(t, others)
 	assert.Equal(t, changes, a.Changes())
@@ -728,14 +766,11 @@ func TestFinderSeesWhatChanges(t *testing.T) {
 	first, _ := c.runs("a", 0, 0, object{"host": "node", "pid": int64(8), "device_id": int64(0)})
 	finder := newFinder(c.Association)
 	at := func(attributes object) string {
-		var f boundary.Fields
-		f.ScanScope(c.Keys, pcommon.Map{}, pcommon.Map{})
-		finder.SetScope(&f)
-		f.ScanRecord(c.Keys, mapOf(t, attributes), pcommon.Map{})
+		f := scanned(t, finder, nil, attributes)
 		var texts []string
 		for range 3 {
 			finder.Tried = [MaxRules][Outcomes]int64{}
-			texts = append(texts, fmt.Sprint(said(*finder.Find(&f, false, c)), finder.Tried))
+			texts = append(texts, fmt.Sprint(said(*finder.Find(f, false, c)), finder.Tried))
 		}
 		assert.Equal(t, texts[0], texts[1])
 		assert.Equal(t, texts[0], texts[2])
@@ -759,9 +794,11 @@ func TestFinderSeesWhatChanges(t *testing.T) {
 // all lets every rank answer.
 type all struct{}
 
-func (all) Live(*boundary.RankKey, time.Duration) bool     { return true }
+func (all) Live(*boundary.RankKey, time.Duration) bool { return true }
+func (all) Interval(time.Duration) (from, to int64)    { return 0, 0 }
+
 func (all) Present(*boundary.Occupant, time.Duration) bool { return true }
-func (all) Session(string) (r []int64, all bool)           { return nil, true }
+func (all) Session(_, _ string) (r []int64, all bool)      { return nil, true }
 
 func TestInheritedRankIsThatOfTheScopeUnlessTheRecordDecides(t *testing.T) {
 	scope := object{"session_id": "a", "rank": int64(3)}
@@ -839,6 +876,40 @@ func TestSenderIsReadFromAllThatAnEventSays(t *testing.T) {
 	assert.Len(t, prints, 7)
 }
 
+// TestRememberedRecordsAndRanksChangeWithTheAssociation asks one finder the same again.
+func TestRememberedRecordsAndRanksChangeWithTheAssociation(t *testing.T) {
+	a := associationOf(everyRule)
+	finder := newFinder(a)
+	find := func(point object) Match {
+		m := finder.Find(scanned(t, finder, nil, point), false, all{})
+		return Match{Targets: slices.Clone(m.Targets), Reason: m.Reason}
+	}
+	add := func(rank, presence int, uuid string) boundary.Occupant {
+		o := boundary.Occupant{Rank: boundary.RankKey{Session: "a", Rank: int64(rank)}, Presence: int32(presence)}
+		a.Add(o, a.Identity(fields(t, object{"host": "node", "device_id": int64(rank), "gpu_uuid": uuid})), nil)
+		return o
+	}
+	named := func(rank int) object { return object{"session_id": "a", "rank": int64(rank), "UUID": "GPU-1"} }
+	at := func(device string) object { return object{"Hostname": "node", "gpu": device} }
+	of := func(o boundary.Occupant) []Target { return []Target{{o.Rank, boundary.MainProcess}} }
+
+	assert.Equal(t, []Target{{boundary.RankKey{Session: "a", Rank: 1}, boundary.MainProcess}}, find(named(1)).Targets, "nothing is known")
+	first, far := add(1, 0, "GPU-1"), add(1+ownerMemos, 0, "GPU-2") // the two share a place
+	for range 2 {
+		assert.Equal(t, of(first), find(named(1)).Targets)
+		assert.Equal(t, OtherDevice, find(named(1+ownerMemos)).Reason)
+		for device, o := range map[string]boundary.Occupant{"1": first, strconv.Itoa(1 + ownerMemos): far} {
+			assert.Equal(t, of(o), find(at(device)).Targets)
+		}
+	}
+	a.RemovePresence(first)
+	add(1, 1, "GPU-3")
+	assert.Equal(t, OtherDevice, find(named(1)).Reason, "it has another device now")
+	a.Remove(far.Rank, func(boundary.RankKey) bool { return false })
+	assert.Equal(t, of(far), find(named(1+ownerMemos)).Targets, "its device is no longer known")
+	assert.Equal(t, UnknownRank, find(at(strconv.Itoa(1+ownerMemos))).Reason)
+}
+
 func TestAssociationMayBeChangedWhileItIsUsed(t *testing.T) {
 	c := newCluster(t, associationOf(everyRule))
 	record := func(i int64) Identity {
@@ -849,7 +920,7 @@ func TestAssociationMayBeChangedWhileItIsUsed(t *testing.T) {
 		wg.Go(func() {
 			for i := range int64(200) {
 				o := boundary.Occupant{Rank: boundary.RankKey{Session: strconv.Itoa(session), Rank: i % 16}, Presence: int32(i)}
-				c.Add(o, record(i))
+				c.Add(o, record(i), nil)
 				if i%3 == 0 {
 					c.RemovePresence(o)
 				}
@@ -862,8 +933,10 @@ func TestAssociationMayBeChangedWhileItIsUsed(t *testing.T) {
 				var f boundary.Fields
 				f.ScanScope(c.Keys, pcommon.Map{}, mapOf(t, object{"hpc_job": "j"}))
 				finder.SetScope(&f)
-				f.ScanRecord(c.Keys, mapOf(t, dcgm("node", strconv.Itoa(i%8))), pcommon.Map{})
-				finder.Find(&f, false, all{})
+				for _, point := range []object{dcgm("node", strconv.Itoa(i%8)), {"session_id": "0", "rank": int64(i % 16)}} {
+					f.ScanRecord(c.Keys, mapOf(t, point), pcommon.Map{})
+					finder.Find(&f, false, all{})
+				}
 			}
 		})
 	}

@@ -9,7 +9,7 @@ import (
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
 
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/internal/boundary"
 )
 
 // BenchmarkFinderFind finds the rank of a data point by the default rules, reading its
@@ -38,7 +38,7 @@ func BenchmarkFinderFind(b *testing.B) {
 				if bm.uuids {
 					record["gpu_uuid"] = uuid(rank)
 				}
-				a.Add(boundary.Occupant{Rank: boundary.RankKey{Session: "run", Rank: rank}}, a.Identity(fields(b, record)))
+				a.Add(boundary.Occupant{Rank: boundary.RankKey{Session: "run", Rank: rank}}, a.Identity(fields(b, record)), nil)
 			}
 			attributes := mapOf(b, bm.point)
 			for i, key := range point[:bm.others] {

@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/internal/boundary"
 )
 
 // Device is an entry of the device map, for hosts on which the training program numbers
@@ -25,8 +25,9 @@ type Device struct {
 // mappedDevice is an entry of the device map, prepared for lookups.
 type mappedDevice struct {
 	host, instance string
-	// toHost and location are where the device's rank is.
-	toHost, location string
+	// toHost and place are where the device's rank is: the place is a location without its
+	// space and tenant.
+	toHost, place string
 }
 
 // addDevices compiles the device map.
@@ -39,9 +40,10 @@ func (a *Association) addDevices(devices []Device) {
 	for _, d := range devices {
 		device := mappedDevice{host: strings.ToLower(strings.TrimSpace(d.Host)), instance: strings.TrimSpace(d.Instance)}
 		device.toHost = strings.ToLower(strings.TrimSpace(d.ToHost))
-		device.location, _ = a.location(a.mapped, Identity{
+		device.place, _ = a.location(a.mapped, "", Identity{
 			{FieldHost, device.toHost}, {FieldLocalRank, strconv.Itoa(d.LocalRank)},
 		}, boundary.Process{})
+		device.place = device.place[len(a.mapped.appendTo(nil, "")):]
 		form, name := deviceNamed(strings.TrimSpace(d.Device))
 		key := boundary.FirstLabel(device.host) + string([]byte{0, byte(form)}) + name
 		a.devices[key] = append(a.devices[key], device)
@@ -100,8 +102,8 @@ func (f *Finder) findMapped(ranks Ranks) (mapped bool) {
 	host := f.hostName
 	collect := func(d mappedDevice) {
 		f.hostName = d.toHost
-		f.location = append(f.location[:0], d.location...)
-		f.collect(f.association.mapped, maxTargets, ranks)
+		f.location = append(f.association.mapped.appendTo(f.location[:0], f.tenant), d.place...)
+		f.collect(f.association.mapped, maxTargets+1, ranks)
 	}
 	if i := slices.IndexFunc(f.entries, func(d mappedDevice) bool { return d.instance == instance }); i >= 0 {
 		collect(f.entries[i])

@@ -4,10 +4,11 @@
 package association
 
 import (
+	"hash/maphash"
 	"slices"
 	"time"
 
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/internal/boundary"
 )
 
 // Outcome is the result of trying a rule on a record.
@@ -39,13 +40,15 @@ func (o Outcome) String() string {
 // Ranks reports what is known of ranks at the time of the record at hand, less the offset
 // of a rule. It must not keep pointers.
 type Ranks interface {
+	// Interval returns the time that the record is about, in nanoseconds since the Unix epoch.
+	Interval(offset time.Duration) (from, to int64)
 	// Present reports whether a presence had begun and its process can answer.
 	Present(o *boundary.Occupant, offset time.Duration) bool
 	// Live reports whether a rank can answer.
 	Live(rank *boundary.RankKey, offset time.Duration) bool
 	// Session returns the ranks that are known of a session. They are complete unless a
 	// record says that there are more.
-	Session(id string) (ranks []int64, complete bool)
+	Session(tenant, id string) (ranks []int64, complete bool)
 }
 
 // Target is a rank that a record belongs to, or one of its processes.
@@ -113,11 +116,13 @@ type Finder struct {
 	reader      *boundary.Reader
 	keys        finderKeys
 
+	// tenant is whose ranks are found.
+	tenant string
 	// inherited is what the scope and the resource name, target its rank; own is what a
 	// record names itself. direct is set when target can answer for the records of the scope.
 	inherited, own boundary.Named
 	target         Target
-	tenant         *tenant
+	owner          *owner
 	direct         bool
 	// decisive are the keys with which a record may have another target.
 	decisive boundary.KeyMask
@@ -139,12 +144,16 @@ type Finder struct {
 	match   Match
 	// offset is that of the rule at hand.
 	offset time.Duration
-	// numbers has the positions of rank numbers in found.
+	// numbers has the positions of rank numbers in found, doubled the ranks whose number
+	// another session has as well.
 	numbers map[int64]int
+	doubled []boundary.RankKey
 
-	// scopePrint tells what the scope and the resource say from other ones.
-	scopePrint uint64
-	memo       [memoSize]memo
+	// scopePrint tells the tenant and what the scope and the resource say from other ones,
+	// tenantPrint the tenant.
+	scopePrint, tenantPrint uint64
+	memo                    [memoSets]memoSet
+	owners                  [ownerMemos]ownerMemo
 	// at is the presence that was found first, timed is set when what was found depends on
 	// the time.
 	at    *presence
@@ -156,6 +165,7 @@ type Finder struct {
 // found is a rank at a location.
 type found struct {
 	Target
+	owner *owner
 	// exact is true when it is at the record's instance of the device, twice when a rank of
 	// another session has the same number.
 	exact, twice bool
@@ -180,35 +190,77 @@ func NewFinder(a *Association, reader *boundary.Reader) *Finder {
 	}
 }
 
+// SetTenant sets whose ranks are found for the records that follow. SetScope must be called
+// after it.
+func (f *Finder) SetTenant(name string) {
+	if f.tenant != name {
+		f.tenant, f.tenantPrint = name, maphash.String(f.association.seed, name)
+	}
+}
+
+// readNamed reads what a record names of the rank that it belongs to. A session that it names
+// as a source does counts only if it is known, or the record names the rank too.
+func (f *Finder) readNamed(fields *boundary.Fields) boundary.Named {
+	a := f.association
+	named := f.reader.Named(fields, a.sessionKeys, a.rankKeys)
+	if a.sourceSessions.Mask() != 0 && !named.HasSession() {
+		source := f.reader.Named(fields, a.sourceSessions, a.rankKeys)
+		if session, alone := source.Session(); !alone || f.knows(session) {
+			named = source
+		}
+	}
+	named.Rank.Tenant = f.tenant
+	return named
+}
+
+// knows reports whether a rank of a session is known.
+func (f *Finder) knows(session string) bool {
+	f.location = f.association.sessionLocation(f.location[:0], f.tenant, session)
+	return len(f.association.at(f.location)) > 0
+}
+
 // SetScope sets the scope and the resource of the records that follow. The fields must
 // not have a record.
 func (f *Finder) SetScope(fields *boundary.Fields) {
 	a := f.association
-	f.inherited = f.reader.Named(fields, a.sessionKeys, a.rankKeys)
+	f.inherited = f.readNamed(fields)
 	f.own = boundary.Named{}
 	f.forget()
-	f.scopePrint = fields.Print(a.seed, a.keyMask)
-	f.direct, f.tenant = false, nil
+	f.scopePrint = fields.Print(a.seed, a.keyMask) + f.tenantPrint
+	f.direct, f.owner = false, nil
 	if !f.inherited.Whole() {
 		return
 	}
 	f.target = Target{f.inherited.Rank, boundary.MainProcess}
-	f.tenant = a.tenant(&f.inherited.Rank)
+	f.owner = a.owner(&f.inherited.Rank)
 	f.begin(fields, false)
 	var process bool
-	f.target.Process, process = f.processOf(f.tenant, nil)
+	f.target.Process, process = f.processOf(f.owner, nil)
 	f.decisive = a.named | boundary.KeyMask(a.marked.Load())
-	if f.tenant != nil && f.tenant.summary.Load().processes {
+	if f.owner != nil && f.owner.summary.Load().processes {
 		f.decisive |= f.keys.processMask
 	}
-	f.direct = process && !f.contradicts(f.tenant, marksOfANamed, nil) && a.directOffset == 0 &&
+	f.direct = process && !f.contradicts(f.owner, nil, marksOfANamed, nil) && a.directOffset == 0 &&
 		(a.direct < 0 || !a.rules[a.direct].representative)
+}
+
+// FindRank returns the match of a record that is known to be of a rank.
+func (f *Finder) FindRank(fields *boundary.Fields, rank *boundary.RankKey, ranks Ranks) *Match {
+	f.begin(fields, false)
+	f.isOwn = true
+	defer func() { f.isOwn = false }()
+	f.own = boundary.NamedRank(*rank)
+	f.own.Rank.Tenant = f.tenant
+	f.named, f.vetoed, f.departed, f.targets = &f.own, false, nil, f.targets[:0]
+	f.findNamed(0, ranks)
+	return &f.match
 }
 
 // forget clears what may refer to other telemetry.
 func (f *Finder) forget() {
 	clear(f.found[:cap(f.found)])
 	clear(f.targets[:cap(f.targets)])
+	clear(f.doubled[:cap(f.doubled)])
 	for i := range f.narrowed[:cap(f.narrowed)] {
 		n := &f.narrowed[:cap(f.narrowed)][i]
 		*n = narrowed{location: n.location}
@@ -244,16 +296,16 @@ func (f *Finder) Find(fields *boundary.Fields, gpu bool, ranks Ranks) *Match {
 	f.begin(fields, gpu)
 	f.named, f.vetoed, f.departed = &f.inherited, false, nil
 	if fields.Own().Any(f.association.named) {
-		f.own = f.reader.Named(fields, f.association.sessionKeys, f.association.rankKeys)
+		f.own = f.readNamed(fields)
 		f.named = &f.own
 	}
 	f.targets = f.targets[:0]
 	if f.named.Whole() {
-		f.findNamed(ranks)
+		f.findNamed(f.association.directOffset, ranks)
 		return &f.match
 	}
-	m := f.remembered()
-	if m.known && ranks.Present(&m.at.occupant, m.offset) {
+	key := f.memoKey()
+	if m := f.remembered(&key); m != nil && m.answers(ranks) {
 		f.targets = append(f.targets, m.target)
 		m.count(f)
 		f.match = Match{Targets: f.targets, Offset: m.offset}
@@ -266,21 +318,21 @@ func (f *Finder) Find(fields *boundary.Fields, gpu bool, ranks Ranks) *Match {
 		f.match.Departed = f.departed
 	}
 	if len(f.targets) == 1 && f.match.Reason == NoReason && !f.match.Representative && f.at != nil && !f.timed {
-		m.remember(f)
+		f.remember(&key)
 	}
 	return &f.match
 }
 
 // findNamed sets the match to the rank that a record names.
-func (f *Finder) findNamed(ranks Ranks) {
+func (f *Finder) findNamed(offset time.Duration, ranks Ranks) {
 	rank := &f.named.Rank
-	f.offset = f.association.directOffset
-	t := f.tenant
+	f.offset = offset
+	t := f.owner
 	if f.named != &f.inherited {
-		t = f.association.tenant(rank)
+		t, rank = f.ownerOf(rank)
 	}
 	direct := f.association.direct
-	if f.contradicts(t, marksOfANamed, ranks) {
+	if f.contradicts(t, nil, marksOfANamed, ranks) {
 		f.count(direct, NoRank)
 		f.match = Match{Reason: OtherDevice, Offset: f.offset}
 		return
@@ -459,9 +511,9 @@ func (f *Finder) undecided(ranks Ranks) Match {
 func (f *Finder) findSession(session string, ranks Ranks) Match {
 	a := f.association
 	f.timed = true
-	f.location = a.sessionLocation(f.location[:0], session)
+	f.location = a.sessionLocation(f.location[:0], f.tenant, session)
 	known := a.at(f.location)
-	numbers, complete := ranks.Session(session)
+	numbers, complete := ranks.Session(f.tenant, session)
 	f.found = f.found[:0]
 	f.gather(known, a.session, maxTargets+1, ranks)
 	live := len(f.found) > 0
@@ -486,7 +538,8 @@ func (f *Finder) findSession(session string, ranks Ranks) Match {
 	case len(known) == 0:
 		return Match{Location: f.location, Reason: UnknownRank}
 	case len(numbers) == 1: // it knows best why it does not answer
-		f.targets = append(f.targets, Target{known[0].occupant.Rank, boundary.MainProcess})
+		rank := boundary.RankKey{Tenant: f.tenant, Session: session, Rank: numbers[0]}
+		f.targets = append(f.targets, Target{rank, boundary.MainProcess})
 		return Match{Targets: f.targets}
 	}
 	return Match{Reason: UnknownRank}

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/internal/boundary"
 )
 
 // Identity has the fields of a boundary record that locate its process, with their values
@@ -28,6 +28,16 @@ func (id Identity) text(field string) string {
 	return ""
 }
 
+// WithLocalDevice returns the identity with the local rank as the index of the device, unless
+// it names one.
+func (id Identity) WithLocalDevice() Identity {
+	local := id.text(FieldLocalRank)
+	if local == "" || slices.ContainsFunc(id, func(t FieldText) bool { return slices.Contains(DeviceFields(), t.Field) }) {
+		return id
+	}
+	return append(id, FieldText{FieldDevice, local})
+}
+
 // process returns the process that the identity names.
 func (id Identity) process() boundary.Process {
 	return boundary.NewProcess(id.text(FieldHost), id.text(FieldPID), id.text(FieldContainer), id.text(FieldPodUID))
@@ -43,6 +53,19 @@ func (id Identity) Print() uint64 {
 	return max(h.Sum64(), 1)
 }
 
+// presenceBytes is about what a presence of the identity takes on the heap, with its places.
+func (id Identity) presenceBytes() int32 {
+	const presence, ofMarks, ofField, textsPerField = 400, 112, 60, 3
+	bytes := presence
+	for i := range id {
+		bytes += ofField + textsPerField*len(id[i].Text)
+	}
+	if id.marks() != [marks]string{} {
+		bytes += ofMarks
+	}
+	return int32(bytes)
+}
+
 // Sender is what the sender of an event says of itself.
 type Sender struct {
 	// Process is its process; the zero Process if it names none.
@@ -51,6 +74,8 @@ type Sender struct {
 	WorldSize int64
 	// Print is that of its Identity.
 	Print uint64
+	// Bytes is about what the presence takes that it identifies.
+	Bytes int32
 }
 
 // cachedSenders bounds the senders that a SenderReader remembers.
@@ -93,7 +118,7 @@ func (r *SenderReader) Read(fields *boundary.Fields) *Sender {
 	if !known.known || known.raw != raw {
 		id := r.Identity()
 		size, _ := r.fields.Integer(r.association.worldSize)
-		*known = knownSender{true, raw, Sender{Process: id.process(), WorldSize: max(size, 0), Print: id.Print()}}
+		*known = knownSender{true, raw, Sender{Process: id.process(), WorldSize: max(size, 0), Print: id.Print(), Bytes: id.presenceBytes()}}
 	}
 	return &known.sender
 }

@@ -5,9 +5,10 @@ package association
 
 import (
 	"math"
+	"slices"
 	"time"
 
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/internal/boundary"
 )
 
 // try tries a rule and leaves the live ranks that match in f.found. It reports whether the
@@ -78,27 +79,31 @@ func (f *Finder) narrow(rule *compiledRule) {
 	}
 	s := rule.space
 	if rule.process {
-		s = f.association.spaces[f.location[0]]
+		s = f.association.spaceOf(f.location)
 	}
 	f.timed = true
 	f.narrowed = append(f.narrowed, narrowed{s, append(location, f.location...), f.offset, f.hostName, f.process})
 }
 
-// hasPeers reports whether the only rank that was found of a job has others that are not
-// known: the record may be theirs.
+// hasPeers reports whether a record may be about others than the only rank that was found of
+// a job: of its ranks that are not known or, when only the resource names the job and the
+// record names a device, of those of other jobs on the exporter's node.
 func (f *Finder) hasPeers(rule *compiledRule, ranks Ranks) bool {
 	if !rule.space.job || rule.representative {
 		return false
 	}
+	if own := f.fields.Own(); own.Any(f.keys.deviceMask) && !own.Any(f.keys.jobMask) {
+		return true
+	}
 	f.timed = true
-	_, complete := ranks.Session(f.found[0].Rank.Session)
+	_, complete := ranks.Session(f.tenant, f.found[0].Rank.Session)
 	return !complete
 }
 
 // locate sets f.location to the record's by a rule. It returns false when the record
 // lacks one of the rule's keys.
 func (f *Finder) locate(rule *compiledRule) bool {
-	f.location, f.hostName = append(f.location[:0], rule.space.number), ""
+	f.location, f.hostName = rule.space.appendTo(f.location[:0], f.tenant), ""
 	for i, key := range rule.keys {
 		if i > 0 {
 			f.location = append(f.location, 0)
@@ -183,16 +188,19 @@ func (f *Finder) collect(s *space, limit int, ranks Ranks) {
 // gather adds the ranks of presences that are live and that the record allows. Without a
 // limit, the search for those of the same number must not take long.
 func (f *Finder) gather(presences []*presence, s *space, limit int, ranks Ranks) {
+	f.doubled = f.doubled[:0]
 	if limit == math.MaxInt {
 		clear(f.numbers)
 	}
+	from, to := ranks.Interval(f.offset)
 	for _, p := range presences {
-		if len(f.found) >= limit {
+		if len(f.found) >= limit || len(f.doubled) > maxTargets {
 			return
 		}
 		switch {
+		case p.removed.Load(), f.hasFound(p, s, limit):
 		case !f.allows(p, s, ranks):
-		case !ranks.Present(&p.occupant, f.offset):
+		case !p.mayMeet(from, to) || !ranks.Present(&p.occupant, f.offset):
 			f.timed = true
 			f.departed = &p.occupant
 		case !s.process && p.isOutlived(ranks, f.offset):
@@ -206,10 +214,28 @@ func (f *Finder) gather(presences []*presence, s *space, limit int, ranks Ranks)
 	}
 }
 
+// hasFound reports whether the rank of a presence at a location in a space has been found, so that
+// the presence adds nothing: a rank may have many.
+func (f *Finder) hasFound(p *presence, s *space, limit int) bool {
+	switch {
+	case len(f.found) == 0, s.process, s.host >= 0 && f.hostName != p.process.Host:
+		return false
+	case limit == math.MaxInt:
+		at, known := f.numbers[p.occupant.Rank.Rank]
+		return known && f.found[at].owner == p.owner
+	}
+	for i := range f.found {
+		if r := &f.found[i]; r.owner == p.owner {
+			return r.exact
+		}
+	}
+	return false
+}
+
 // isOutlived reports whether the rank of a presence, which is that of one of its processes,
 // cannot answer: forked workers may be left behind.
 func (p *presence) isOutlived(ranks Ranks, offset time.Duration) bool {
-	return p.tenant.summary.Load().processes && !ranks.Live(&p.occupant.Rank, offset)
+	return p.owner.summary.Load().processes && !ranks.Live(&p.occupant.Rank, offset)
 }
 
 // add adds the rank of a presence, or its process where the location is one.
@@ -225,24 +251,29 @@ func (f *Finder) add(p *presence, s *space) {
 			return
 		}
 	}
-	f.found = append(f.found, found{Target: target, exact: exact})
+	f.found = append(f.found, found{Target: target, owner: p.owner, exact: exact})
 	f.at = p
 }
 
 // addNumber adds the rank of a presence, of possibly many. It notes when ranks of several
-// sessions have the same number.
+// sessions have the same number: all of these are listed, so that more of them than are listed
+// decide.
 func (f *Finder) addNumber(p *presence) {
 	rank := p.occupant.Rank
 	at, known := f.numbers[rank.Rank]
 	switch {
 	case !known:
 		f.numbers[rank.Rank] = len(f.found)
-	case f.found[at].Rank == rank:
+	case f.found[at].Rank == rank, slices.Contains(f.doubled, rank):
 		return
 	default:
-		f.found[at].twice = true
+		if !f.found[at].twice {
+			f.found[at].twice = true
+			f.doubled = append(f.doubled, f.found[at].Rank)
+		}
+		f.doubled = append(f.doubled, rank)
 	}
-	f.found = append(f.found, found{Target: Target{rank, boundary.MainProcess}, exact: true, twice: known})
+	f.found = append(f.found, found{Target: Target{rank, boundary.MainProcess}, owner: p.owner, exact: true, twice: known})
 }
 
 // allows reports whether a record may be about a presence at its location in a space.
@@ -257,7 +288,7 @@ func (f *Finder) allows(p *presence, s *space, ranks Ranks) bool {
 	case s.pod && !f.isNamespace(p.marks[markNamespace]):
 		return false
 	}
-	if f.contradicts(p.tenant, marks, ranks) {
+	if f.contradicts(p.owner, p, marks, ranks) {
 		f.vetoed = true
 		return false
 	}
@@ -272,7 +303,7 @@ func (f *Finder) isHost(host string) bool {
 		return false
 	}
 	qualified := max(f.hostName, host) // the other one is the beginning of it
-	others, known := f.association.hostsLike(qualified)
+	others, known := f.association.hostsLike(f.tenant, qualified)
 	if others && !known {
 		return false
 	}
@@ -293,7 +324,7 @@ func (f *Finder) isNamespace(namespace string) bool {
 // earlier rules found several.
 func (f *Finder) isNarrowed(p *presence, ranks Ranks) bool {
 	for i := range f.narrowed {
-		if !p.tenant.isAt(&f.narrowed[i], ranks) {
+		if !p.owner.isAt(&f.narrowed[i], ranks) {
 			return false
 		}
 	}
@@ -301,7 +332,7 @@ func (f *Finder) isNarrowed(p *presence, ranks Ranks) bool {
 }
 
 // isAt reports whether the rank is at a location that has been narrowed.
-func (t *tenant) isAt(n *narrowed, ranks Ranks) bool {
+func (t *owner) isAt(n *narrowed, ranks Ranks) bool {
 	for _, p := range t.all() {
 		for i := range p.locations {
 			if p.locations[i].text == string(n.location) && ranks.Present(&p.occupant, n.offset) {

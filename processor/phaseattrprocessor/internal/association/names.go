@@ -38,13 +38,16 @@ func knownFields() []string {
 	}
 }
 
+// DeviceFields returns the fields that name a device.
+func DeviceFields() []string { return []string{FieldDevice, FieldUUID, FieldPCI, FieldInstance} }
+
 // RecordNames returns the names that boundary records have for a field, in order of
 // precedence: its own first.
 func RecordNames(field string) []string {
 	names := []string{field}
 	switch field {
 	case FieldHost:
-		return append(names, "host.name")
+		return append(names, "host.name", "host_name")
 	case FieldPID:
 		return append(names, "process.pid")
 	case FieldContainer:
@@ -59,6 +62,8 @@ func RecordNames(field string) []string {
 		return append(names, "slurm.job.id")
 	case FieldDevice:
 		return append(names, "nv.gpu.index", "dl.gpu.index")
+	case FieldLocalRank:
+		return append(names, "nv.dl.local_rank", "dl.local_rank")
 	case FieldUUID:
 		return append(names, "gpu.uuid", "nv.gpu.uuid", "dl.gpu.uuid", "device_uuid")
 	case FieldPCI:

@@ -4,11 +4,12 @@
 package association
 
 import (
+	"slices"
 	"strings"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
 
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/internal/boundary"
 )
 
 // finderKeys are the keys that a Finder reads whatever the rules.
@@ -19,6 +20,7 @@ type finderKeys struct {
 	gpuUUID                      boundary.Keys // those of uuid that only GPUs have
 	hardware, hardwareType       boundary.Key
 	processMask, instanceMask    boundary.KeyMask
+	deviceMask, jobMask          boundary.KeyMask
 	marks                        [marks]*compiledKey
 }
 
@@ -30,6 +32,8 @@ func (a *Association) finderKeys() finderKeys {
 	}
 	k.processMask = k.host.names.Mask() | k.pid.names.Mask() | k.container.names.Mask() | k.podUID.names.Mask()
 	k.instanceMask = k.instance.names.Mask() | k.uuid.names.Mask()
+	k.deviceMask = k.device.names.Mask() | k.uuid.names.Mask() | k.pci.names.Mask()
+	k.jobMask = a.known[FieldJob].names.Mask()
 	for m := range marks {
 		k.marks[m] = a.known[m.field()]
 	}
@@ -52,8 +56,11 @@ type record struct {
 	// check is set when marks are to be compared. marked and hasInstance are set once marks
 	// and instance have been read.
 	check, marked, hasInstance bool
-	marks                      [marks]string
-	instance                   string
+	// isOwn is true when the record is one of the process itself, even if that works beside the
+	// main one of its rank.
+	isOwn    bool
+	marks    [marks]string
+	instance string
 }
 
 func (r *record) forget() {
@@ -190,8 +197,9 @@ func (f *Finder) readUUID() string {
 }
 
 // contradicts reports whether a record names another one of the first kinds of marks than a
-// rank is known to have. Without ranks, it reports true if that depends on the time.
-func (f *Finder) contradicts(t *tenant, kinds mark, ranks Ranks) bool {
+// rank is known to have at its time. If only those on other hosts than the presence that it may
+// be about do, that is not sure. Without ranks, it reports true if that depends on the time.
+func (f *Finder) contradicts(t *owner, at *presence, kinds mark, ranks Ranks) bool {
 	if !f.check || t == nil {
 		return false
 	}
@@ -202,28 +210,42 @@ func (f *Finder) contradicts(t *tenant, kinds mark, ranks Ranks) bool {
 		if named == "" || known.marks[m] == "" || !known.mixed[m] && !m.contradicts(named, known.marks[m]) {
 			continue
 		}
-		f.timed = f.timed || known.mixed[m]
-		if !known.mixed[m] || ranks == nil || !f.hasMark(t, m, named, ranks) {
+		f.timed = f.timed || known.mixed[m] || known.processes
+		if !known.mixed[m] && !known.processes || ranks == nil || f.isDenied(t, at, m, named, ranks) {
 			return true
 		}
 	}
 	return false
 }
 
-// hasMark reports whether a mark does not contradict all that a rank has.
-func (f *Finder) hasMark(t *tenant, m mark, named string, ranks Ranks) bool {
+// isDenied reports whether a mark contradicts those of a rank's processes at the time of the
+// record. One that is over by then may have had another device. One on another host may be a former
+// one that seems alive, since hosts' clocks differ.
+func (f *Finder) isDenied(t *owner, at *presence, m mark, named string, ranks Ranks) bool {
+	denied, doubted := false, false
 	for _, p := range t.all() {
-		if p.marks[m] != "" && !m.contradicts(named, p.marks[m]) && ranks.Present(&p.occupant, f.offset) {
-			return true
+		switch {
+		case p.marks[m] == "":
+		case !m.contradicts(named, p.marks[m]):
+			if ranks.Present(&p.occupant, f.offset) {
+				return false
+			}
+		case !denied:
+			alive := slices.ContainsFunc(t.all(), func(q *presence) bool {
+				return q.occupant.Process == p.occupant.Process && ranks.Present(&q.occupant, f.offset)
+			})
+			elsewhere := at != nil && p.process.IsElsewhere(at.process)
+			denied, doubted = alive && !elsewhere, doubted || alive && elsewhere
 		}
 	}
-	return false
+	f.uncertain = f.uncertain || doubted && !denied
+	return denied
 }
 
 // processOf returns the process of a rank that the record names, or boundary.MainProcess. Without
 // ranks, it reports false if that depends on the time.
-func (f *Finder) processOf(t *tenant, ranks Ranks) (process int32, ok bool) {
-	if t == nil || !t.summary.Load().processes || !f.present.Any(f.keys.processMask) {
+func (f *Finder) processOf(t *owner, ranks Ranks) (process int32, ok bool) {
+	if t == nil || !t.summary.Load().processes && !f.isOwn || !f.present.Any(f.keys.processMask) {
 		return boundary.MainProcess, true
 	}
 	named := f.readProcess() // among those of one rank, the ID alone may tell which it is

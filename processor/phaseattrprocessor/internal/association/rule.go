@@ -6,11 +6,12 @@
 package association
 
 import (
+	"encoding/binary"
 	"slices"
 	"sync/atomic"
 	"time"
 
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/internal/boundary"
 )
 
 // MaxRules bounds the number of association rules, each of which has its own metric
@@ -25,6 +26,8 @@ type Rule struct {
 	Representative bool
 	// TimeOffset is how far the clock of what the rule associates is ahead of the ranks'.
 	TimeOffset time.Duration
+	// OfSource is true for a rule that a source brings.
+	OfSource bool
 }
 
 // Key pairs a field of boundary records with the telemetry attributes that hold it.
@@ -104,6 +107,21 @@ func (r *compiledRule) isMissing(present boundary.KeyMask, gpu bool) bool {
 	}
 	return false
 }
+
+// ofTenant is set in the number of a space in the locations of a tenant, whose name follows.
+const ofTenant = 0x80
+
+// appendTo appends what locations of a tenant in the space begin with.
+func (s *space) appendTo(to []byte, tenant string) []byte {
+	if tenant == "" {
+		return append(to, s.number)
+	}
+	to = binary.AppendUvarint(append(to, s.number|ofTenant), uint64(len(tenant)))
+	return append(to, tenant...)
+}
+
+// spaceOf returns the space of a location.
+func (a *Association) spaceOf(location []byte) *space { return a.spaces[location[0]&^ofTenant] }
 
 func (r *compiledRule) prepare() {
 	for i, key := range r.keys {

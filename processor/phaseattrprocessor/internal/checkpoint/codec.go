@@ -8,7 +8,7 @@ import (
 	"math"
 	"slices"
 
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/internal/boundary"
 )
 
 // codec writes a payload or reads one: its methods write the values that they are given
@@ -268,7 +268,7 @@ func (t *thread) expects(b *boundary.Boundary) bool {
 	if b.Action == boundary.Enter {
 		return b.ParentScopeID == s.ScopeID
 	}
-	return b.ScopeID == s.ScopeID && b.ParentScopeID == s.ParentScopeID && b.Path == s.Path &&
+	return b.ScopeID == s.ScopeID && b.ParentScopeID == s.ParentScopeID && b.Path == s.Path && b.Name == s.Name &&
 		slices.Equal(b.Attributes, s.Attributes)
 }
 
@@ -303,6 +303,10 @@ const (
 	inPlace
 	// isPlain: its scope has no attributes.
 	isPlain
+	// isNamed: its scope has a name instead of a path.
+	isNamed
+	// isDated: it says when its scope was entered.
+	isDated
 )
 
 // flags returns the flags of a boundary to write.
@@ -316,7 +320,8 @@ func (c *codec) flags(b *boundary.Boundary) byte {
 		expected = c.threads[number-1].expects(b)
 	}
 	return isBoundary | flag(isExit, b.Action == boundary.Exit) | flag(sameThread, same) |
-		flag(inSequence, b.Sequence == c.sequence+1) | flag(inPlace, expected) | flag(isPlain, len(b.Attributes) == 0)
+		flag(inSequence, b.Sequence == c.sequence+1) | flag(inPlace, expected) | flag(isPlain, len(b.Attributes) == 0) |
+		flag(isNamed, b.Path == boundary.Path{}) | flag(isDated, b.Began != 0)
 }
 
 func flag(bit byte, on bool) byte {
@@ -351,6 +356,9 @@ func (c *codec) boundary(b *boundary.Boundary) {
 		b.Action = boundary.Exit
 	}
 	c.scope(b, flags, t.innermost())
+	if flags&isDated != 0 {
+		c.at(&b.Began)
+	}
 	t.follow(b)
 }
 
@@ -378,17 +386,29 @@ func (c *codec) scope(b *boundary.Boundary, flags byte, innermost *boundary.Boun
 		b.ParentScopeID = innermost.ScopeID
 	default:
 		b.ScopeID, b.ParentScopeID, b.Path, b.Attributes = innermost.ScopeID, innermost.ParentScopeID, innermost.Path, innermost.Attributes
+		b.Name = innermost.Name
 	}
 	if flags&(inPlace|isExit) != inPlace|isExit {
 		c.scopeID(&b.ScopeID)
-		c.path(&b.Path)
+		c.pathOrName(b, flags)
 		if flags&isPlain == 0 {
 			list(c, &b.Attributes, (*codec).attribute)
 		}
 	}
-	if c.reading && b.Path == (boundary.Path{}) {
+	if c.reading && b.Path == (boundary.Path{}) && flags&isNamed == 0 {
 		c.fail()
 	}
+}
+
+// pathOrName codes the path of a boundary, or its name as a path of one part.
+func (c *codec) pathOrName(b *boundary.Boundary, flags byte) {
+	if flags&isNamed == 0 {
+		c.path(&b.Path)
+		return
+	}
+	name := boundary.NewPath(b.Name)
+	c.path(&name)
+	b.Name = name.Label()
 }
 
 // The kinds of attribute values.

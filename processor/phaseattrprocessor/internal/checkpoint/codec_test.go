@@ -10,15 +10,15 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/phaseattr/phaseattr/internal/boundary"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/association"
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/replay"
 )
 
 // drawBoundary draws a boundary whose fields need not make sense together.
 func drawBoundary(t *rapid.T) boundary.Boundary {
 	id := rapid.SampledFrom([]string{"", "s", "session:1", "session:2", "session:21", "session:210", "5f0c"})
-	return boundary.Boundary{
+	b := boundary.Boundary{
 		Time:          rapid.Int64().Draw(t, "time"),
 		Sequence:      rapid.OneOf(rapid.Int64(), rapid.Int64Range(1, 3)).Draw(t, "sequence"),
 		ThreadID:      rapid.Int64Range(1, 2).Draw(t, "thread"),
@@ -31,7 +31,12 @@ func drawBoundary(t *rapid.T) boundary.Boundary {
 		Attributes: rapid.SampledFrom([][]boundary.Attribute{
 			nil, {{Key: "epoch", Value: int64(-3)}}, {{Key: "epoch", Value: "main"}, {Key: "lr", Value: 0.5}, {Key: "warm", Value: true}},
 		}).Draw(t, "attributes"),
+		Began: rapid.SampledFrom([]int64{0, 0, -5, 7}).Draw(t, "began"),
 	}
+	if rapid.IntRange(0, 3).Draw(t, "named") == 0 {
+		b.Path, b.Name = boundary.Path{}, rapid.SampledFrom([]string{"", "forward", "a / b"}).Draw(t, "name")
+	}
+	return b
 }
 
 // drawBoundaries draws boundaries, many of which follow from the ones before.
@@ -83,14 +88,14 @@ func TestBoundariesAreReadAsWritten(t *testing.T) {
 
 func drawSender(t *rapid.T) Sender {
 	return Sender{
-		Rank: boundary.RankKey{Session: rapid.SampledFrom([]string{"", "a", "b"}).Draw(t, "session"), Rank: rapid.Int64Range(-1, 1).Draw(t, "rank")},
+		Rank: boundary.RankKey{Tenant: rapid.SampledFrom([]string{"", "team"}).Draw(t, "tenant"), Session: rapid.SampledFrom([]string{"", "a", "b"}).Draw(t, "session"), Rank: rapid.Int64Range(-1, 1).Draw(t, "rank")},
 		Process: boundary.Process{
 			Host:      rapid.SampledFrom([]string{"", "node-1", "node-1.local"}).Draw(t, "host"),
-			PID:       rapid.SampledFrom([]int64{0, 100, -1}).Draw(t, "pid"),
+			PID:       rapid.SampledFrom([]int64{0, 1, 100}).Draw(t, "pid"),
+			Aside:     rapid.Bool().Draw(t, "aside"),
 			Container: rapid.SampledFrom([]string{"", "c"}).Draw(t, "container"),
 			Pod:       rapid.SampledFrom([]string{"", "p"}).Draw(t, "pod"),
 		},
-		Tenant: rapid.SampledFrom([]string{"", "team"}).Draw(t, "tenant"),
 	}
 }
 
@@ -106,10 +111,13 @@ func drawPresence(t *rapid.T) Presence {
 	}
 }
 
-func drawInterval(t *rapid.T) replay.Interval {
-	i := replay.Interval{Boundary: drawBoundary(t), End: rapid.Int64().Draw(t, "end")}
-	i.Action = boundary.Enter
-	return i
+func drawInterval(t *rapid.T) boundary.Interval {
+	b := drawBoundary(t)
+	return boundary.Interval{
+		Start: b.Time, End: rapid.Int64().Draw(t, "end"),
+		Open: rapid.Bool().Draw(t, "open"), Truncated: rapid.Bool().Draw(t, "truncated"),
+		ScopeID: b.ScopeID, ParentScopeID: b.ParentScopeID, Lane: b.ThreadName, Name: b.Name, Path: b.Path, Attributes: b.Attributes,
+	}
 }
 
 // drawMany draws nil or a few values.
@@ -125,13 +133,13 @@ func drawTime(t *rapid.T) int64 { return rapid.Int64().Draw(t, "time") }
 func drawProcess(t *rapid.T) replay.Process {
 	name := drawSender(t)
 	return replay.Process{
-		Name: name.Process, Tenant: name.Tenant,
+		Name: name.Process,
 		Clock: replay.Clock{
 			FirstEvent: drawTime(t), Now: drawTime(t), Candidate: drawTime(t),
 			Confirmations:          rapid.Int8Range(0, 3).Draw(t, "confirmations"),
 			CandidateConfirmations: rapid.Int8Range(0, 3).Draw(t, "candidate's"),
 			Evicted:                drawTime(t), FirstBoundary: drawTime(t), LastBoundary: drawTime(t),
-			LastEnter: drawTime(t), MaxSequence: drawTime(t), Stopped: drawTime(t),
+			LastEnter: drawTime(t), LastSequence: drawTime(t), Stopped: drawTime(t),
 		},
 		Numbering: replay.Numbering{First: drawTime(t), Last: drawTime(t), Count: drawTime(t)},
 		Starts:    drawMany(t, drawTime), Firsts: drawMany(t, drawTime), Begins: drawMany(t, drawTime), Samples: drawMany(t, drawTime),
@@ -161,6 +169,9 @@ func TestSnapshotsAreReadAsWritten(t *testing.T) {
 			Rank: drawSender(t).Rank, LastArrival: time.Unix(0, drawTime(t)), WorldSize: drawTime(t), Processes: drawMany(t, drawProcess),
 		}}
 		want.presences = drawMany(t, drawPresence)
+		if len(want.rank.Processes) == 0 { // which have the tenant
+			want.rank.Rank.Tenant = ""
+		}
 		for i := range want.presences {
 			want.presences[i].Sender.Rank = want.rank.Rank
 		}
@@ -180,7 +191,7 @@ type item struct {
 	presence *Presence
 	event    *replay.Event
 	boundary *boundary.Boundary
-	interval *replay.Interval
+	interval *boundary.Interval
 }
 
 // items is a Restorer that lists what it is to restore.
@@ -202,7 +213,7 @@ func (i *items) Boundary(sender *Sender, b *boundary.Boundary) {
 	i.all = append(i.all, item{sender: *sender, boundary: &kept})
 }
 
-func (i *items) Interval(sender *Sender, interval *replay.Interval) {
+func (i *items) Interval(sender *Sender, interval *boundary.Interval) {
 	i.all = append(i.all, item{sender: *sender, interval: interval})
 }
 
@@ -210,7 +221,7 @@ func TestARestorerRepeatsWhatAnEntryHasRecorded(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := newCollector(newDisk(), options())
 		got := &items{collector: c}
-		c.store.options.Restorer = got
+		c.store.options.Restorer = func() Restorer { return got }
 		e := c.store.Entry()
 		var want []item
 		for range rapid.IntRange(1, 20).Draw(t, "items") {
@@ -224,6 +235,9 @@ func TestARestorerRepeatsWhatAnEntryHasRecorded(t *testing.T) {
 				next.event = &replay.Event{
 					Time: drawTime(t), Kind: replay.Kind(rapid.IntRange(int(replay.Other), int(replay.Stop)).Draw(t, "event")),
 					Interval: time.Duration(drawTime(t)), WorldSize: drawTime(t),
+				}
+				if next.event.Numbered = rapid.Bool().Draw(t, "numbered"); next.event.Numbered {
+					next.event.Sequence = rapid.Int64().Draw(t, "sequence")
 				}
 				e.Event(&next.sender, next.event)
 			case 2:

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"sync/atomic"
 
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/internal/boundary"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/replay"
 )
 
@@ -61,6 +61,7 @@ func (e *Entry) begin(sender *Sender, kind byte) bool {
 func (e *Entry) by(sender *Sender) {
 	if len(e.ranks) == 0 || sender.Rank != e.sender.Rank {
 		e.sender = Sender{Rank: sender.Rank}
+		e.sender.Rank.Tenant = ""
 		e.ranks = append(e.ranks, sender.Rank)
 		e.codec.data = append(e.codec.data, kindRank)
 		e.codec.rank(&e.sender.Rank)
@@ -68,7 +69,7 @@ func (e *Entry) by(sender *Sender) {
 	if *sender != e.sender {
 		e.sender = *sender
 		e.codec.data = append(e.codec.data, kindProcess)
-		e.codec.name(&e.sender.Process, &e.sender.Tenant)
+		e.codec.name(&e.sender.Process, &e.sender.Rank.Tenant)
 	}
 }
 
@@ -95,8 +96,8 @@ func (e *Entry) Boundary(sender *Sender, b *boundary.Boundary) {
 	}
 }
 
-// Interval records a completed interval.
-func (e *Entry) Interval(sender *Sender, i *replay.Interval) {
+// Interval records an interval.
+func (e *Entry) Interval(sender *Sender, i *boundary.Interval) {
 	if e.begin(sender, kindInterval) {
 		e.codec.interval(i)
 	}

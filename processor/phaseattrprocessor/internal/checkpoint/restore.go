@@ -14,7 +14,7 @@ import (
 
 	"go.opentelemetry.io/collector/extension/xextension/storage"
 
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/internal/boundary"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/replay"
 )
 
@@ -32,7 +32,7 @@ type Restorer interface {
 	Presence(p *Presence)
 	Event(sender *Sender, e *replay.Event)
 	Boundary(sender *Sender, b *boundary.Boundary)
-	Interval(sender *Sender, i *replay.Interval)
+	Interval(sender *Sender, i *boundary.Interval)
 	// Flush ends the items of one entry.
 	Flush()
 	// Forget drops a restored rank that had been forgotten.
@@ -73,15 +73,19 @@ func (s *Store) restore(ctx context.Context) error {
 
 // restoration restores an index from all that a storage holds.
 type restoration struct {
-	store *Store
+	store    *Store
+	restorer Restorer
 	contents
 	// number and version are those of the record at hand.
 	number  uint64
 	version byte
-	// sender is whose the item at hand is. stored describes its rank; nil when the item is to
-	// be skipped.
+	// sender is whose the item at hand is. stored describes its rank, once it has been looked
+	// for; nil when the item is to be skipped.
 	sender Sender
 	stored *storedRank
+	found  bool
+	// arrival is that of the entry at hand.
+	arrival int64
 	// boundary is the last one; it is reused.
 	boundary boundary.Boundary
 	// quarantined and unreadable count records; cause is the last one's error.
@@ -89,7 +93,9 @@ type restoration struct {
 	cause                   error
 }
 
-func newRestoration(s *Store) *restoration { return &restoration{store: s, contents: newContents()} }
+func newRestoration(s *Store) *restoration {
+	return &restoration{store: s, restorer: s.options.Restorer(), contents: newContents()}
+}
 
 func (r *restoration) restore(all map[string][]byte) {
 	for key := range all {
@@ -194,7 +200,7 @@ func (r *restoration) restorePresences() {
 
 func (r *restoration) restorePresence(p *Presence) {
 	r.store.order.Store(max(r.store.order.Load(), p.order))
-	r.store.options.Restorer.Presence(p)
+	r.restorer.Presence(p)
 }
 
 // record repeats a record of the journal.
@@ -217,34 +223,41 @@ func (r *restoration) record(c *codec) {
 
 // entry repeats an entry.
 func (r *restoration) entry(c *codec) {
-	var arrival int64
-	c.int(&arrival)
-	r.sender, r.stored = Sender{}, nil
+	c.int(&r.arrival)
+	r.sender, r.stored, r.found = Sender{}, nil, true
 	for c.more() {
 		if c.data[0]&isBoundary == 0 {
-			r.item(c, arrival)
+			r.item(c)
 			continue
 		}
+		r.find()
 		r.boundary = boundary.Boundary{}
 		c.boundary(&r.boundary)
 		if r.applies(c) {
-			r.store.options.Restorer.Boundary(&r.sender, &r.boundary)
+			r.restorer.Boundary(&r.sender, &r.boundary)
 		}
 	}
-	r.store.options.Restorer.Flush()
+	r.restorer.Flush()
 }
 
 // item repeats an item, except boundaries.
-func (r *restoration) item(c *codec, arrival int64) {
+func (r *restoration) item(c *codec) {
 	var kind byte
 	c.byte(&kind)
 	switch kind {
 	case kindRank:
 		r.sender = Sender{}
 		c.rank(&r.sender.Rank)
-		r.find(c, arrival)
+		r.found = false
+		return
 	case kindProcess:
-		c.name(&r.sender.Process, &r.sender.Tenant)
+		c.name(&r.sender.Process, &r.sender.Rank.Tenant)
+		return
+	}
+	if c.err == nil {
+		r.find()
+	}
+	switch kind {
 	case kindPresence:
 		p := Presence{Sender: r.sender}
 		c.identity(&p)
@@ -254,10 +267,10 @@ func (r *restoration) item(c *codec, arrival int64) {
 		c.event(&e)
 		r.event(c, &e)
 	case kindInterval:
-		var i replay.Interval
+		var i boundary.Interval
 		c.interval(&i)
 		if r.applies(c) {
-			r.store.options.Restorer.Interval(&r.sender, &i)
+			r.restorer.Interval(&r.sender, &i)
 		}
 	case kindForgotten:
 		var order uint64
@@ -281,24 +294,28 @@ func (r *restoration) presence(c *codec, p *Presence) {
 
 func (r *restoration) event(c *codec, e *replay.Event) {
 	if r.applies(c) {
-		r.store.options.Restorer.Event(&r.sender, e)
+		r.restorer.Event(&r.sender, e)
 	}
 }
 
-// find finds the rank of the following items, unless they are to be skipped.
-func (r *restoration) find(c *codec, arrival int64) {
+// find finds the rank of the item at hand, once for all that follow one another, unless they
+// are to be skipped.
+func (r *restoration) find() {
+	if r.found {
+		return
+	}
+	r.found = true
 	rank := r.sender.Rank
 	stored, ok := r.ranks[rank]
 	switch {
-	case c.err != nil,
-		ok && r.number <= stored.through,       // its snapshot has them
+	case ok && r.number <= stored.through, // its snapshot has them
 		!ok && r.store.options.Index.Has(rank): // its events came before the storage was open
 		r.stored = nil
 		return
 	}
 	r.stored = r.describe(rank)
 	r.sender.Rank = r.stored.rank
-	r.stored.lastRecord, r.stored.arrival = r.number, arrival
+	r.stored.lastRecord, r.stored.arrival = r.number, r.arrival
 	if n := len(r.stored.presences); r.version == version2 && n > 0 {
 		r.sender.Process = r.stored.presences[n-1].Sender.Process
 	}
@@ -309,6 +326,6 @@ func (r *restoration) forget(c *codec, order uint64) {
 	if r.applies(c) && r.stored.order <= order {
 		r.remove(r.stored)
 		r.stored = nil
-		r.store.options.Restorer.Forget(r.sender.Rank)
+		r.restorer.Forget(r.sender.Rank)
 	}
 }

@@ -19,8 +19,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/extension/xextension/storage"
 
+	"github.com/phaseattr/phaseattr/internal/boundary"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/association"
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/replay"
 )
 
@@ -260,7 +260,7 @@ func FuzzRecord(f *testing.F) {
 	e.Presence(&presence)
 	e.Boundary(&sender, enter(rank, 1, "train").boundary)
 	e.Event(&sender, &replay.Event{Time: 5, Kind: replay.Stop})
-	e.Interval(&sender, &replay.Interval{Boundary: *enter(rank, 1, "train").boundary, End: 6})
+	e.Interval(&sender, &boundary.Interval{Start: 1, End: 6, ScopeID: "1", Path: boundary.NewPath("train")})
 	e.begin(&sender, kindForgotten)
 	e.codec.uint(&presence.order)
 	f.Add(e.appendTo(nil), byte(version), false)

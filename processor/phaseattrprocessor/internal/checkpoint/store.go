@@ -49,8 +49,9 @@ type Options struct {
 	// already holds when the Store is made are not stored.
 	Index *replay.Index
 
-	// Restorer restores what the journal holds, and the presences of the snapshots.
-	Restorer Restorer
+	// Restorer returns what restores the journal, and the presences of the snapshots. It is
+	// used for one attempt.
+	Restorer func() Restorer
 
 	// Failed is called after each failure, those of retries included, with the number of
 	// failures, which exceeds 1 only for Read. The storage is down from the first failure of

@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/phaseattr/phaseattr/internal/boundary"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/association"
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/replay"
 )
 
@@ -49,7 +49,7 @@ func newCollector(d *disk, options replay.Options) *collector {
 	c.store = New(Options{
 		Open:     d.getClient,
 		Index:    c.index,
-		Restorer: c,
+		Restorer: func() Restorer { return c },
 		Failed: func(_ context.Context, op Operation, times int, _ error) {
 			c.mu.Lock()
 			defer c.mu.Unlock()
@@ -85,7 +85,7 @@ func (c *collector) Event(sender *Sender, e *replay.Event) { c.events.Observe(c.
 
 func (c *collector) Boundary(sender *Sender, b *boundary.Boundary) { c.events.Add(c.sender(sender), b) }
 
-func (c *collector) Interval(*Sender, *replay.Interval) {}
+func (c *collector) Interval(*Sender, *boundary.Interval) {}
 
 func (c *collector) Flush() { c.events.Flush() }
 

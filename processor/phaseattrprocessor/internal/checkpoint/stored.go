@@ -7,8 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/phaseattr/phaseattr/internal/boundary"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/association"
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/replay"
 )
 
@@ -16,8 +16,12 @@ import (
 type Sender struct {
 	Rank    boundary.RankKey
 	Process boundary.Process
-	// Tenant is empty without tenants.
-	Tenant string
+}
+
+// SharesClock reports whether two processes of a rank date their events by one clock: they are
+// the same, or on one host.
+func (s *Sender) SharesClock(other *Sender) bool {
+	return s.Rank == other.Rank && (s.Process == other.Process || s.Process.SharesHost(other.Process))
 }
 
 // Presence is an identity of a process: the fields of its events by which rules can find it.
@@ -28,19 +32,36 @@ type Presence struct {
 	// Print identifies it among those of the process, as in replay.Presence.
 	Print    uint64
 	Identity association.Identity
+	// Feed is the name of the source that the process sends to, empty for stormlog's. Aside is
+	// true when the process answers only telemetry that names it.
+	Feed  string
+	Aside bool
 	// order numbers the presences of all ranks from 1, as they were recorded. It tells those
 	// of a rank from those of a forgotten one of the same key.
 	order uint64
 }
 
+// rank codes a rank without its tenant, which is stored with the names of its processes.
 func (c *codec) rank(r *boundary.RankKey) {
 	c.text(&r.Session)
 	c.int(&r.Rank)
 }
 
+// name codes the name of a process. Of one that works beside the main one, the process ID is
+// complemented, which makes it negative.
 func (c *codec) name(p *boundary.Process, tenant *string) {
+	pid := p.PID
+	if p.Aside {
+		pid = ^pid
+	}
 	c.text(&p.Host)
-	c.int(&p.PID)
+	c.int(&pid)
+	if c.reading {
+		p.PID, p.Aside = pid, pid < 0
+		if p.Aside {
+			p.PID = ^pid
+		}
+	}
 	c.text(&p.Container)
 	c.text(&p.Pod)
 	c.text(tenant)
@@ -48,7 +69,7 @@ func (c *codec) name(p *boundary.Process, tenant *string) {
 
 // presence codes a presence without its rank, which is known.
 func (c *codec) presence(p *Presence) {
-	c.name(&p.Sender.Process, &p.Sender.Tenant)
+	c.name(&p.Sender.Process, &p.Sender.Rank.Tenant)
 	c.identity(p)
 }
 
@@ -56,7 +77,44 @@ func (c *codec) identity(p *Presence) {
 	c.uint(&p.order)
 	c.at(&p.Since)
 	c.uint(&p.Print)
-	list(c, &p.Identity, (*codec).fieldText)
+	fields := p.fields()
+	list(c, &fields, (*codec).fieldText)
+	if c.reading {
+		p.setFields(fields)
+	}
+}
+
+// The fields of a presence that are not those of its identity. Earlier versions of this program
+// write none, and ignore them.
+const (
+	fieldFeed  = "\x00feed"
+	fieldAside = "\x00aside"
+)
+
+// fields returns the identity, with what is stored beside it.
+func (p *Presence) fields() association.Identity {
+	fields := p.Identity
+	if p.Feed != "" {
+		fields = append(slices.Clip(fields), association.FieldText{Field: fieldFeed, Text: p.Feed})
+	}
+	if p.Aside {
+		fields = append(slices.Clip(fields), association.FieldText{Field: fieldAside})
+	}
+	return fields
+}
+
+func (p *Presence) setFields(fields association.Identity) {
+	p.Identity = slices.DeleteFunc(fields, func(f association.FieldText) bool {
+		switch f.Field {
+		case fieldFeed:
+			p.Feed = f.Text
+		case fieldAside:
+			p.Aside = true
+		default:
+			return false
+		}
+		return true
+	})
 }
 
 func (c *codec) fieldText(f *association.FieldText) {
@@ -64,17 +122,37 @@ func (c *codec) fieldText(f *association.FieldText) {
 	c.text(&f.Text)
 }
 
+// numbered is the kind of an event whose number follows.
+const numbered replay.Kind = 1 << 6
+
 func (c *codec) event(e *replay.Event) {
 	c.at(&e.Time)
+	if e.Numbered {
+		e.Kind |= numbered
+	}
 	small(c, &e.Kind)
+	if e.Numbered = e.Kind&numbered != 0; e.Numbered {
+		e.Kind &^= numbered
+		c.delta(&e.Sequence, &c.sequence)
+	}
 	c.int((*int64)(&e.Interval))
 	c.int(&e.WorldSize)
 }
 
-// interval codes a completed interval.
-func (c *codec) interval(i *replay.Interval) {
-	c.boundary(&i.Boundary)
+// interval codes an interval, as its enter and what that lacks.
+func (c *codec) interval(i *boundary.Interval) {
+	b := boundary.Boundary{
+		Time: i.Start, Sequence: c.sequence + 1, ThreadName: i.Lane, ScopeID: i.ScopeID, ParentScopeID: i.ParentScopeID,
+		Path: i.Path, Name: i.Name, Attributes: i.Attributes,
+	}
+	c.boundary(&b)
+	*i = boundary.Interval{
+		Start: b.Time, End: i.End, Open: i.Open, Truncated: i.Truncated, ScopeID: b.ScopeID, ParentScopeID: b.ParentScopeID,
+		Lane: b.ThreadName, Name: b.Name, Path: b.Path, Attributes: b.Attributes,
+	}
 	c.at(&i.End)
+	c.bool(&i.Open)
+	c.bool(&i.Truncated)
 	if c.err == nil {
 		c.threads[c.thread].leave()
 	}
@@ -104,7 +182,7 @@ func (c *codec) snapshot(s *snapshot) {
 	c.arrival(&s.rank)
 	c.int(&s.rank.WorldSize)
 	list(c, &s.presences, (*codec).presence)
-	list(c, &s.rank.Processes, (*codec).process)
+	list(c, &s.rank.Processes, func(c *codec, p *replay.Process) { c.process(p, &s.rank.Rank.Tenant) })
 	for i := range s.presences {
 		s.presences[i].Sender.Rank = s.rank.Rank
 	}
@@ -116,8 +194,8 @@ func (c *codec) arrival(s *replay.Snapshot) {
 	s.LastArrival = time.Unix(0, nanoseconds)
 }
 
-func (c *codec) process(p *replay.Process) {
-	c.name(&p.Name, &p.Tenant)
+func (c *codec) process(p *replay.Process, tenant *string) {
+	c.name(&p.Name, tenant)
 	c.clock(&p.Clock)
 	for _, n := range [...]*int64{&p.Numbering.First, &p.Numbering.Last, &p.Numbering.Count} {
 		c.int(n)
@@ -131,7 +209,7 @@ func (c *codec) process(p *replay.Process) {
 }
 
 func (c *codec) clock(k *replay.Clock) {
-	for _, n := range [...]*int64{&k.FirstEvent, &k.Now, &k.Candidate, &k.Evicted, &k.FirstBoundary, &k.LastBoundary, &k.LastEnter, &k.MaxSequence, &k.Stopped} {
+	for _, n := range [...]*int64{&k.FirstEvent, &k.Now, &k.Candidate, &k.Evicted, &k.FirstBoundary, &k.LastBoundary, &k.LastEnter, &k.LastSequence, &k.Stopped} {
 		c.int(n)
 	}
 	small(c, &k.Confirmations)

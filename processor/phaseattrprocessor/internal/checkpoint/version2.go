@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/internal/boundary"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/replay"
 )
 
@@ -66,7 +66,7 @@ func (c *codec) snapshot2(s *snapshot) {
 // clock2 reads a clock. A session that another one had replaced has ended.
 func (c *codec) clock2(k *replay.Clock) {
 	var replaced int64
-	for _, n := range [...]*int64{&k.FirstEvent, &k.Now, &k.Candidate, &k.Evicted, &k.LastEnter, &k.MaxSequence, &k.Stopped, &replaced} {
+	for _, n := range [...]*int64{&k.FirstEvent, &k.Now, &k.Candidate, &k.Evicted, &k.LastEnter, &k.LastSequence, &k.Stopped, &replaced} {
 		c.int(n)
 	}
 	small(c, &k.Confirmations)

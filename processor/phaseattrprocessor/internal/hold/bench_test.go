@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/internal/boundary"
 )
 
 // counter is a Progress and a Destination that count, and forward nothing.

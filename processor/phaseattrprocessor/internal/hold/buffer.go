@@ -17,7 +17,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/internal/boundary"
 )
 
 // ErrClosed is returned by Reserve once the pipeline is closing: nothing waits any longer.
@@ -44,6 +44,8 @@ type Wait struct {
 // that names some keys.
 type Part struct {
 	Waits []Wait
+	// Tenant is whose telemetry it is.
+	Tenant string
 	// Bytes is what the part takes on the heap.
 	Bytes int64
 	// Deadline is when the part is forwarded although its boundaries have not come. KnownDeadline
@@ -89,10 +91,11 @@ type Progress interface {
 type Options struct {
 	// MaxBytes bounds the heap bytes of what waits, MaxParts the parts. Half of each is
 	// shared by the pipelines, the other half is divided evenly among them. A part larger
-	// than its pipeline's room is held alone.
+	// than its pipeline's room is held alone. An eighth of each is kept free for the sessions
+	// that take no more than an even share, each of its tenant's.
 	MaxBytes, MaxParts int64
-	// MaxUnknownBytes bounds the heap bytes of what waits for unknown keys. Beyond it such
-	// parts do not wait.
+	// MaxUnknownBytes bounds the heap bytes of what waits for unknown keys. Each tenant that
+	// has some may have an even share of it. Beyond it such parts do not wait.
 	MaxUnknownBytes int64
 }
 
@@ -110,15 +113,15 @@ type Buffer struct {
 	queues []*Queue
 	// order is that of the next part.
 	order uint64
-	// unknown is what the parts take that wait for unknown keys.
-	unknown int64
+	// unknown is what the parts take that wait for unknown keys, by tenant.
+	unknown map[string]int64
 	// changes is what Progress.Changes returned when Locate last looked: it visits all lanes.
 	changes uint64
 }
 
 // New returns an empty buffer.
 func New(options Options, progress Progress) *Buffer {
-	return &Buffer{options: options, progress: progress}
+	return &Buffer{options: options, progress: progress, unknown: map[string]int64{}}
 }
 
 // Bytes returns the heap bytes of what waits.
@@ -173,24 +176,31 @@ func (b *Buffer) resolve(location string) {
 	}
 }
 
-// fits reports whether a queue has room for more: its share, and what the others have
-// left of the half that all share.
-func (b *Buffer) fits(q *Queue, bytes, parts int64) bool {
+// room is what a queue can take: its share, and what the others have left of the half that
+// all share.
+func (b *Buffer) room(q *Queue) (bytes, parts int64) {
 	n := int64(len(b.queues))
 	shareBytes, shareParts := b.options.MaxBytes/2/n, b.options.MaxParts/2/n
-	var overBytes, overParts int64
+	bytes, parts = b.options.MaxBytes-n*shareBytes, b.options.MaxParts-n*shareParts
 	for _, other := range b.queues {
-		charged, held := other.bytes, int64(other.parts.Len())
-		if other == q {
-			charged, held = charged+bytes, held+parts
-			if charged <= shareBytes && held <= shareParts {
-				return true // whatever the others have
-			}
+		if other != q {
+			bytes -= max(other.bytes-shareBytes, 0)
+			parts -= max(int64(other.parts.Len())-shareParts, 0)
 		}
-		overBytes += max(charged-shareBytes, 0)
-		overParts += max(held-shareParts, 0)
 	}
-	return overBytes <= b.options.MaxBytes-n*shareBytes && overParts <= b.options.MaxParts-n*shareParts
+	return shareBytes + max(bytes, 0), shareParts + max(parts, 0)
+}
+
+// fits reports whether a queue has room for more.
+func (b *Buffer) fits(q *Queue, bytes, parts int64) bool {
+	roomBytes, roomParts := b.room(q)
+	return q.bytes+bytes <= roomBytes && int64(q.parts.Len())+parts <= roomParts
+}
+
+// spare is what is kept free of a queue's room.
+func (b *Buffer) spare() (bytes, parts int64) {
+	n := int64(len(b.queues))
+	return b.options.MaxBytes / 8 / n, b.options.MaxParts / 8 / n
 }
 
 // known reports whether events of all keys of a part have come.

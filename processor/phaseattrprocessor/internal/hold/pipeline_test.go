@@ -15,7 +15,7 @@ import (
 	"go.opentelemetry.io/collector/client"
 	"go.opentelemetry.io/collector/consumer/consumererror"
 
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/internal/boundary"
 )
 
 func TestPartsThatAreLetGoTogetherAreOneBatch(t *testing.T) {
@@ -137,13 +137,13 @@ func TestUnknownKeysAreRememberedUpToALimit(t *testing.T) {
 	u := NewUnknown(time.Minute, 2)
 	now := time.Now()
 	wait := func(n int, at time.Duration) bool {
-		_, ok := u.Deadline(rankKey(n), now.Add(at))
+		_, ok := u.Deadline("", rankKey(n), now.Add(at))
 		return ok
 	}
 	assert.True(t, wait(0, 0))
 	assert.True(t, wait(1, 0))
 	assert.False(t, wait(2, time.Second), "there are too many")
-	deadline, ok := u.Deadline(rankKey(0), now.Add(4*time.Second))
+	deadline, ok := u.Deadline("", rankKey(0), now.Add(4*time.Second))
 	assert.True(t, ok)
 	assert.Equal(t, now.Add(maxUnknownPeriod), deadline, "the wait began when the key was first named")
 	assert.False(t, wait(0, maxUnknownPeriod))

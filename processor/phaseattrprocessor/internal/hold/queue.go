@@ -13,7 +13,7 @@ import (
 
 	"go.opentelemetry.io/collector/client"
 
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/internal/boundary"
 )
 
 // Queue is what a pipeline has in the buffer, whose mu guards all but closing and waiting.
@@ -25,6 +25,8 @@ type Queue struct {
 	bytes int64
 	// leaving is how many of them have been released, leavingBytes what these take.
 	leaving, leavingBytes int64
+	// shares has what the owners of the parts take.
+	shares shares
 	// lanes has the parts by what they wait for.
 	lanes map[Key]*lane
 	// pending are the reservations that wait for room.
@@ -51,6 +53,8 @@ type lane struct {
 type Reservation struct {
 	parts []*part
 	bytes int64
+	// weight is that of the parts as shares count them.
+	weight int64
 	// granted is closed once there is room, or once the pipeline is closing.
 	granted chan struct{}
 	refused bool
@@ -63,23 +67,29 @@ type Reservation struct {
 type part struct {
 	Part
 	reservation *Reservation
+	owner       owner
 	since       time.Time
 	// order is the position of the part in its lanes.
 	order uint64
 	// payload and client are set once the part is committed.
 	payload any
 	client  client.Info
-	// forced is true when the part no longer waits for its keys.
-	committed, forced, released bool
-	outcome                     Outcome
+	// forced is true when the part no longer waits for its keys, evicted when nothing before
+	// it does.
+	committed, forced, evicted, released bool
+	outcome                              Outcome
 	// unknown is true when the part is charged to what waits for unknown keys.
 	unknown bool
-	// element is the part's in its queue.
-	element *list.Element
+	// element is the part's in its queue, seat among those of its owner that have not been
+	// released.
+	element, seat *list.Element
 }
 
 func (b *Buffer) newQueue() *Queue {
-	q := &Queue{Buffer: b, lanes: map[Key]*lane{}, more: sync.NewCond(&b.mu), closing: make(chan struct{})}
+	q := &Queue{
+		Buffer: b, lanes: map[Key]*lane{}, more: sync.NewCond(&b.mu), closing: make(chan struct{}),
+		shares: newShares(b.options.MaxBytes / max(b.options.MaxParts, 1)),
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.queues = append(b.queues, q)
@@ -137,14 +147,16 @@ func (q *Queue) Waiting(key *Key) bool {
 }
 
 // Reserve takes room for the held parts of a batch, and puts them in line. When the
-// buffer is full, the pipeline's oldest parts are released, and Reserve waits until they
-// have been forwarded or ctx is done.
+// buffer is full, or nearly so and their session takes more than its share, the oldest parts
+// of the session that takes most are released, and Reserve waits until they have been
+// forwarded or ctx is done.
 func (q *Queue) Reserve(ctx context.Context, parts []Part) (*Reservation, error) {
 	r := &Reservation{granted: make(chan struct{}), waiting: len(parts)}
 	now := time.Now()
 	for _, p := range parts {
-		r.parts = append(r.parts, &part{Part: p, reservation: r, since: now})
+		r.parts = append(r.parts, &part{Part: p, reservation: r, owner: ownerOf(&p), since: now})
 		r.bytes += p.Bytes
+		r.weight += max(p.Bytes, q.shares.slot)
 	}
 	if !q.line(r) {
 		return nil, ErrClosed
@@ -175,48 +187,111 @@ func (q *Queue) line(r *Reservation) bool {
 }
 
 // grant takes room for the pending reservations, in order, as far as there is any, and
-// releases the oldest parts to make room for the others.
+// releases parts to make room for the others. A session that has more than its share holds
+// up nobody else.
 func (q *Queue) grant() {
-	for len(q.pending) > 0 {
-		r := q.pending[0]
-		if q.parts.Len() > 0 && !q.fits(q, r.bytes, int64(len(r.parts))) {
-			q.evict()
-			return
-		}
-		q.pending = q.pending[1:]
-		for _, p := range r.parts {
-			q.enter(p)
-		}
-		for _, p := range r.parts {
-			for _, w := range p.Waits {
-				if w.Key.Location != "" { // it may have become known since the caller looked
-					q.resolve(w.Key.Location)
-				}
-			}
-		}
-		close(r.granted)
-	}
-}
-
-// evict releases the oldest parts until, once all that has been released is forwarded,
-// there is room for the pending reservations. A part that is still in line makes room only
-// if those before it are released too.
-func (q *Queue) evict() {
-	var bytes, parts int64
-	for _, r := range q.pending {
-		bytes, parts = bytes+r.bytes, parts+int64(len(r.parts))
-	}
-	for e := q.parts.Front(); e != nil && !q.fits(q, bytes-q.leavingBytes, parts-q.leaving); e = e.Next() {
-		p := e.Value.(*part)
-		if p.released || !p.committed {
+	var left []*Reservation
+	var behind overdrawn
+	for i, r := range q.pending {
+		switch {
+		case behind.holdsUp(r), !q.withinShare(r, 0, 0):
+			behind.add(r)
+			left = append(left, r)
+			continue
+		case q.parts.Len() > 0 && !q.fits(q, r.bytes, int64(len(r.parts))):
+			left = append(left, q.pending[i:]...)
+		default:
+			q.admit(r)
 			continue
 		}
-		p.force(Evicted)
-		q.settle(p)
-		if !p.released {
+		break
+	}
+	q.pending = left
+	q.evict()
+}
+
+// withinShare reports whether a reservation leaves some room free, or its sessions take no
+// more than their shares. Some of what is held does not count.
+func (q *Queue) withinShare(r *Reservation, lessBytes, lessParts int64) bool {
+	spareBytes, spareParts := q.spare()
+	if q.parts.Len() == 0 || q.fits(q, r.bytes+spareBytes-lessBytes, int64(len(r.parts))+spareParts-lessParts) {
+		return true
+	}
+	bytes, parts := q.room(q)
+	room := min(bytes, parts*q.shares.slot)
+	return !slices.ContainsFunc(r.parts, func(p *part) bool { return !q.shares.within(p.owner, r.weight, room) })
+}
+
+// admit puts the parts of a reservation in line.
+func (q *Queue) admit(r *Reservation) {
+	for _, p := range r.parts {
+		q.enter(p)
+	}
+	for _, p := range r.parts {
+		for _, w := range p.Waits {
+			if w.Key.Location != "" { // it may have become known since the caller looked
+				q.resolve(w.Key.Location)
+			}
+		}
+	}
+	close(r.granted)
+}
+
+// evict releases parts until, once all that has been released is forwarded, there is some
+// room free and enough for the first pending reservation, and for others of the sessions
+// that make room: the oldest ones of the session of which most waits.
+func (q *Queue) evict() {
+	bytes, parts := q.spare()
+	for int64(q.parts.Len())-q.leaving > 1 && !q.fits(q, bytes-q.leavingBytes, parts-q.leaving) {
+		p := q.shares.largest()
+		if p == nil {
+			return
+		}
+		if released := q.forceThrough(p); !released {
 			bytes, parts = bytes-p.Bytes, parts-1
 		}
 	}
+	bytes, parts = 0, 0
+	for i, r := range q.pending {
+		for !q.withinShare(r, q.leavingBytes-bytes, q.leaving-parts) || !q.fits(q, bytes+r.bytes-q.leavingBytes, parts+int64(len(r.parts))-q.leaving) {
+			p := q.shares.largest()
+			if p == nil || i > 0 && !slices.ContainsFunc(r.parts, func(own *part) bool { return own.owner == p.owner }) {
+				return
+			}
+			if released := q.forceThrough(p); !released {
+				bytes, parts = bytes-p.Bytes, parts-1
+			}
+		}
+		bytes, parts = bytes+r.bytes, parts+int64(len(r.parts))
+	}
+}
+
+// forceThrough ends the waiting of a part, and of all that it is behind. It reports whether
+// the part has been released; else one that it is behind has not been committed.
+func (q *Queue) forceThrough(p *part) bool {
+	var forced []*part
+	for todo := []*part{p}; len(todo) > 0; todo = todo[1:] {
+		next := todo[0]
+		if next.evicted {
+			continue
+		}
+		next.evicted = true
+		next.force(Evicted)
+		q.shares.release(next)
+		forced = append(forced, next)
+		for _, w := range next.Waits {
+			l := q.lanes[w.Key]
+			for _, before := range l.waiting[:l.position(next)] {
+				if !before.evicted {
+					todo = append(todo, before)
+				}
+			}
+		}
+	}
+	for _, f := range slices.Backward(forced) {
+		q.settle(f)
+	}
+	return p.released
 }
 
 // enter charges a part, and puts it in its lanes. One that waits for unknown keys does not
@@ -226,14 +301,19 @@ func (q *Queue) enter(p *part) {
 	q.order++
 	p.element = q.parts.PushBack(p)
 	q.bytes += p.Bytes
+	q.shares.enter(p)
 	q.heldParts.Add(1)
 	q.heldBytes.Add(p.Bytes)
 	if slices.ContainsFunc(p.Waits, func(w Wait) bool { return w.Unknown }) {
-		if q.unknown+p.Bytes > q.options.MaxUnknownBytes {
+		tenants := int64(len(q.unknown))
+		if q.unknown[p.Tenant] == 0 {
+			tenants++
+		}
+		if q.unknown[p.Tenant]+p.Bytes > q.options.MaxUnknownBytes/tenants {
 			p.force(Evicted)
 		} else {
 			p.unknown = true
-			q.unknown += p.Bytes
+			q.unknown[p.Tenant] += p.Bytes
 		}
 	}
 	for i := range p.Waits {
@@ -383,10 +463,13 @@ func (q *Queue) free(parts []*part) {
 	for _, p := range parts {
 		q.parts.Remove(p.element)
 		q.bytes -= p.Bytes
+		q.shares.leave(p)
 		q.heldParts.Add(-1)
 		q.heldBytes.Add(-p.Bytes)
 		if p.unknown {
-			q.unknown -= p.Bytes
+			if q.unknown[p.Tenant] -= p.Bytes; q.unknown[p.Tenant] == 0 {
+				delete(q.unknown, p.Tenant)
+			}
 		}
 	}
 	if q.parts.Len() == 0 && q.isClosing() {
@@ -442,6 +525,7 @@ func (q *Queue) due(p *part) bool {
 // release hands a part to the forwarder.
 func (q *Queue) release(p *part) {
 	p.released = true
+	q.shares.release(p)
 	q.leaving++
 	q.leavingBytes += p.Bytes
 	r := p.reservation

@@ -6,6 +6,8 @@ package hold
 import (
 	"context"
 	"errors"
+	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -16,7 +18,7 @@ import (
 	"go.opentelemetry.io/collector/consumer/consumererror"
 	"pgregory.net/rapid"
 
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/internal/boundary"
 )
 
 // small is room for a few parts of drawn size.
@@ -116,7 +118,7 @@ func TestFullBufferKeepsItsBound(t *testing.T) {
 			}
 			require.Zero(t, m.buffer.heldParts.Load())
 			require.Zero(t, m.buffer.heldBytes.Load())
-			assert.Zero(t, m.buffer.unknown)
+			assert.Empty(t, m.buffer.unknown)
 			for _, q := range m.buffer.queues {
 				assert.Empty(t, q.lanes)
 			}
@@ -157,7 +159,7 @@ func (m *machine) checkRoom(t *rapid.T) {
 	}
 	assert.LessOrEqual(t, bytes, small.MaxBytes)
 	assert.LessOrEqual(t, parts, small.MaxParts)
-	assert.LessOrEqual(t, m.buffer.unknown, small.MaxUnknownBytes)
+	assert.LessOrEqual(t, m.buffer.unknown[""], small.MaxUnknownBytes)
 }
 
 // checkDelivered requires that all that was committed came out once, in order by key, or
@@ -188,15 +190,15 @@ func (m *machine) checkDelivered(t *rapid.T) {
 // A pipeline has its share of the room, whatever others hold.
 func TestPipelineHasItsShareOfTheRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMachine(Options{MaxBytes: 80, MaxParts: 100, MaxUnknownBytes: 80}, 2)
+		m := newMachine(Options{MaxBytes: 100, MaxParts: 100, MaxUnknownBytes: 100}, 2)
 		defer m.stop(t)
 		m.hold(t, 0, 1, 1000, rankKey(0)) // larger than the buffer, so held alone
-		m.hold(t, 1, 2, 10, rankKey(0))
-		m.hold(t, 1, 3, 10, rankKey(1))
+		m.hold(t, 1, 2, 9, rankKey(0))
+		m.hold(t, 1, 3, 9, rankKey(1))
 		synctest.Wait()
 		assert.Empty(t, m.sinks[0].received())
 		assert.Empty(t, m.sinks[1].received(), "half of the room is divided among two pipelines")
-		m.hold(t, 1, 4, 10, rankKey(1))
+		m.hold(t, 1, 4, 9, rankKey(1))
 		synctest.Wait()
 		assert.Equal(t, []int{2}, m.sinks[1].received(), "beyond it the oldest goes first")
 	})
@@ -278,4 +280,72 @@ func TestKnownLocationIsWaitedForByItsRank(t *testing.T) {
 		synctest.Wait()
 		assert.Equal(t, []int{1, 2}, m.sinks[0].received())
 	})
+}
+
+// silentRun sends telemetry that waits for a session of a tenant, until the buffer is closed.
+// It waits for the next component like everybody else.
+func (m *machine) silentRun(t *testing.T, tenant, session string, bytes int64) {
+	t.Helper()
+	p := m.pipelines[0]
+	for number := 1000; ; number++ {
+		key := Key{Rank: boundary.RankKey{Tenant: tenant, Session: session}}
+		r, err := p.Reserve(context.Background(), []Part{{
+			Tenant: tenant, Bytes: bytes, Deadline: time.Now().Add(time.Hour), Waits: []Wait{{Key: key, Until: 1}},
+		}})
+		if err != nil {
+			return
+		}
+		p.Commit(context.Background(), r, [][]int{{number}})
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// A session, or a tenant with many, that never gets what it waits for holds up nobody else:
+// it makes room, oldest first, and others wait for their events only.
+func TestASilentSessionMakesRoomAndHoldsUpNobody(t *testing.T) {
+	for name, tc := range map[string]struct {
+		tenant   string
+		sessions int
+		bytes    int64
+	}{
+		"a session":                    {sessions: 1, bytes: 40},
+		"a session with small batches": {sessions: 1, bytes: 1},
+		"a tenant with many sessions":  {tenant: "hostile", sessions: 20, bytes: 40},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := newMachine(Options{MaxBytes: 4000, MaxParts: 400, MaxUnknownBytes: 1000}, 2)
+				m.sinks[0].beforeSend = func(context.Context) error {
+					time.Sleep(50 * time.Millisecond)
+					return nil
+				}
+				for i := range 4 * tc.sessions { // callers
+					go m.silentRun(t, tc.tenant, "silent"+strconv.Itoa(i%tc.sessions), tc.bytes)
+				}
+				time.Sleep(10 * time.Second)
+				var slowest time.Duration
+				for number := range 20 {
+					begin := time.Now()
+					m.hold(t, 0, number, 10, rankKey(0))
+					slowest = max(slowest, time.Since(begin))
+					time.Sleep(time.Second)
+				}
+				t.Logf("the slowest call of another session took %s", slowest)
+				assert.Zero(t, slowest)
+				assert.False(t, slices.ContainsFunc(m.sinks[0].received(), func(number int) bool { return number < 1000 }),
+					"what others sent waits as long as it may")
+				m.index.reach(m.buffer, rank(0), 1000)
+				time.Sleep(time.Second)
+				var got []int
+				for _, number := range m.sinks[0].received() {
+					if number < 1000 {
+						got = append(got, number)
+					}
+				}
+				assert.Len(t, got, 20)
+				assert.IsIncreasing(t, got)
+				m.stop(t)
+			})
+		})
+	}
 }

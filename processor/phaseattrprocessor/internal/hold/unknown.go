@@ -5,6 +5,7 @@ package hold
 
 import (
 	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -24,8 +25,9 @@ type Unknown struct {
 
 	// mu guards what follows.
 	mu sync.Mutex
-	// named is when each key was first named.
-	named map[Key]time.Time
+	// named is when each key was first named, by tenant, known the number of all keys.
+	named map[string]map[Key]time.Time
+	known int
 	// pruned is when the keys whose pause is over were last removed.
 	pruned time.Time
 }
@@ -33,24 +35,50 @@ type Unknown struct {
 // NewUnknown returns the memory of at most this many keys. Telemetry waits for one for
 // the period, but no longer than 5 s.
 func NewUnknown(period time.Duration, most int) *Unknown {
-	return &Unknown{period: min(period, maxUnknownPeriod), most: most, named: map[Key]time.Time{}}
+	return &Unknown{period: min(period, maxUnknownPeriod), most: most, named: map[string]map[Key]time.Time{}}
 }
 
-// Deadline returns until when telemetry that names an unknown key waits, and false when
-// it does not: the key has been waited for, or there are too many.
-func (u *Unknown) Deadline(key Key, now time.Time) (time.Time, bool) {
+// Deadline returns until when telemetry of a tenant that names an unknown key waits, and
+// false when it does not: the key has been waited for, or there are too many.
+func (u *Unknown) Deadline(tenant string, key Key, now time.Time) (time.Time, bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	since, ok := u.named[key]
+	since, ok := u.named[tenant][key]
 	if !ok || now.Sub(since) >= u.period+unknownPause {
-		if !ok && len(u.named) >= u.most && !u.prune(now) {
-			return time.Time{}, false
+		if !ok {
+			if u.known >= u.most && !u.prune(now) && !u.makeRoom(tenant) {
+				return time.Time{}, false
+			}
+			u.known++
+		}
+		if u.named[tenant] == nil {
+			u.named[tenant] = map[Key]time.Time{}
 		}
 		since = now
-		u.named[key] = since
+		u.named[tenant][key] = since
 	}
 	deadline := since.Add(u.period)
 	return deadline, now.Before(deadline)
+}
+
+// Stayed returns the keys that were named in about the last ten minutes, have been waited for
+// and are still not known.
+func (u *Unknown) Stayed(now time.Time, known func(Key) bool) []Key {
+	stayed := u.waitedFor(now)
+	return slices.DeleteFunc(stayed, known) // without the lock, since known takes others
+}
+
+func (u *Unknown) waitedFor(now time.Time) (keys []Key) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, named := range u.named {
+		for key, since := range named {
+			if age := now.Sub(since); age >= u.period && age < u.period+unknownPause {
+				keys = append(keys, key)
+			}
+		}
+	}
+	return keys
 }
 
 // prune removes the keys whose pause is over, at most once a period: it visits all. It is
@@ -58,7 +86,31 @@ func (u *Unknown) Deadline(key Key, now time.Time) (time.Time, bool) {
 func (u *Unknown) prune(now time.Time) bool {
 	if now.Sub(u.pruned) >= u.period {
 		u.pruned = now
-		maps.DeleteFunc(u.named, func(_ Key, since time.Time) bool { return now.Sub(since) >= u.period+unknownPause })
+		u.known = 0
+		maps.DeleteFunc(u.named, func(_ string, keys map[Key]time.Time) bool {
+			maps.DeleteFunc(keys, func(_ Key, since time.Time) bool { return now.Sub(since) >= u.period+unknownPause })
+			u.known += len(keys)
+			return len(keys) == 0
+		})
 	}
-	return len(u.named) < u.most
+	return u.known < u.most
+}
+
+// makeRoom forgets a key of the tenant that has most. It is called with mu held, and returns
+// false when no tenant has more than the one that needs the room.
+func (u *Unknown) makeRoom(tenant string) bool {
+	most := tenant
+	for other, keys := range u.named {
+		if len(keys) > len(u.named[most]) {
+			most = other
+		}
+	}
+	for key := range u.named[most] {
+		if most != tenant {
+			delete(u.named[most], key)
+			u.known--
+			return true
+		}
+	}
+	return false
 }

@@ -33,8 +33,11 @@ type TelemetryBuilder struct {
 	ProcessorPhaseAttrBoundaries        metric.Int64Counter
 	ProcessorPhaseAttrBoundaryLateness  metric.Float64Histogram
 	ProcessorPhaseAttrBoundarySkew      metric.Float64Histogram
+	ProcessorPhaseAttrDoubtedEvents     metric.Int64Counter
+	ProcessorPhaseAttrEndedSeries       metric.Int64Counter
 	ProcessorPhaseAttrForwardRetries    metric.Int64Counter
 	ProcessorPhaseAttrForwardedItems    metric.Int64Counter
+	ProcessorPhaseAttrIndexBytes        metric.Int64ObservableUpDownCounter
 	ProcessorPhaseAttrLostItems         metric.Int64Counter
 	ProcessorPhaseAttrMissingBoundaries metric.Int64ObservableUpDownCounter
 	ProcessorPhaseAttrNewestEventAge    metric.Float64ObservableGauge
@@ -47,7 +50,11 @@ type TelemetryBuilder struct {
 	ProcessorPhaseAttrRepairs           metric.Int64ObservableCounter
 	ProcessorPhaseAttrStorageFailures   metric.Int64Counter
 	ProcessorPhaseAttrStoredBytes       metric.Int64ObservableUpDownCounter
+	ProcessorPhaseAttrStreams           metric.Int64ObservableUpDownCounter
+	ProcessorPhaseAttrTransitions       metric.Int64Counter
+	ProcessorPhaseAttrUnknownIdentities metric.Int64ObservableUpDownCounter
 	ProcessorPhaseAttrUnsplitPoints     metric.Int64Counter
+	ProcessorPhaseAttrUntrackedPoints   metric.Int64Counter
 	ProcessorPhaseAttrWaitDuration      metric.Float64Histogram
 	ProcessorPhaseAttrWaitingBytes      metric.Int64ObservableUpDownCounter
 	ProcessorPhaseAttrWaits             metric.Int64Counter
@@ -63,6 +70,21 @@ type telemetryBuilderOptionFunc func(mb *TelemetryBuilder)
 
 func (tbof telemetryBuilderOptionFunc) apply(mb *TelemetryBuilder) {
 	tbof(mb)
+}
+
+// RegisterProcessorPhaseAttrIndexBytesCallback sets callback for observable ProcessorPhaseAttrIndexBytes metric.
+func (builder *TelemetryBuilder) RegisterProcessorPhaseAttrIndexBytesCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.ProcessorPhaseAttrIndexBytes, obs: o})
+		return nil
+	}, builder.ProcessorPhaseAttrIndexBytes)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
 }
 
 // RegisterProcessorPhaseAttrMissingBoundariesCallback sets callback for observable ProcessorPhaseAttrMissingBoundaries metric.
@@ -161,6 +183,36 @@ func (builder *TelemetryBuilder) RegisterProcessorPhaseAttrStoredBytesCallback(c
 		cb(ctx, &observerInt64{inst: builder.ProcessorPhaseAttrStoredBytes, obs: o})
 		return nil
 	}, builder.ProcessorPhaseAttrStoredBytes)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterProcessorPhaseAttrStreamsCallback sets callback for observable ProcessorPhaseAttrStreams metric.
+func (builder *TelemetryBuilder) RegisterProcessorPhaseAttrStreamsCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.ProcessorPhaseAttrStreams, obs: o})
+		return nil
+	}, builder.ProcessorPhaseAttrStreams)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterProcessorPhaseAttrUnknownIdentitiesCallback sets callback for observable ProcessorPhaseAttrUnknownIdentities metric.
+func (builder *TelemetryBuilder) RegisterProcessorPhaseAttrUnknownIdentitiesCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.ProcessorPhaseAttrUnknownIdentities, obs: o})
+		return nil
+	}, builder.ProcessorPhaseAttrUnknownIdentities)
 	if err != nil {
 		return err
 	}
@@ -270,6 +322,18 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		metric.WithExplicitBucketBoundaries([]float64{-60, -10, -5, -1, -0.5, -0.1, 0, 0.1, 0.5, 1, 2, 3, 5, 10, 30, 60, 300, 900, 3600}...),
 	)
 	errs = errors.Join(errs, err)
+	builder.ProcessorPhaseAttrDoubtedEvents, err = builder.meter.Int64Counter(
+		"otelcol_processor_phase_attr_doubted_events",
+		metric.WithDescription("Events dated further ahead of the collector's clock than their process usually dates them, by what became of them. [Development]"),
+		metric.WithUnit("{event}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ProcessorPhaseAttrEndedSeries, err = builder.meter.Int64Counter(
+		"otelcol_processor_phase_attr_ended_series",
+		metric.WithDescription("Series that were ended because their stream moved to another one, or to none. [Development]"),
+		metric.WithUnit("{series}"),
+	)
+	errs = errors.Join(errs, err)
 	builder.ProcessorPhaseAttrForwardRetries, err = builder.meter.Int64Counter(
 		"otelcol_processor_phase_attr_forward_retries",
 		metric.WithDescription("Attempts to forward telemetry that had waited that failed and were repeated. [Development]"),
@@ -280,6 +344,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_processor_phase_attr_forwarded_items",
 		metric.WithDescription("Data points, log records and spans that were forwarded after they had waited. [Development]"),
 		metric.WithUnit("{item}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ProcessorPhaseAttrIndexBytes, err = builder.meter.Int64ObservableUpDownCounter(
+		"otelcol_processor_phase_attr_index_bytes",
+		metric.WithDescription("Memory of the index, in bytes on the heap. [Development]"),
+		metric.WithUnit("By"),
 	)
 	errs = errors.Join(errs, err)
 	builder.ProcessorPhaseAttrLostItems, err = builder.meter.Int64Counter(
@@ -354,9 +424,33 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		metric.WithUnit("By"),
 	)
 	errs = errors.Join(errs, err)
+	builder.ProcessorPhaseAttrStreams, err = builder.meter.Int64ObservableUpDownCounter(
+		"otelcol_processor_phase_attr_streams",
+		metric.WithDescription("Streams of data points whose series are ended. [Development]"),
+		metric.WithUnit("{stream}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ProcessorPhaseAttrTransitions, err = builder.meter.Int64Counter(
+		"otelcol_processor_phase_attr_transitions",
+		metric.WithDescription("Ends, takeovers and clock changes of processes, as their events show them. [Development]"),
+		metric.WithUnit("{transition}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ProcessorPhaseAttrUnknownIdentities, err = builder.meter.Int64ObservableUpDownCounter(
+		"otelcol_processor_phase_attr_unknown_identities",
+		metric.WithDescription("Ranks, and locations of ranks, that metrics named in about the last ten minutes, that they have waited for, and of which no event has come to this collector. [Development]"),
+		metric.WithUnit("{identity}"),
+	)
+	errs = errors.Join(errs, err)
 	builder.ProcessorPhaseAttrUnsplitPoints, err = builder.meter.Int64Counter(
 		"otelcol_processor_phase_attr_unsplit_points",
 		metric.WithDescription("Delta points that stayed whole because of split::max_parts or split::max_points_per_batch. [Development]"),
+		metric.WithUnit("{data_point}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ProcessorPhaseAttrUntrackedPoints, err = builder.meter.Int64Counter(
+		"otelcol_processor_phase_attr_untracked_points",
+		metric.WithDescription("Data points whose series are not ended because of limits::max_streams. [Development]"),
 		metric.WithUnit("{data_point}"),
 	)
 	errs = errors.Join(errs, err)

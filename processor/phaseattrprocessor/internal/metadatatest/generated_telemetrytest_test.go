@@ -21,6 +21,10 @@ func TestSetupTelemetry(t *testing.T) {
 	tb, err := metadata.NewTelemetryBuilder(testTel.NewTelemetrySettings())
 	require.NoError(t, err)
 	defer tb.Shutdown()
+	require.NoError(t, tb.RegisterProcessorPhaseAttrIndexBytesCallback(func(_ context.Context, observer metric.Int64Observer) error {
+		observer.Observe(1)
+		return nil
+	}))
 	require.NoError(t, tb.RegisterProcessorPhaseAttrMissingBoundariesCallback(func(_ context.Context, observer metric.Int64Observer) error {
 		observer.Observe(1)
 		return nil
@@ -49,6 +53,14 @@ func TestSetupTelemetry(t *testing.T) {
 		observer.Observe(1)
 		return nil
 	}))
+	require.NoError(t, tb.RegisterProcessorPhaseAttrStreamsCallback(func(_ context.Context, observer metric.Int64Observer) error {
+		observer.Observe(1)
+		return nil
+	}))
+	require.NoError(t, tb.RegisterProcessorPhaseAttrUnknownIdentitiesCallback(func(_ context.Context, observer metric.Int64Observer) error {
+		observer.Observe(1)
+		return nil
+	}))
 	require.NoError(t, tb.RegisterProcessorPhaseAttrWaitingBytesCallback(func(_ context.Context, observer metric.Int64Observer) error {
 		observer.Observe(1)
 		return nil
@@ -62,6 +74,8 @@ func TestSetupTelemetry(t *testing.T) {
 	tb.ProcessorPhaseAttrBoundaries.Add(context.Background(), 1)
 	tb.ProcessorPhaseAttrBoundaryLateness.Record(context.Background(), 1)
 	tb.ProcessorPhaseAttrBoundarySkew.Record(context.Background(), 1)
+	tb.ProcessorPhaseAttrDoubtedEvents.Add(context.Background(), 1)
+	tb.ProcessorPhaseAttrEndedSeries.Add(context.Background(), 1)
 	tb.ProcessorPhaseAttrForwardRetries.Add(context.Background(), 1)
 	tb.ProcessorPhaseAttrForwardedItems.Add(context.Background(), 1)
 	tb.ProcessorPhaseAttrLostItems.Add(context.Background(), 1)
@@ -69,7 +83,9 @@ func TestSetupTelemetry(t *testing.T) {
 	tb.ProcessorPhaseAttrOutdatedAnswers.Add(context.Background(), 1)
 	tb.ProcessorPhaseAttrReleases.Add(context.Background(), 1)
 	tb.ProcessorPhaseAttrStorageFailures.Add(context.Background(), 1)
+	tb.ProcessorPhaseAttrTransitions.Add(context.Background(), 1)
 	tb.ProcessorPhaseAttrUnsplitPoints.Add(context.Background(), 1)
+	tb.ProcessorPhaseAttrUntrackedPoints.Add(context.Background(), 1)
 	tb.ProcessorPhaseAttrWaitDuration.Record(context.Background(), 1)
 	tb.ProcessorPhaseAttrWaits.Add(context.Background(), 1)
 	AssertEqualProcessorPhaseAttrAnswers(t, testTel,
@@ -87,10 +103,19 @@ func TestSetupTelemetry(t *testing.T) {
 	AssertEqualProcessorPhaseAttrBoundarySkew(t, testTel,
 		[]metricdata.HistogramDataPoint[float64]{{}}, metricdatatest.IgnoreValue(),
 		metricdatatest.IgnoreTimestamp())
+	AssertEqualProcessorPhaseAttrDoubtedEvents(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualProcessorPhaseAttrEndedSeries(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
 	AssertEqualProcessorPhaseAttrForwardRetries(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualProcessorPhaseAttrForwardedItems(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualProcessorPhaseAttrIndexBytes(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualProcessorPhaseAttrLostItems(t, testTel,
@@ -129,7 +154,19 @@ func TestSetupTelemetry(t *testing.T) {
 	AssertEqualProcessorPhaseAttrStoredBytes(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
+	AssertEqualProcessorPhaseAttrStreams(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualProcessorPhaseAttrTransitions(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualProcessorPhaseAttrUnknownIdentities(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
 	AssertEqualProcessorPhaseAttrUnsplitPoints(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualProcessorPhaseAttrUntrackedPoints(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualProcessorPhaseAttrWaitDuration(t, testTel,

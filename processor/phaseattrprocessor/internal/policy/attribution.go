@@ -8,8 +8,9 @@ package policy
 import (
 	"slices"
 	"strings"
+	"time"
 
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/internal/boundary"
 )
 
 // The values of Attribution.Resolution and Attribution.Source.
@@ -52,6 +53,12 @@ type Attribution struct {
 	HasScope   bool
 	// Rank is the rank of the scopes.
 	Rank Rank
+	// Start is when the scope that decided was entered, in nanoseconds since the Unix epoch;
+	// 0 if that is not known.
+	Start int64
+	// Ended is true for the record that ends this scope, which lasted for Duration.
+	Ended    bool
+	Duration time.Duration
 	// Reason is why the answer is not unique; empty for a unique one.
 	Reason string
 	// Attributes are those of the scope that decided.
@@ -135,6 +142,22 @@ func Merge(first, second *Attribution) *Attribution {
 		merged.Rank = Rank{}
 	}
 	return &merged
+}
+
+// Includes reports whether merging another attribution would leave the attribution as it is: it lists
+// no other phase. One that has been merged from several mostly includes the next.
+func (a *Attribution) Includes(other *Attribution) bool {
+	if a.Resolution != Ambiguous || a.Summary != (Summary{}) || a.OneThread || a.Unlisted || other.Unlisted || a.Rank != other.Rank {
+		return false
+	}
+	listed := func(label string) bool {
+		_, found := slices.BinarySearch(a.Paths, label)
+		return label != "" && found
+	}
+	if len(other.Paths) == 0 {
+		return listed(other.Path)
+	}
+	return !slices.ContainsFunc(other.Paths, func(label string) bool { return !listed(label) })
 }
 
 // labels returns the non-empty labels of the possible phases.

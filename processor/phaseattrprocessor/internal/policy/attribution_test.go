@@ -4,10 +4,12 @@
 package policy
 
 import (
+	"math/rand/v2"
 	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 func ambiguous(paths ...string) *Attribution {
@@ -143,4 +145,44 @@ func TestLabel(t *testing.T) {
 			assert.Equal(t, tc.want, tc.a.Label())
 		})
 	}
+}
+
+// Includes never says that nothing changes when merging would change something.
+func TestWhatIsIncludedChangesNothing(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 1))
+	of := func() *Attribution {
+		a := &Attribution{Resolution: Ambiguous, Rank: Rank{Number: rng.Int64N(2), Known: true}}
+		for _, label := range []string{"a", "b", "c"} {
+			if rng.IntN(2) == 0 {
+				a.Paths = append(a.Paths, label)
+			}
+		}
+		switch rng.IntN(6) {
+		case 0:
+			return Unlisted()
+		case 1:
+			a.Summary = Summary{Path: "a", Source: SourceHeuristic}
+		case 2:
+			a.OneThread = true
+		case 3:
+			*a = Attribution{Resolution: Unique, Source: SourceExact, Path: "b", HasPath: true, HasScope: true, ScopeID: "1", Rank: a.Rank}
+			if rng.IntN(2) == 0 {
+				a.Paths = []string{"b"}
+			}
+		}
+		return a
+	}
+	included := 0
+	for range 10_000 {
+		merged := of()
+		for range 3 {
+			next := of()
+			if merged.Includes(next) {
+				included++
+				require.Equal(t, merged, Merge(merged, next), "%+v", next)
+			}
+			merged = Merge(merged, next)
+		}
+	}
+	assert.Greater(t, included, 1000)
 }

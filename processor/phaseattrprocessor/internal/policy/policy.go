@@ -6,7 +6,7 @@ package policy
 import (
 	"slices"
 
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/internal/boundary"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/replay"
 )
 
@@ -15,6 +15,7 @@ import (
 type Policy struct {
 	options Options
 	chosen  []replay.ScopeInterval
+	inner   []replay.ScopeInterval
 	// threads are the threads of the scopes at hand, by ID.
 	threads map[int64]thread
 }
@@ -49,6 +50,9 @@ func (p *Policy) Attribute(a *Attribution, scopes []replay.ScopeInterval, origin
 	if scope := byID(scopes, origin.ScopeID); scope != nil {
 		p.setUnique(a, scope, SourceExact)
 		return true
+	}
+	if origin.ScopeID != "" { // otherwise there are none of them
+		scopes = p.withoutOuter(scopes)
 	}
 	if scope := latestOf(scopes, origin); scope != nil {
 		if scope.Extent == replay.Decides {
@@ -85,6 +89,16 @@ func (p *Policy) set(a *Attribution, scopes []replay.ScopeInterval, source strin
 	} else {
 		p.setAmbiguous(a, scopes)
 	}
+}
+
+// withoutOuter returns the scopes that others do not lie in.
+func (p *Policy) withoutOuter(scopes []replay.ScopeInterval) []replay.ScopeInterval {
+	isOuter := func(scope replay.ScopeInterval) bool { return scope.Outer }
+	if !slices.ContainsFunc(scopes, isOuter) {
+		return scopes
+	}
+	p.inner = slices.DeleteFunc(append(p.inner[:0], scopes...), isOuter)
+	return p.inner
 }
 
 // ofThread returns the scopes of a thread.
@@ -158,10 +172,14 @@ func (p *Policy) label(scope *replay.ScopeInterval) string {
 
 func (p *Policy) setUnique(a *Attribution, scope *replay.ScopeInterval, source string) {
 	label := p.label(scope)
-	*a = Attribution{
-		Resolution: Unique, Source: source, Path: label, HasPath: true, Paths: append(a.Paths[:0], label),
-		ScopeID: scope.ScopeID, ThreadID: scope.ThreadID, ThreadName: scope.ThreadName, HasScope: true,
-		Rank: rankOf(scope), Attributes: scope.Attributes,
+	a.Paths = append(a.Paths[:0], label)
+	paths := a.Paths
+	*a = Attribution{} // a literal of all fields would be built elsewhere and copied
+	a.Resolution, a.Source, a.Path, a.HasPath, a.Paths = Unique, source, label, true, paths
+	a.ScopeID, a.ThreadID, a.ThreadName, a.HasScope = scope.ScopeID, scope.ThreadID, scope.ThreadName, true
+	a.Rank, a.Attributes = rankOf(scope), scope.Attributes
+	if !scope.Inferred {
+		a.Start = scope.Start
 	}
 }
 

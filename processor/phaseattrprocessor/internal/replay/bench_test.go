@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/internal/boundary"
 )
 
 // loop emits the enter of train and then steps with a phase in them, 25 ms between

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/internal/boundary"
 )
 
 func TestNewRankIsRefusedAtTheBound(t *testing.T) {
@@ -19,7 +19,7 @@ func TestNewRankIsRefusedAtTheBound(t *testing.T) {
 	for i, want := range []Outcome{Accepted, Accepted, TooManyRanks} {
 		rank := boundary.RankKey{Session: "s", Rank: int64(i)}
 		assert.Equal(t, want, addOne(x, rank, &boundary.Boundary{Time: 1, Path: boundary.NewPath("train")}))
-		assert.Equal(t, want, x.Ingest().Observe(from(rank), &Event{Time: 1}).Outcome)
+		assert.Equal(t, want, x.Ingest().Observe(from(rank), &Event{Time: 1, Kind: Start}).Outcome)
 	}
 	assert.Equal(t, 2, x.Stats().Ranks)
 }

@@ -26,8 +26,8 @@ type Clock struct {
 	// FirstBoundary and LastBoundary are the times of the first and the newest boundary,
 	// LastEnter is the newest time at which a scope was entered.
 	FirstBoundary, LastBoundary, LastEnter int64
-	// MaxSequence is the largest sequence number added.
-	MaxSequence int64
+	// LastSequence is the sequence number of the boundary with the newest time.
+	LastSequence int64
 	// Stopped is the newest time of a stop event.
 	Stopped int64
 }
@@ -38,7 +38,7 @@ const never = math.MinInt64
 func newClock() Clock {
 	return Clock{
 		FirstEvent: math.MaxInt64, FirstBoundary: math.MaxInt64,
-		Evicted: never, LastBoundary: never, LastEnter: never, MaxSequence: never, Stopped: never,
+		Evicted: never, LastBoundary: never, LastEnter: never, LastSequence: never, Stopped: never,
 	}
 }
 

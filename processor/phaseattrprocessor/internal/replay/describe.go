@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/internal/boundary"
 )
 
 // newEntry returns the entry of a boundary that belongs at a position and finds a stack
@@ -17,10 +17,12 @@ func (t *thread) newEntry(b *boundary.Boundary, stack *frame, at position) entry
 	if b.Action == boundary.Exit {
 		e.flags = isExit
 		if e.scope = t.sameScope(b, stack); e.scope != nil {
+			t.charge(&e, true)
 			return e
 		}
 	}
 	e.scope = t.newFrame(b, stack, at)
+	t.charge(&e, false)
 	return e
 }
 
@@ -41,7 +43,10 @@ func (t *thread) shareScope(e *entry, stack *frame) {
 		return
 	}
 	b := t.boundary(e)
-	if scope := t.sameScope(&b, stack); scope != nil {
+	if scope := t.sameScope(&b, stack); scope != nil && scope != e.scope {
+		freed := min(uint32(e.scope.bytes()), e.bytes) //nolint:gosec // bounded
+		t.bytes -= int(freed)
+		e.bytes -= freed
 		e.scope = scope
 	}
 }
@@ -49,27 +54,36 @@ func (t *thread) shareScope(e *entry, stack *frame) {
 // newFrame returns the frame of a boundary's scope. It shares texts and details with its
 // neighbors, since a program repeats them all the time.
 func (t *thread) newFrame(b *boundary.Boundary, stack *frame, at position) *frame {
+	detail, detailed := t.newDetail(b, at)
+	scopeID, own := stack.text(b.ScopeID)
+	parentID, parents := stack.text(b.ParentScopeID)
 	return &frame{
-		seq: b.Sequence, time: b.Time, path: b.Path, detail: t.newDetail(b, at),
-		scopeID: stack.text(b.ScopeID), parentID: stack.text(b.ParentScopeID),
+		seq: b.Sequence, time: b.Time, path: b.Path, detail: detail, scopeID: scopeID, parentID: parentID,
+		weight: weightOf(frameBytes + detailed + own + parents),
 	}
 }
 
-func (t *thread) newDetail(b *boundary.Boundary, at position) *detail {
+// newDetail returns the detail of a boundary, and what it takes if it is new.
+func (t *thread) newDetail(b *boundary.Boundary, at position) (_ *detail, bytes int) {
 	if t.size() == 0 {
 		t.name = strings.Clone(b.ThreadName)
 	}
 	if t.hasDetail(b, nil) {
-		return nil
+		return nil, 0
 	}
 	neighbor := t.base
 	if previous := t.entries.previous(at); previous != nil {
 		neighbor = previous.scope
 	}
 	if neighbor != nil && neighbor.detail != nil && t.hasDetail(b, neighbor.detail) {
-		return neighbor.detail
+		return neighbor.detail, 0
 	}
-	return &detail{threadName: strings.Clone(b.ThreadName), attributes: b.Attributes}
+	d := &detail{threadName: t.name, attributes: b.Attributes}
+	if bytes = detailBytes + attributeBytes(b.Attributes); b.ThreadName != t.name {
+		d.threadName = strings.Clone(b.ThreadName)
+		bytes += textBytes(b.ThreadName)
+	}
+	return d, bytes
 }
 
 // hasDetail reports whether a boundary has a detail.
@@ -89,11 +103,19 @@ func (t *thread) nameIn(f *frame) string {
 }
 
 // interval describes the scope of a frame.
-func (t *thread) interval(rank boundary.RankKey, f *frame) ScopeInterval {
-	return ScopeInterval{
-		Rank: rank, ThreadID: t.id, ThreadName: t.nameIn(f),
-		ScopeID: f.scopeID, Path: f.path, Start: f.time, Sequence: f.seq,
-		Attributes: f.attributes(),
+func (t *thread) interval(rank boundary.RankKey, f *frame) (scope ScopeInterval) {
+	t.describe(&scope, &rank, f)
+	return scope
+}
+
+// describe sets a zero ScopeInterval to the scope of a frame. It is large, and most lookups
+// need one, so it is not built elsewhere and copied.
+func (t *thread) describe(scope *ScopeInterval, rank *boundary.RankKey, f *frame) {
+	scope.Rank, scope.ThreadID, scope.ThreadName = *rank, t.id, t.nameIn(f)
+	scope.ScopeID, scope.Path, scope.Start, scope.Sequence = f.scopeID, f.path, f.time, f.seq
+	scope.Inferred = f.is(inferred)
+	if f.is(attributed) {
+		scope.Attributes = f.attributes()
 	}
 }
 

@@ -7,7 +7,7 @@ import (
 	"cmp"
 	"strings"
 
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/internal/boundary"
 )
 
 // entry is one boundary on its thread's timeline.
@@ -20,6 +20,8 @@ type entry struct {
 	// were closed: its top frame, nil when it was empty.
 	before *frame
 	flags
+	// bytes is what the entry was charged.
+	bytes uint32
 }
 
 const (
@@ -35,6 +37,10 @@ const (
 	counted
 	// unplayed: the entry has not been run yet.
 	unplayed
+	// infers: the boundary made a frame of what was lost.
+	infers
+	// paysPath: the boundary was charged for its path.
+	paysPath
 )
 
 // after is the stack that the boundary leaves.

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/internal/boundary"
 )
 
 // frame is a scope on a stack. Frames share what is below them, so that keeping the stack
@@ -24,6 +24,8 @@ type frame struct {
 	// height is the number of frames on the stack whose top this is.
 	height uint32
 	flags
+	// weight is what the frame and its texts take, in units of weightUnit.
+	weight uint16
 }
 
 // detail is what only some scopes have.
@@ -40,6 +42,8 @@ const (
 	inferred
 	// attributed: the frame or one below it has attributes.
 	attributed
+	// ownsPath: the frame is below the first entry of its thread, and charged for its path.
+	ownsPath
 )
 
 // near returns the frame of a scope if it is one of the top two, or nil.
@@ -52,13 +56,13 @@ func (f *frame) near(scopeID string) *frame {
 	return nil
 }
 
-// text returns the copy of a scope ID that one of the top two frames holds, or a new
-// one.
-func (f *frame) text(scopeID string) string {
+// text returns the copy of a scope ID that one of the top two frames holds, or a new one,
+// and what that takes.
+func (f *frame) text(scopeID string) (text string, bytes int) {
 	if known := f.near(scopeID); known != nil {
-		return known.scopeID
+		return known.scopeID, 0
 	}
-	return strings.Clone(scopeID)
+	return strings.Clone(scopeID), textBytes(scopeID)
 }
 
 // push pushes the frame on the stack whose top is below.

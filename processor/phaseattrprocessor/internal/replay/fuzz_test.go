@@ -12,7 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/internal/boundary"
 )
 
 // FuzzIndex does to an index what the bytes say, 6 per operation, and checks its
@@ -105,17 +105,20 @@ func fuzzBoundary(op []byte, at int64) *boundary.Boundary {
 
 // holdsTogether checks the invariants of the index.
 func holdsTogether(t require.TestingT, x *Index) {
-	boundaries, open := 0, int64(0)
+	boundaries, total, open := 0, 0, int64(0)
 	for _, s := range x.all() {
 		if x.options.MaxThreads > 0 {
 			require.LessOrEqual(t, s.threads(), x.options.MaxThreads)
 			require.LessOrEqual(t, len(s.processes), x.options.MaxThreads)
 		}
-		ofStream := 0
+		ofStream, bytes := 0, streamBytes+textBytes(s.key.Session)
+		bytes += lookupBytes * int(s.charged)
 		for _, p := range s.processes {
 			for i := range p.threads {
 				th := &p.threads[i]
 				ofStream += th.size()
+				require.Equal(t, charged(th), th.bytes)
+				bytes += th.heap()
 				open += int64(th.top().size())
 				inOrder(t, &th.entries)
 				if th.late != nil {
@@ -138,14 +141,41 @@ func holdsTogether(t require.TestingT, x *Index) {
 			}
 		}
 		require.Equal(t, s.boundaries, ofStream)
+		for _, p := range s.processes {
+			bytes += p.heap()
+		}
+		require.Equal(t, bytes, s.bytes)
+		lifespansHold(t, x, s)
+		total += bytes
 		boundaries += ofStream
 	}
 	require.Equal(t, int64(boundaries), x.Stats().Boundaries)
+	require.Equal(t, int64(total), x.Stats().Bytes)
 	require.Equal(t, open, x.Stats().OpenScopes)
 	if x.options.MaxRanks > 0 {
-		require.LessOrEqual(t, len(x.streams), x.options.MaxRanks)
+		require.LessOrEqual(t, x.ranks(), x.options.MaxRanks)
+		require.LessOrEqual(t, x.visitors, x.options.MaxRanks/visitorsPerRank+1)
 	}
 	require.LessOrEqual(t, len(x.sessions), len(x.streams))
+}
+
+// charged is what a thread's entries and its base have been charged.
+func charged(th *thread) int {
+	bytes := 0
+	for f := th.base; f != nil; f = f.below {
+		bytes += f.bytes()
+		if f.is(ownsPath) {
+			bytes += pathBytes(f.path)
+		}
+	}
+	for _, line := range []*timeline{&th.entries, th.late} {
+		if line != nil {
+			for _, e := range line.from(position{}) {
+				bytes += e.charged()
+			}
+		}
+	}
+	return bytes
 }
 
 // inOrder checks the invariants of a timeline.

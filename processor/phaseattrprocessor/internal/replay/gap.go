@@ -33,11 +33,12 @@ func (g *gap) add(t *thread, at int64, next position) {
 		next = t.entries.search(at + 1)
 		e = t.entries.at(next)
 	}
-	if e != nil && e.seq < g.first {
+	numbers := &t.process.numbering
+	if e != nil && e.seq < g.first && !numbers.isFar(e.seq) {
 		g.first, g.to = e.seq, e.time
 	}
 	previous := t.previous(next)
-	if previous.Any {
+	if previous.Any && !numbers.isFar(previous.Sequence) {
 		g.addBefore(previous.Time, previous.Sequence)
 	}
 	if e != nil && e.is(isExit) && !e.is(pops) && (!previous.Any || previous.Time < at) {

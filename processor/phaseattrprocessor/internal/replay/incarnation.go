@@ -4,9 +4,10 @@
 package replay
 
 import (
+	"cmp"
 	"slices"
 
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/internal/boundary"
 )
 
 // maxBegins bounds the starts and the incarnations of a process that are remembered.
@@ -56,10 +57,91 @@ func (p *process) begin(s *stream, at int64) {
 	if !insertTime(&p.begins, at) {
 		return
 	}
+	p.empty(s, at)
+	p.incarnations = append(p.incarnations, incarnation{began: at, last: p.lastBefore(at), gone: never})
+	slices.SortFunc(p.incarnations, func(a, b incarnation) int { return cmp.Compare(a.began, b.began) })
+	p.incarnations = p.incarnations[max(0, len(p.incarnations)-maxBegins):]
+	for i := range p.incarnations {
+		if p.incarnations[i].began == at {
+			p.settleGone(s, &p.incarnations[i])
+		}
+	}
+}
+
+// unbegin forgets an incarnation that did not begin then.
+func (p *process) unbegin(at int64) {
+	p.begins = slices.DeleteFunc(p.begins, func(begin int64) bool { return begin == at })
+	p.incarnations = slices.DeleteFunc(p.incarnations, func(n incarnation) bool { return n.began == at })
+}
+
+// empty empties the stacks at a time.
+func (p *process) empty(s *stream, at int64) {
 	for i := range p.threads {
 		t := &p.threads[i]
 		s.merge(t)
 		s.change(t, at, func() { t.beginAnew(at) })
+	}
+}
+
+// incarnation is one of a process that is not the first, and what is known of the end of the one
+// before it.
+type incarnation struct {
+	began int64
+	// last is the time of the newest event before it, gone that by which the former one had
+	// missed so many samples that it must have died; never if it had not.
+	last, gone int64
+}
+
+// lastBefore returns the time of the newest event before a time, as far as it is kept.
+func (p *process) lastBefore(at int64) int64 {
+	last := int64(never)
+	note := func(time int64) {
+		if time < at {
+			last = max(last, time)
+		}
+	}
+	note(p.previous)
+	if p.clock.Confirmations > 0 {
+		note(p.clock.Now)
+	}
+	if i, _ := slices.BinarySearch(p.pulse.Samples, at); i > 0 {
+		note(p.pulse.Samples[i-1])
+	}
+	for i := range p.threads {
+		entries := &p.threads[i].entries
+		if e := entries.previous(entries.search(at)); e != nil {
+			note(e.time)
+		}
+	}
+	return last
+}
+
+// hear notes an event that comes after the beginning of an incarnation, and was before it.
+func (p *process) hear(s *stream, at int64) {
+	for i := range p.incarnations {
+		if n := &p.incarnations[i]; at < n.began {
+			if at > n.last {
+				n.last = at
+				p.settleGone(s, n)
+			}
+			return
+		}
+	}
+}
+
+// settleGone empties the stacks when the incarnation before another one must have died.
+func (p *process) settleGone(s *stream, n *incarnation) {
+	if n.gone != never {
+		p.begins = slices.DeleteFunc(p.begins, func(at int64) bool { return at == n.gone })
+		n.gone = never
+	}
+	patience, pulse := p.pulse.before(n.began).patience()
+	if !pulse || n.last == never || within(n.last, n.began, patience) {
+		return
+	}
+	if at := n.last + int64(patience) + 1; at < n.began && insertTime(&p.begins, at) {
+		n.gone = at
+		p.empty(s, at)
 	}
 }
 
@@ -90,10 +172,16 @@ func (p *process) trimBegins(floor int64) {
 	for len(p.begins) > 0 && p.begins[0] < floor {
 		for i := range p.threads {
 			if t := &p.threads[i]; t.dropped.Time < p.begins[0] {
-				t.base = nil
+				t.setBase(nil)
 			}
 		}
+		if p.spans != nil {
+			p.spans.evictOpen(p.begins[0])
+		}
 		p.begins = p.begins[1:]
+	}
+	for len(p.incarnations) > 0 && p.incarnations[0].began < floor {
+		p.incarnations = p.incarnations[1:]
 	}
 }
 
@@ -115,13 +203,13 @@ func (s *stream) noteBoundary(p *process, b *boundary.Boundary) {
 	c := &p.clock
 	first := b.Time < c.FirstBoundary
 	if b.Time >= c.LastBoundary {
-		p.newestSequence = b.Sequence
+		c.LastSequence = b.Sequence
 	}
 	c.FirstBoundary, c.LastBoundary = min(c.FirstBoundary, b.Time), max(c.LastBoundary, b.Time)
 	if b.Sequence == 1 && b.Action == boundary.Enter && insertTime(&p.firsts, b.Time) {
 		first = true
 		if b.Time == c.Now { // not one that comes late
-			c.MaxSequence, p.numbering = b.Sequence, Numbering{}
+			p.numbering = Numbering{}
 		}
 	}
 	if first {

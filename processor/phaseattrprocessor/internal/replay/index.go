@@ -7,15 +7,13 @@
 package replay
 
 import (
-	"cmp"
 	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
-	"unique"
 
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/internal/boundary"
 )
 
 // Options configure an Index. A bound or a duration of zero is no bound.
@@ -27,7 +25,14 @@ type Options struct {
 	Window time.Duration
 	// SessionTimeout is how long after its newest event, in event time, a process ends.
 	SessionTimeout time.Duration
-	// MaxRanks bounds the ranks.
+	// MaxFuture is how far ahead of its arrival an event may be dated.
+	MaxFuture time.Duration
+	// Grace is how long telemetry waits for the events of its rank.
+	Grace time.Duration
+	// MaxDepth and MaxLabelBytes bound the paths that come from parents.
+	MaxDepth, MaxLabelBytes int
+	// MaxRanks bounds the ranks that have sent a boundary or a start event. There are at most
+	// half as many others.
 	MaxRanks int
 	// MaxThreads bounds the threads of a rank, and its processes.
 	MaxThreads int
@@ -35,9 +40,15 @@ type Options struct {
 	MaxOpen int
 	// MaxBoundaries bounds the boundaries of a rank. Past it, its oldest are evicted.
 	MaxBoundaries int
-	// MaxTotal bounds the boundaries of all ranks. Past it, the oldest of the rank that
-	// adds one are evicted.
+	// Tenants is true when there may be several tenants. At a bound of all ranks, one that has
+	// less than an even share gets room from the one that has most.
+	Tenants bool
+	// MaxTotal bounds the boundaries of all ranks. Past it, the oldest are evicted of the
+	// rank that takes most.
 	MaxTotal int
+	// MaxRankBytes bounds what a rank takes on the heap, MaxBytes what all ranks take. Past
+	// them, the oldest boundaries are evicted as above.
+	MaxRankBytes, MaxBytes int
 }
 
 // Index holds the boundaries of all ranks. Its methods may be called by many goroutines;
@@ -46,14 +57,29 @@ type Index struct {
 	options Options
 	started time.Time
 	stats   counters
+	sizes   sizes
 
-	// mu guards what follows. It is locked before the mu of a stream.
-	mu      sync.RWMutex
-	streams map[boundary.RankKey]*stream
-	// sessions has the numbers of the ranks of each session.
-	sessions map[string]map[int64]*stream
-	// vacated is when room for ranks was last looked for, since started.
-	vacated time.Duration
+	// mu guards what follows. It may be locked while the mu of a stream is held, and nothing
+	// is waited for while it is.
+	mu       sync.RWMutex
+	streams  map[boundary.RankKey]*stream
+	sessions map[session]*sessionRanks
+	tenants  map[string]*tenantRanks
+	// visitors is the number of ranks that are visitors.
+	visitors int
+}
+
+// session identifies a session.
+type session struct{ tenant, id string }
+
+func sessionOf(key boundary.RankKey) session { return session{key.Tenant, key.Session} }
+
+// sessionRanks are the ranks of a session.
+type sessionRanks struct {
+	// ranks are those that are known, by their numbers.
+	ranks map[int64]*stream
+	// more is true when another one has made room, or got none.
+	more bool
 }
 
 // New returns an empty index.
@@ -62,13 +88,28 @@ func New(options Options) *Index {
 		options:  options,
 		started:  time.Now(),
 		streams:  map[boundary.RankKey]*stream{},
-		sessions: map[string]map[int64]*stream{},
-		vacated:  -vacateInterval,
+		sessions: map[session]*sessionRanks{},
+		tenants:  map[string]*tenantRanks{},
+		sizes:    sizes{small: options.Tenants, tenants: map[string]*tenantSizes{}},
 	}
 }
 
 // Has reports whether the index knows an event of the rank.
 func (x *Index) Has(key boundary.RankKey) bool { return x.stream(key) != nil }
+
+// Tenants returns the tenants that have ranks.
+func (x *Index) Tenants() []string {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return slices.Collect(maps.Keys(x.tenants))
+}
+
+// HasTenant reports whether the index knows an event of a tenant.
+func (x *Index) HasTenant(name string) bool {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return x.tenants[name] != nil
+}
 
 // stream returns the stream of a rank, or nil.
 func (x *Index) stream(key boundary.RankKey) *stream {
@@ -77,48 +118,21 @@ func (x *Index) stream(key boundary.RankKey) *stream {
 	return x.streams[key]
 }
 
-// streamFor returns the stream of a rank, which it creates if need be, or nil when there
-// is no room for it. It returns the ranks that have made room.
-func (x *Index) streamFor(key boundary.RankKey) (_ *stream, vacated []boundary.RankKey) {
-	s := x.stream(key)
-	if s != nil {
-		return s, nil
-	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	s = x.streams[key]
-	if s != nil {
-		return s, nil
-	}
-	if full(len(x.streams), x.options.MaxRanks) {
-		if vacated = x.vacate(); full(len(x.streams), x.options.MaxRanks) {
-			return nil, vacated
-		}
-	}
-	key.Session = unique.Make(key.Session).Value() // one copy for all ranks, not part of a larger text
-	s = newStream(key, &x.options, &x.stats)
-	x.streams[key] = s
-	if x.sessions[key.Session] == nil {
-		x.sessions[key.Session] = map[int64]*stream{}
-	}
-	x.sessions[key.Session][key.Rank] = s
-	return s, vacated
-}
-
 // MaxSessionRanks bounds the ranks that Session returns.
 const MaxSessionRanks = 64
 
-// Session returns ranks of a session, one more than MaxSessionRanks if there are more, and
-// whether these are all: no event says that the session has more.
-func (x *Index) Session(id string) (ranks []int64, complete bool) {
+// Session returns ranks of a session of a tenant, one more than MaxSessionRanks if there
+// are more, and whether these are all: no event says that the session has more.
+func (x *Index) Session(tenant, id string) (ranks []int64, complete bool) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	known := x.sessions[id]
-	complete = true
-	for rank, s := range known {
-		s.mu.RLock()
-		complete = complete && s.worldSize <= int64(len(known))
-		s.mu.RUnlock()
+	known, ok := x.sessions[session{tenant, id}]
+	if !ok {
+		return nil, true
+	}
+	complete = !known.more
+	for rank, s := range known.ranks {
+		complete = complete && s.worldSize.Load() <= int64(len(known.ranks))
 		ranks = append(ranks, rank)
 		if len(ranks) > MaxSessionRanks {
 			break
@@ -135,7 +149,7 @@ func (x *Index) Session(id string) (ranks []int64, complete bool) {
 func (x *Index) Sweep() (silent, forgotten []boundary.RankKey) {
 	now := time.Since(x.started)
 	for _, s := range x.all() {
-		becameSilent, over := s.sweep(now)
+		becameSilent, over := x.sweep(s, now)
 		if becameSilent {
 			silent = append(silent, s.key)
 		}
@@ -163,13 +177,13 @@ func (x *Index) Forget(key boundary.RankKey) {
 // remove removes a stream that is empty. It reports false when an event has arrived in
 // the meantime.
 func (x *Index) remove(s *stream) bool {
-	x.mu.Lock()
-	defer x.mu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.removed || len(s.processes) > 0 {
 		return false
 	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
 	x.delete(s)
 	return true
 }
@@ -177,71 +191,29 @@ func (x *Index) remove(s *stream) bool {
 // delete is called with the index's and the stream's mu held.
 func (x *Index) delete(s *stream) {
 	s.removed = true
+	s.grow(-s.bytes)
+	x.sizes.leave(s)
+	x.unlist(s)
 	delete(x.streams, s.key)
-	delete(x.sessions[s.key.Session], s.key.Rank)
-	if len(x.sessions[s.key.Session]) == 0 {
-		delete(x.sessions, s.key.Session)
+	of := sessionOf(s.key)
+	known := x.sessions[of]
+	delete(known.ranks, s.key.Rank)
+	if len(known.ranks) == 0 {
+		delete(x.sessions, of)
 	}
-}
-
-// vacateInterval is the shortest time between two searches for ranks that can go: with
-// none to find, each new rank would cost one.
-const vacateInterval = time.Second
-
-// vacate makes room for ranks. A quarter of those that have sent no boundary, or have
-// ended, go: those that have been silent longest. It is called with mu held.
-func (x *Index) vacate() (vacated []boundary.RankKey) {
-	now := time.Since(x.started)
-	if now-x.vacated < vacateInterval {
-		return nil
+	if x.tenants[of.tenant].ranks()+x.tenants[of.tenant].listed[visitor].Len() == 0 {
+		delete(x.tenants, of.tenant)
 	}
-	x.vacated = now
-	type candidate struct {
-		*stream
-		lastArrival time.Duration
-	}
-	var candidates []candidate
-	for _, s := range x.streams {
-		s.mu.RLock()
-		if s.dispensable() {
-			candidates = append(candidates, candidate{s, s.lastArrival})
-		}
-		s.mu.RUnlock()
-	}
-	slices.SortFunc(candidates, func(a, b candidate) int { return cmp.Compare(a.lastArrival, b.lastArrival) })
-	for _, c := range candidates[:(len(candidates)+3)/4] {
-		s := c.stream
-		s.mu.Lock()
-		if !s.removed && s.dispensable() {
-			s.clear()
-			x.delete(s)
-			vacated = append(vacated, s.key)
-			x.vacated = -vacateInterval // there are more
-		}
-		s.mu.Unlock()
-	}
-	return vacated
-}
-
-// dispensable reports whether the rank has sent no boundary, or all its processes have
-// ended.
-func (s *stream) dispensable() bool {
-	if !s.known {
-		return true
-	}
-	for _, p := range s.processes {
-		if !p.ended() {
-			return false
-		}
-	}
-	return true
 }
 
 // Stats are the sizes and counts of an index.
 type Stats struct {
+	// Ranks is the number of ranks that have sent a boundary or a start event.
 	Ranks      int
 	OpenScopes int64
 	Boundaries int64
+	// Bytes is what the index takes on the heap.
+	Bytes int64
 	// Repairs counts the boundaries that showed that another one was lost.
 	Repairs int64
 	// Missing is the number of sequence numbers, between those of each process's
@@ -254,9 +226,10 @@ func (x *Index) Stats() Stats {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	return Stats{
-		Ranks:      len(x.streams),
+		Ranks:      x.ranks(),
 		OpenScopes: x.stats.openScopes.Load(),
 		Boundaries: x.stats.boundaries.Load(),
+		Bytes:      x.stats.bytes.Load(),
 		Repairs:    x.stats.repairs.Load(),
 		Missing:    x.stats.missing.Load(),
 	}
@@ -264,5 +237,5 @@ func (x *Index) Stats() Stats {
 
 // counters are updated as the streams change, so that reading them costs nothing.
 type counters struct {
-	openScopes, boundaries, repairs, missing atomic.Int64
+	openScopes, boundaries, repairs, missing, bytes atomic.Int64
 }

@@ -6,7 +6,7 @@ package replay
 import (
 	"time"
 
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/internal/boundary"
 )
 
 // Ingest adds the events of one batch to an index. Consecutive events of one rank are
@@ -14,8 +14,10 @@ import (
 // goroutines, nor be kept beyond its batch.
 type Ingest struct {
 	index *Index
-	// arrival is when the batch arrived, since the index was made.
+	// arrival is when the batch arrived, since the index was made, now the same by the wall
+	// clock, in nanoseconds since the Unix epoch.
 	arrival time.Duration
+	now     int64
 	// again is true when another index has ingested the batch before.
 	again bool
 	// stream is that of the last event.
@@ -27,7 +29,9 @@ type Ingest struct {
 }
 
 // Ingest returns the Ingest of a batch that arrives now.
-func (x *Index) Ingest() *Ingest { return &Ingest{index: x, arrival: time.Since(x.started)} }
+func (x *Index) Ingest() *Ingest {
+	return &Ingest{index: x, arrival: time.Since(x.started), now: time.Now().UnixNano()}
+}
 
 // Reingest returns the Ingest of a batch that another index has ingested before. Its
 // repairs were counted there, and are not counted again.
@@ -47,24 +51,36 @@ type Added struct {
 	// is true when the presence is new: it may have the number of one that made room.
 	// Earlier is true when it began earlier than was known. Dropped are the numbers of
 	// processes of the rank that have made room.
+	// Lifespan is that of the presence, nil if the event does not say where it is.
 	Occupant boundary.Occupant
+	Lifespan *boundary.Lifespan
 	Moved    bool
 	Earlier  bool
 	Dropped  []int32
+	// Transitions are what the event has changed of its process.
+	Transitions Transitions
+	// Trusted is how far ahead the sender's clock is known to be since; 0 when it has been
+	// before.
+	Trusted time.Duration
 }
 
 // Add adds a boundary, in any order. One that is older than another of its thread changes
 // what lookups return only once Flush is called, for this batch or another of the rank.
 func (in *Ingest) Add(from *Sender, b *boundary.Boundary) Added {
-	s := in.lock(from.Rank)
+	s := in.lock(from.Rank, thatCounts)
 	if s == nil {
 		return Added{Outcome: TooManyRanks}
 	}
 	defer in.unlock()
 	p, added := in.sender(s, from, b.Time)
 	if p != nil {
+		if b.Lane != "" {
+			b.ThreadID, b.ThreadName, b.Lane = boundary.LaneID(b.Lane), b.Lane, ""
+		}
+		was := p.ended()
 		added.Outcome, added.Late = s.add(p, b)
 		in.count(s, p)
+		added.Transitions |= s.takeTransitions(p, was)
 	}
 	return added
 }
@@ -72,15 +88,20 @@ func (in *Ingest) Add(from *Sender, b *boundary.Boundary) Added {
 // Observe adds an event that is not a boundary: the process is alive, and its events have
 // come as far as this.
 func (in *Ingest) Observe(from *Sender, e *Event) Added {
-	s := in.lock(from.Rank)
+	s := in.lock(from.Rank, e.Kind == Start)
 	if s == nil {
 		return Added{Outcome: TooManyRanks}
 	}
 	defer in.unlock()
 	p, added := in.sender(s, from, e.Time)
 	if p != nil {
+		was := p.ended()
 		s.observe(p, e)
 		in.count(s, p)
+		added.Transitions |= s.takeTransitions(p, was)
+		if e.Kind == Stop {
+			in.index.rate(s)
+		}
 	}
 	return added
 }
@@ -90,15 +111,28 @@ func (in *Ingest) Observe(from *Sender, e *Event) Added {
 func (in *Ingest) sender(s *stream, from *Sender, at int64) (*process, Added) {
 	name := from.Process
 	if !in.index.options.Repair {
-		name = boundary.Process{}
+		name = boundary.Process{Aside: name.Aside}
 	}
 	p, outcome := s.process(name, at)
 	if p == nil {
 		return nil, Added{Outcome: outcome}
 	}
 	s.lastArrival = in.arrival
-	added := Added{Occupant: boundary.Occupant{Rank: s.key, Process: p.number}, Dropped: s.dropped}
-	added.Occupant.Presence, added.Moved, added.Earlier = p.present(from.Print, at)
+	var trusted time.Duration
+	if !in.again && p.skew.note(in.ahead(at)) {
+		trusted = time.Duration(p.skew.usual)
+	}
+	if !in.again || from.Feed != nil { // what is restored says once who its sender is
+		p.by(from)
+	}
+	added := Added{Occupant: boundary.Occupant{Rank: s.key, Process: p.number}, Dropped: s.dropped, Trusted: trusted}
+	var back bool
+	if added.Occupant.Presence, added.Moved, added.Earlier, back = p.present(from.Print, from.Bytes, at); back {
+		added.Transitions.add(Resumed)
+	}
+	if added.Occupant.Presence >= 0 {
+		added.Lifespan = p.presences[added.Occupant.Presence].lifespan
+	}
 	s.dropped = nil
 	return p, added
 }
@@ -134,24 +168,43 @@ func (in *Ingest) Flush() (outdated int64) {
 	return outdated
 }
 
+// thatCounts says that a rank counts against the bound of ranks, by what it sends.
+const thatCounts = true
+
 // lock returns the stream of a rank with its mu held, or nil when there is no room for
 // the rank.
-func (in *Ingest) lock(key boundary.RankKey) *stream {
+func (in *Ingest) lock(key boundary.RankKey, counts bool) *stream {
 	for {
 		if in.stream == nil || in.stream.key != key {
 			var vacated []boundary.RankKey
-			in.stream, vacated = in.index.streamFor(key)
+			in.stream, vacated = in.index.streamFor(key, in.again)
 			in.vacated = append(in.vacated, vacated...)
 		}
-		if in.stream == nil || in.stream.lock() {
+		if in.stream == nil {
+			return nil
+		}
+		if !in.stream.lock() {
+			in.stream = nil // the index has removed it
+			continue
+		}
+		if !counts {
 			return in.stream
 		}
-		in.stream = nil // the index has removed it
+		admitted, vacated := in.index.admit(in.stream)
+		in.vacated = append(in.vacated, vacated...)
+		if !admitted {
+			in.stream.mu.Unlock()
+			return nil
+		}
+		return in.stream
 	}
 }
 
 // unlock releases the stream that lock returned.
 func (in *Ingest) unlock() {
+	if in.stream.standing != lasting {
+		in.index.rate(in.stream)
+	}
 	if in.stream.unflushed {
 		if in.unflushed == nil {
 			in.unflushed = map[*stream]struct{}{}

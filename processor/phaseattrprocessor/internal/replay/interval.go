@@ -4,7 +4,7 @@
 package replay
 
 import (
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/internal/boundary"
 )
 
 // Extent is how much of an interval a scope stands for. At a moment it is Decides.
@@ -84,9 +84,26 @@ func (h Handle) Over(dst []ScopeInterval, c *Coverage, from, to int64) ([]ScopeI
 		}
 		dst = t.appendCovering(dst, s.key, &in, c)
 	}
+	ofSpans := Known
+	if p.spans != nil {
+		if in == (stretch{}) {
+			in = s.stretch(p, from, to)
+		}
+		var spans bool
+		dst, spans, ofSpans = p.spans.over(dst, s.key, in)
+		spanned = spanned || spans
+		switch {
+		case len(dst) > known && p.spans.doubts(from, to):
+			ofSpans = Doubtful
+		case len(dst) == known && status == Known && ofSpans == Known && !p.ended() && !p.spans.isSettled(to):
+			ofSpans = Running
+		}
+	}
 	switch {
 	case !spanned && from < p.floor():
 		return dst[:known], BeforeWindow
+	case ofSpans != Known:
+		return dst, ofSpans
 	case p.isDoubtful(&around, from, to):
 		return dst, Doubtful
 	}
@@ -94,7 +111,8 @@ func (h Handle) Over(dst []ScopeInterval, c *Coverage, from, to int64) ([]ScopeI
 }
 
 // ScopeOver appends the scopes of an ID that were active for at least half of the time
-// between two moments, and returns them and the status of the later moment.
+// between two moments, and returns them and the status of the later moment. With Incomplete and
+// no scope there is one, whose path is not known.
 func (h Handle) ScopeOver(dst []ScopeInterval, scopeID string, from, to int64) ([]ScopeInterval, Status) {
 	s := h.s
 	if s == nil {
@@ -111,6 +129,17 @@ func (h Handle) ScopeOver(dst []ScopeInterval, scopeID string, from, to int64) (
 		t := &p.threads[i]
 		if f := t.scopeOver(scopeID, &in); f != nil {
 			dst = append(dst, t.interval(s.key, f))
+		}
+	}
+	if p.spans != nil {
+		if sp := p.spans.scopeOver(scopeID, &in); sp != nil {
+			path, whole := p.spans.pathOf(sp, to)
+			if !whole {
+				status = Incomplete
+			}
+			if path != (boundary.Path{}) {
+				dst = append(dst, sp.scope(s.key, path))
+			}
 		}
 	}
 	return dst, status

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/internal/boundary"
 )
 
 // TestLateBoundariesOfABatchAreReplayedOnce counts the entries that are replayed for the

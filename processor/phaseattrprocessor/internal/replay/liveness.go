@@ -3,7 +3,10 @@
 
 package replay
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Status is whether a lookup can be answered.
 type Status uint8
@@ -31,10 +34,20 @@ const (
 	Doubtful
 	// Several: several processes of the rank may be meant. Handle.Each returns them.
 	Several
+	// Peers: as Several, and each of them that is in a phase answers.
+	Peers
+	// Running: the process is alive, and says what it did when that has ended. No scopes are
+	// returned.
+	Running
+	// Incomplete: as Known, but some parents of the scopes have not come. Their paths have
+	// the rest, or there is none.
+	Incomplete
 )
 
 // hasScopes reports whether scopes can be active.
-func (s Status) hasScopes() bool { return s == Known || s == Behind || s == Doubtful }
+func (s Status) hasScopes() bool {
+	return s == Known || s == Behind || s == Doubtful || s == Incomplete
+}
 
 // hasHistory reports whether it is known what was active until the time, if anything was.
 func (s Status) hasHistory() bool { return s.hasScopes() || s.isOver() }
@@ -48,16 +61,34 @@ func (s *stream) status(p *process, at int64) Status {
 	case at < p.floor():
 		return BeforeWindow
 	case at <= p.clock.Now:
+		if p.spans.isBehind(at) && !p.ended() {
+			return Running
+		}
 		return Known
 	case p.ended(), p.taken(at), p.outlived(at), s.superseded(p, at):
 		return Ended
 	case p.gone(at):
 		return Gone
 	}
-	if p.hasPulse() {
+	switch {
+	case p.spans.isBehind(at):
+		return Running
+	case p.hasPulse():
 		return Lagging
 	}
 	return Behind
+}
+
+// waits reports whether telemetry of a time waits for events of a process, which has a status
+// then.
+func (p *process) waits(status Status, at int64) bool {
+	switch {
+	case p.quiet:
+		return false
+	case status == Known:
+		return p.spans != nil && !p.ended() && !p.spans.isSettled(at)
+	}
+	return status == Behind || status == Lagging || status == Running
 }
 
 // Lag returns how far the newest event of a live rank is before a time, in nanoseconds
@@ -95,11 +126,13 @@ func (s *stream) newestEvent(at int64) (newest int64, live bool) {
 // over reports whether a process is over at a time. It then stays so.
 func (s *stream) over(p *process, at int64) bool { return s.status(p, at).isOver() }
 
-// ended reports whether the process has sent a stop event, and has not entered a scope
-// or started since.
+// ended reports whether the process has sent a stop event, and has not entered a scope,
+// started or sent another event since. Events at the same moment, or nearly, may be those
+// of threads that had not stopped.
 func (p *process) ended() bool {
 	c := &p.clock
-	return c.Stopped != never && c.LastEnter <= c.Stopped && (len(p.starts) == 0 || p.starts[len(p.starts)-1] <= c.Stopped)
+	return c.Stopped != never && c.LastEnter <= c.Stopped && (len(p.starts) == 0 || p.starts[len(p.starts)-1] <= c.Stopped) &&
+		(c.Now <= c.Stopped || within(c.Now, c.Stopped, maxReversal))
 }
 
 // outlived reports whether a time is so far beyond the newest event that the process
@@ -110,10 +143,13 @@ func (p *process) outlived(at int64) bool {
 	return timeout > 0 && at > p.clock.Now && !within(at, p.clock.Now, timeout)
 }
 
-// gone reports whether the process, at a time, has missed so many samples that it must
-// have died.
+// gone reports whether the process, at a time, has missed so many samples, or heartbeats of what
+// is open, that it must have died.
 func (p *process) gone(at int64) bool {
 	patience, pulse := p.pulse.patience()
+	if !pulse && p.pulse.Heartbeat > 0 && p.spans.openScopes() > 0 {
+		patience, pulse = patienceOf(p.pulse.Heartbeat), true
+	}
 	return pulse && at > p.clock.Now && !within(at, p.clock.Now, patience)
 }
 
@@ -134,7 +170,7 @@ func (p *process) taken(at int64) bool {
 // of a process may lack what names it.
 func (s *stream) superseded(p *process, at int64) bool {
 	for _, q := range s.processes {
-		if q == p || q.clock.FirstEvent <= p.clock.Now || q.clock.FirstEvent > at {
+		if q == p || q.aside || p.aside || p.isPeer() && q.isPeer() || !q.follows(p) || q.clock.FirstEvent > at {
 			continue
 		}
 		if len(p.starts) == 0 || p.isUnnamed() || len(q.starts) > 0 && q.starts[0] <= at {
@@ -144,11 +180,23 @@ func (s *stream) superseded(p *process, at int64) bool {
 	return false
 }
 
+// follows reports whether all events of the process are later than those of another one. Those of
+// one that has started on another host, after the other one did, may be dated a little earlier.
+func (p *process) follows(q *process) bool {
+	first := p.clock.FirstEvent
+	return first > q.clock.Now || len(p.starts) > 0 && len(q.starts) > 0 && p.starts[0] > q.starts[len(q.starts)-1] &&
+		p.name.IsElsewhere(q.name) && within(q.clock.Now, first, maxClockDifference)
+}
+
 // candidates appends the processes that answer for the rank at a time: its main process,
-// or all that may be. A rank that is known has at least one.
+// or all that may be. There is at least one, unless all work beside a main one that has
+// sent nothing.
 func (s *stream) candidates(dst []*process, at int64) []*process {
 	if len(s.processes) == 1 {
-		return append(dst, s.processes[0])
+		if !s.processes[0].aside {
+			dst = append(dst, s.processes[0])
+		}
+		return dst
 	}
 	if main, start := s.lastStarted(at); main != nil {
 		dst = append(dst, main)
@@ -156,14 +204,14 @@ func (s *stream) candidates(dst []*process, at int64) []*process {
 			return dst
 		}
 		for _, p := range s.processes {
-			if p != main && p.rivals(main, start, at) && !s.over(p, at) {
+			if p != main && !p.aside && p.rivals(main, start, at) && !s.over(p, at) {
 				dst = append(dst, p)
 			}
 		}
 		return dst
 	}
 	for _, p := range s.processes {
-		if p.clock.FirstEvent <= at && !s.over(p, at) {
+		if p.clock.FirstEvent <= at && !p.aside && !s.over(p, at) {
 			dst = append(dst, p)
 		}
 	}
@@ -171,13 +219,19 @@ func (s *stream) candidates(dst []*process, at int64) []*process {
 		return dst
 	}
 	// None is alive: the one that has come furthest, or will come first.
-	best := s.processes[0]
-	for _, p := range s.processes[1:] {
-		if p.clock.Now <= at && p.clock.Now > best.clock.Now || best.clock.FirstEvent > at && p.clock.FirstEvent < best.clock.FirstEvent {
+	var best *process
+	for _, p := range s.processes {
+		if p.aside {
+			continue
+		}
+		if best == nil || p.clock.Now <= at && p.clock.Now > best.clock.Now || best.clock.FirstEvent > at && p.clock.FirstEvent < best.clock.FirstEvent {
 			best = p
 		}
 	}
-	return append(dst, best)
+	if best != nil {
+		dst = append(dst, best)
+	}
+	return dst
 }
 
 // lastStarted returns the process with the newest start event until a time, and that
@@ -185,7 +239,7 @@ func (s *stream) candidates(dst []*process, at int64) []*process {
 // it is.
 func (s *stream) lastStarted(at int64) (main *process, start int64) {
 	for _, p := range s.processes {
-		if p.isUnnamed() && at > p.clock.Now && s.superseded(p, at) {
+		if p.aside || p.isUnnamed() && at > p.clock.Now && s.superseded(p, at) || s.isOutwritten(p) {
 			continue
 		}
 		for i := len(p.starts) - 1; i >= 0; i-- {
@@ -198,6 +252,15 @@ func (s *stream) lastStarted(at int64) (main *process, start int64) {
 		}
 	}
 	return main, start
+}
+
+// isOutwritten reports whether others go on writing the rank's boundaries after the newest start
+// of a process that has written none.
+func (s *stream) isOutwritten(p *process) bool {
+	n := len(p.starts)
+	return n > 0 && p.clock.LastBoundary == never && slices.ContainsFunc(s.processes, func(q *process) bool {
+		return q != p && q.clock.LastBoundary > p.starts[n-1]
+	})
 }
 
 // rivals reports whether a process may be the rank's instead of the one that started

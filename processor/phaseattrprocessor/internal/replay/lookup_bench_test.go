@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/internal/boundary"
 )
 
 // BenchmarkLookup looks up the active scopes at times in the window, while one writer adds

@@ -8,11 +8,12 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/internal/boundary"
 )
 
-// lookupsKept is how many lookups a stream remembers.
-const lookupsKept = 24
+// lookupsKept is how many lookups a stream remembers, firstLookups for how many there is room
+// at first: the only lookups of an idle rank may be those of its own records.
+const lookupsKept, firstLookups = 24, 4
 
 // lookupLog remembers the latest lookups in a stream, so that the results which a late
 // boundary would have changed can be counted.
@@ -23,7 +24,9 @@ type lookupLog struct {
 	// mu guards what follows.
 	mu     sync.Mutex
 	recent []lookup
-	next   int
+	next   int32
+	// room is the number of lookups for which there is memory.
+	room atomic.Int32
 }
 
 // lookup is a time looked up and the number of records that got the result.
@@ -38,8 +41,13 @@ func (l *lookupLog) note(at, records int64) {
 	if at > l.newest.Load() {
 		l.newest.Store(at)
 	}
-	if l.recent == nil {
-		l.recent = make([]lookup, 0, lookupsKept) // growing takes more
+	if room := cap(l.recent); len(l.recent) == room && room < lookupsKept { // append would take more
+		room = firstLookups
+		if l.recent != nil {
+			room = lookupsKept
+		}
+		l.recent = append(make([]lookup, 0, room), l.recent...)
+		l.room.Store(int32(room))
 	}
 	if len(l.recent) < lookupsKept {
 		l.recent = append(l.recent, lookup{at, records})

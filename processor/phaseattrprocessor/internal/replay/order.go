@@ -15,6 +15,9 @@ const (
 	maxReversed = 64
 )
 
+// maxClockDifference is how far apart the clocks of two hosts may be that nobody sets right.
+const maxClockDifference = 5 * time.Second
+
 // place is where a boundary belongs on a timeline.
 type place struct {
 	at position
@@ -105,7 +108,7 @@ func (t *thread) noteSetBack(k entryKey) bool {
 // sequence number, is of an earlier incarnation of the process. Its number is not the next
 // one then, or the numbers fall from those before it to those after it.
 func (t *thread) endsIncarnation(k entryKey, last *entry) bool {
-	if !within(k.seq, t.process.newestSequence, maxReversed) {
+	if !within(k.seq, t.process.clock.LastSequence, maxReversed) {
 		return true
 	}
 	at, _ := t.entries.find(k)
@@ -143,6 +146,8 @@ func (t *thread) supersede() {
 	for _, e := range t.entries.from(from) {
 		if e.seq >= t.setBack.seq {
 			kept = append(kept, *e)
+		} else {
+			t.release(e)
 		}
 	}
 	t.entries.truncate(from)

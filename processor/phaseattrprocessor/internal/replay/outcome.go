@@ -23,8 +23,15 @@ const (
 	TooManyOpen
 	// AmbiguousProcess: the event names less than a process, and several fit.
 	AmbiguousProcess
+	// TooManyRankBytes: the rank takes as much memory as it may, in open scopes.
+	TooManyRankBytes
+	// TooManyBytes: the index takes as much memory as it may, and the rank has no boundaries
+	// to evict.
+	TooManyBytes
 	// TooManyBoundaries: the index is full and the rank has no boundaries to evict.
 	TooManyBoundaries
+	// NoDuration: the interval ends no later than it starts.
+	NoDuration
 
 	outcomes // the number of outcomes
 )
@@ -38,7 +45,10 @@ var outcomeTexts = [outcomes]string{
 	TooManyOpen:    "max_open_scopes_per_thread",
 
 	AmbiguousProcess:  "process",
+	TooManyRankBytes:  "memory_per_rank",
+	TooManyBytes:      "memory",
 	TooManyBoundaries: "max_boundaries",
+	NoDuration:        "no_duration",
 }
 
 // String returns the outcome's value in the processor's metrics. A bound is named like
@@ -47,5 +57,5 @@ func (o Outcome) String() string { return outcomeTexts[o] }
 
 // Refusals returns the outcomes of boundaries that were not added, other than Duplicate.
 func Refusals() []Outcome {
-	return []Outcome{TooOld, TooManyRanks, TooManyThreads, TooManyOpen, AmbiguousProcess, TooManyBoundaries}
+	return []Outcome{TooOld, TooManyRanks, TooManyThreads, TooManyOpen, AmbiguousProcess, TooManyRankBytes, TooManyBytes, TooManyBoundaries, NoDuration}
 }

@@ -4,9 +4,10 @@
 package replay
 
 import (
+	"math"
 	"slices"
 
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/internal/boundary"
 )
 
 // MaxPresences bounds the presences of a process. Past it, the one with the oldest newest
@@ -23,15 +24,50 @@ type Presence struct {
 	// Taken is when a restart of the process took its places; the smallest int64 if none
 	// has. A later event of the presence takes them back.
 	Taken int64
+	// bytes is what the presence takes.
+	bytes int32
 	// takenBy is the restart.
 	takenBy boundary.Occupant
+	// lifespan has all times at which the presence can be found.
+	lifespan *boundary.Lifespan
+}
+
+// bound updates the presence's lifespan. last is the last time at which the process can answer.
+func (p *Presence) bound(last int64) {
+	if p.Taken != never {
+		last = min(last, p.Taken-1)
+	}
+	p.lifespan.Set(p.Since, last)
+}
+
+// bound updates the lifespans of the presences after a change.
+func (p *process) bound() {
+	last := int64(math.MaxInt64)
+	switch timeout := int64(p.options.SessionTimeout); {
+	case p.ended():
+		last = p.clock.Now
+	case timeout > 0 && p.clock.Now < math.MaxInt64-2*timeout:
+		// Later than need be, so that few events change it.
+		if last = p.clock.Now + timeout; p.last >= last && p.last <= last+timeout/4 {
+			last = p.last
+		} else {
+			last += timeout / 4
+		}
+	}
+	if last = max(last, p.floor()); last == p.last {
+		return
+	}
+	p.last = last
+	for i := range p.presences {
+		p.presences[i].bound(last)
+	}
 }
 
 // present notes an event of a presence and returns its number. It reports whether the
-// presence is new, or began earlier than was known.
-func (p *process) present(identity uint64, at int64) (number int32, isNew, earlier bool) {
+// presence is new, or began earlier than was known, or takes its places back.
+func (p *process) present(identity uint64, bytes int32, at int64) (number int32, isNew, earlier, back bool) {
 	if identity == 0 { // it does not say where it is
-		return -1, false, false
+		return -1, false, false, false
 	}
 	oldest := 0
 	for i := range p.presences {
@@ -40,21 +76,43 @@ func (p *process) present(identity uint64, at int64) (number int32, isNew, earli
 			earlier = at < q.Since
 			q.Since, q.Last = min(q.Since, at), max(q.Last, at)
 			if at >= q.Taken {
-				q.Taken = never
+				back, q.Taken = q.Taken != never, never
 			}
-			return int32(i), false, earlier
+			if earlier || back {
+				q.bound(p.last)
+			}
+			return int32(i), false, earlier, back
 		}
 		if q.Last < p.presences[oldest].Last {
 			oldest = i
 		}
 	}
-	q := Presence{Print: identity, Since: at, Last: at, Taken: never}
+	q := Presence{
+		Print: identity, Since: at, Last: at, Taken: never, bytes: presenceBytes + bytes,
+		lifespan: boundary.NewLifespan(at, p.last),
+	}
+	p.presenceBytes += int(q.bytes)
 	if len(p.presences) == MaxPresences {
+		p.presenceBytes -= int(p.presences[oldest].bytes)
+		p.presences[oldest].lifespan.Set(never, math.MaxInt64) // whoever has it asks for the new one by its number
 		p.presences[oldest] = q
-		return int32(oldest), true, false
+		return int32(oldest), true, false, false
 	}
 	p.presences = append(p.presences, q)
-	return int32(len(p.presences) - 1), true, false //nolint:gosec // at most MaxPresences
+	return int32(len(p.presences) - 1), true, false, false //nolint:gosec // at most MaxPresences
+}
+
+// presentSince notes that a presence began by a time. It reports whether that is earlier than
+// was known.
+func (p *process) presentSince(identity uint64, at int64) bool {
+	for i := range p.presences {
+		if q := &p.presences[i]; q.Print == identity && at < q.Since {
+			q.Since = at
+			q.bound(p.last)
+			return true
+		}
+	}
+	return false
 }
 
 // Contend decides which of two processes, of different ranks, holds an exclusive place that
@@ -64,15 +122,19 @@ func (p *process) present(identity uint64, at int64) (number int32, isNew, earli
 // newcomer shares the place. Contend returns the ranks that may have ended. It must be
 // called again when a late event shows that one of the two came earlier.
 func (x *Index) Contend(a, b boundary.Occupant, sameJob bool) (ended []boundary.RankKey) {
-	one, two := x.contender(&a), x.contender(&b)
-	if one == nil || two == nil || a.Rank == b.Rank {
+	if a.Rank == b.Rank {
+		return nil
+	}
+	one, known := x.contender(&a)
+	two, alsoKnown := x.contender(&b)
+	if !known || !alsoKnown {
 		return nil
 	}
 	related := a.Rank.Rank == b.Rank.Rank && (sameJob || a.Rank.Session == b.Rank.Session)
-	if x.succeed(one, two, &a, &b, related) {
+	if x.succeed(&one, &two, &a, &b, related) {
 		ended = append(ended, a.Rank)
 	}
-	if x.succeed(two, one, &b, &a, related) {
+	if x.succeed(&two, &one, &b, &a, related) {
 		ended = append(ended, b.Rank)
 	}
 	return ended
@@ -85,13 +147,13 @@ type contender struct {
 	starts   []int64
 }
 
-func (x *Index) contender(o *boundary.Occupant) *contender {
+func (x *Index) contender(o *boundary.Occupant) (_ contender, known bool) {
 	s, p, q := x.occupant(o)
 	if s == nil {
-		return nil
+		return contender{}, false
 	}
 	defer s.mu.RUnlock()
-	return &contender{p.name, *q, slices.Clone(p.starts)}
+	return contender{p.name, *q, slices.Clone(p.starts)}, true
 }
 
 // occupant returns the stream, the process and the presence of an occupant, with the
@@ -139,19 +201,21 @@ func (x *Index) succeed(former, successor *contender, o, by *boundary.Occupant, 
 		return false
 	}
 	defer s.mu.Unlock()
-	_, q := s.occupant(o)
+	p, q := s.occupant(o)
 	switch {
 	case q == nil:
 		return false
 	case !taken:
 		if q.takenBy == *by {
 			q.Taken, q.takenBy = never, boundary.Occupant{}
+			q.bound(p.last)
 		}
 		return false
 	case q.Last >= from, q.Taken != never && q.Taken <= from:
 		return false
 	}
 	q.Taken, q.takenBy = from, *by
+	q.bound(p.last)
 	return true
 }
 

@@ -6,7 +6,7 @@ package replay
 import (
 	"slices"
 
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/internal/boundary"
 )
 
 // process is the replay of one process of a rank: a stack for each of its threads. Its
@@ -19,35 +19,66 @@ type process struct {
 	threads []thread
 	// begins are the times of the newest incarnations, in order: what was open before one
 	// of them has ended there.
-	begins    []int64
-	numbering Numbering
-	clock     Clock
+	begins []int64
+	// incarnations are those that began then, but for times at which one had died.
+	incarnations []incarnation
+	numbering    Numbering
+	clock        Clock
+	// spans are the scopes that came whole; nil without any.
+	spans *spans
 
 	// number is unique in the stream.
 	number int32
 	// quiet is true when nothing more is waited for until the next event, unflushed when
 	// late boundaries wait for flush.
 	quiet, unflushed bool
+	// aside is true when the process answers only telemetry that names it.
+	aside bool
+	// feed has the rules of the source that its newest event comes from; nil for stormlog's.
+	feed *Feed
 	// name is what records call the process; the zero Process is the one of records that
 	// name none.
 	name boundary.Process
+	// previous is the time of the newest event before the newest one, last the one after which the
+	// process cannot answer, or a later one.
+	previous, last int64
 	// starts are the times of the newest start events, firsts those of the newest boundaries
 	// that are the first of their numbering. Both are in order.
 	starts, firsts []int64
 	pulse          pulse
 	presences      []Presence
-	// newestSequence is the sequence number of the boundary with the newest time.
-	newestSequence int64
+	skew           skew
+	// entered has the newest enters of each path, while there are several threads.
+	entered map[boundary.Path]*reentries
 
-	// boundaries and openScopes are those of all threads, as the counters include them.
-	boundaries, openScopes int
+	// boundaries and openScopes are those of all threads, as the counters include them, and
+	// bytes is what the process takes.
+	boundaries, openScopes, bytes int
+	// nameBytes is what the name takes, presenceBytes what the presences do.
+	nameBytes, presenceBytes int
+	// paths are those for which an entry has been charged.
+	paths pathSet
 	// repairs counts the boundaries that did not find the stack that they should have,
 	// since the stream was locked.
 	repairs int64
 }
 
+// clear forgets what the process did.
+func (p *process) clear() { p.threads, p.spans, p.paths = nil, nil, pathSet{} }
+
+// by notes who sent an event of the process.
+func (p *process) by(from *Sender) {
+	p.aside = from.Aside
+	if from.Feed != nil {
+		p.feed = from.Feed
+	}
+}
+
+// isPeer reports whether the process stands beside others of its rank.
+func (p *process) isPeer() bool { return p.feed != nil && p.feed.Peers }
+
 // isUnnamed reports whether the process is that of the records that name none.
-func (p *process) isUnnamed() bool { return p.name == boundary.Process{} }
+func (p *process) isUnnamed() bool { return p.name.IsUnnamed() }
 
 // place puts a boundary on its thread's timeline.
 func (s *stream) place(p *process, b *boundary.Boundary) Outcome {
@@ -61,17 +92,26 @@ func (s *stream) place(p *process, b *boundary.Boundary) Outcome {
 	if t != nil && b.Action == boundary.Enter && s.openScopesFull(t) {
 		return TooManyOpen
 	}
-	if !s.makeRoom() {
-		return TooManyBoundaries
+	if bound := s.makeRoom(1); bound != Accepted {
+		return bound
 	}
 	if t == nil {
 		t = p.newThread(b.ThreadID)
 	}
 	added, late := false, false
+	var left *frame
+	others := p.options.Repair && len(p.threads) > 1
+	if others {
+		left = t.top()
+	}
 	s.change(t, b.Time, func() { added, late = t.add(b) })
+	if others && added && !late {
+		p.noteOthers(t, b, left)
+	}
 	if added && t.noteSetBack(keyOf(b)) {
 		s.change(t, t.setBack.time, t.supersede)
 		p.clock.setBack(t.newest())
+		s.transitions.add(ClockSetBack)
 	}
 	p.unflushed = p.unflushed || late
 	s.unflushed = s.unflushed || late
@@ -98,15 +138,25 @@ func (s *stream) placeBelowWindow(t *thread, b *boundary.Boundary) Outcome {
 // advance updates what the time of any event changes.
 func (s *stream) advance(p *process, at int64, fresh bool) {
 	p.quiet = false
+	if now := p.clock.Now; p.clock.Confirmations > 0 && at != now {
+		p.previous = max(p.previous, min(at, now))
+	}
+	if n := len(p.incarnations); n > 0 && at < p.incarnations[n-1].began {
+		p.hear(s, at)
+	}
 	if at < p.clock.FirstEvent {
 		p.clock.FirstEvent = at
 		p.settleBegins(s)
 	}
 	if p.clock.observe(at, s.options.Window, fresh) {
+		s.transitions.add(ClockSetBack)
 		p.clock.Evicted = never
 		for i := range p.threads {
 			s.merge(&p.threads[i])
 			p.threads[i].rebase(at)
+		}
+		if p.spans != nil {
+			p.spans.rebase(at)
 		}
 	}
 }
@@ -124,7 +174,11 @@ func (s *stream) trim(p *process) {
 			s.merge(t)
 		}
 		t.drop(t.entries.searchOldest(floor))
+		t.endLost()
 		empty = empty || t.size() == 0
+	}
+	if p.spans != nil {
+		p.spans.trim(floor)
 	}
 	p.trimBegins(floor)
 	if empty {
@@ -143,6 +197,10 @@ func (p *process) thread(id int64) *thread {
 
 // newThread returns a new thread. Pointers to other threads are invalid afterwards.
 func (p *process) newThread(id int64) *thread {
+	if len(p.threads) == 1 { // which was alone
+		t := &p.threads[0]
+		t.outer = t.top().outer()
+	}
 	p.threads = append(p.threads, thread{id: id, process: p})
 	return &p.threads[len(p.threads)-1]
 }

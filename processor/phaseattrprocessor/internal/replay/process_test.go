@@ -4,7 +4,9 @@
 package replay
 
 import (
+	"cmp"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -12,7 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/internal/boundary"
 )
 
 var (
@@ -192,6 +194,47 @@ func TestRestartUnderTheSameSession(t *testing.T) {
 	}
 }
 
+// TestRestartOnAnotherHostMaySeemEarlier restarts a killed process on a host whose clock is behind.
+func TestRestartOnAnotherHostMaySeemEarlier(t *testing.T) {
+	status := func(x *Index, at int64) Status {
+		_, got := x.ProcessHandle(rank0, 0).Active(nil, at, false)
+		return got
+	}
+	for name, tc := range map[string]struct {
+		host string
+		last int64
+		want Status
+	}{
+		"another host":                        {host: "node-b", last: 20*second + second/2, want: Ended},
+		"another host, by what clocks differ": {host: "node-b", last: 25 * second, want: Ended},
+		"another host, much later":            {host: "node-b", last: 25*second + 1, want: Behind},
+		"the same host":                       {host: "node-a.example", last: 20*second + second/2, want: Behind},
+	} {
+		t.Run(name, func(t *testing.T) {
+			x := New(sessions)
+			observe(x, rank0, trainer, 0, Start)
+			former := newEmitter(rank0)
+			former.enterAt(1*second, "train")
+			former.enterAt(tc.last, "forward")
+			former.send(x, trainer)
+			again := boundary.Process{Host: tc.host, PID: 9}
+			observe(x, rank0, again, 20*second, Start)
+			latter := newEmitter(rank0)
+			latter.enterAt(21*second, "restore")
+			latter.enterAt(30*second, "load")
+			latter.send(x, again)
+			assert.Equal(t, Known, status(x, tc.last))
+			assert.Equal(t, tc.want, status(x, 28*second))
+			if tc.want == Ended {
+				assert.Equal(t, "restore", deepest(x, 28*second))
+			}
+			former.enterAt(29*second, "backward")
+			former.send(x, trainer)
+			assert.Equal(t, Known, status(x, 28*second), "it goes on")
+		})
+	}
+}
+
 func TestStartEventEndsWhatItsProcessHadOpen(t *testing.T) {
 	x := New(sessions)
 	e := newEmitter(rank0)
@@ -347,6 +390,61 @@ func TestProcessWithAPulseIsGoneWhenItMissesTenBeats(t *testing.T) {
 			observe(x, rank0, trainer, 11*second, Other)
 			assert.False(t, x.Reached(rank0, 30*second), "until its next event")
 		})
+	}
+}
+
+// A container comes back under the same process ID. What is asked of the time between its death and
+// its return only after that is no phase either.
+func TestProcessThatWasGoneBeforeItsRestartHadNoPhase(t *testing.T) {
+	type sent struct {
+		at   int64
+		kind Kind
+	}
+	events := []sent{{20 * second, Start}}
+	for i := range int64(20) {
+		events = append(events, sent{i * second / 2, Sample}, sent{20*second + i*second/2, Sample})
+	}
+	for seed := range uint64(20) {
+		x := New(sessions)
+		e := newEmitter(rank0)
+		e.enterAt(0, "train")
+		e.send(x, trainer)
+		random := rand.New(rand.NewPCG(seed, 1))
+		random.Shuffle(len(events), func(i, j int) { events[i], events[j] = events[j], events[i] })
+		slices.SortStableFunc(events, func(a, b sent) int { // each is at most 3 s late
+			return cmp.Compare(a.at/(3*second), b.at/(3*second))
+		})
+		for _, sent := range events {
+			observe(x, rank0, trainer, sent.at, sent.kind)
+		}
+		for at, want := range map[int64]string{9 * second: "train", 14 * second: "train", 15 * second: "", 19 * second: "", 21 * second: ""} {
+			assert.Equal(t, want, deepest(x, at), "%d s, %d", at/second, seed)
+		}
+	}
+}
+
+// Between two heartbeats what is open goes on, and without anything open there are none.
+func TestProcessIsGoneWhenItMissesTenHeartbeatsOfWhatIsOpen(t *testing.T) {
+	for _, restored := range []bool{false, true} {
+		x := newSpanIndex(t, sessions)
+		evaluate := child("1", "", "evaluate", 0, 0)
+		evaluate.Open = true
+		x.add(Accepted, &spanSender, evaluate)
+		x.Ingest().Observe(&spanSender, &Event{Time: 10 * second, Kind: Heartbeat, Interval: 2 * time.Second})
+		if restored {
+			snapshot, ok := x.Snapshot(spanSender.Rank)
+			require.True(t, ok)
+			x = newSpanIndex(t, sessions)
+			require.True(t, x.Restore(&snapshot))
+		}
+		for at, want := range map[int64]Status{10 * second: Known, 30 * second: Behind, 30*second + 1: Gone} {
+			_, status := x.at(at)
+			assert.Equal(t, want, status, at)
+		}
+		evaluate.Open, evaluate.End = false, 20*second
+		x.add(Accepted, &spanSender, evaluate)
+		_, status := x.at(60 * second)
+		assert.Equal(t, Behind, status, "nothing is open")
 	}
 }
 

@@ -3,7 +3,7 @@
 
 package replay
 
-import "github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+import "github.com/phaseattr/phaseattr/internal/boundary"
 
 // repaired returns the stack that a boundary should have found, where its predecessors
 // left another one. A boundary names its parent and its path, so it shows what was lost
@@ -11,6 +11,7 @@ import "github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/bou
 // enter was lost is inferred.
 func (t *thread) repaired(e *entry, at position, left *frame) *frame {
 	e.set(retroactive, false)
+	t.setInfers(e, false)
 	right := t.expected(e, at, left)
 	if right != left && !e.is(counted) {
 		e.set(counted, true)
@@ -52,7 +53,9 @@ func (t *thread) withParent(e *entry, at position, scope *frame) *frame {
 		return scope
 	}
 	moved := *scope
+	moved.set(ownsPath, false)
 	moved.time = e.time // until then it was where it was
+	t.setInfers(e, true)
 	moved.push(t.infer(e, at, scope.below, e.scope.parentID, e.scope.path.Parent(), false))
 	return &moved
 }
@@ -88,8 +91,9 @@ func (t *thread) previous(at position) Dropped {
 func (t *thread) infer(e *entry, at position, below *frame, scopeID string, path boundary.Path, sincePrevious bool) *frame {
 	f := &frame{
 		seq: e.seq - 1, time: e.time, scopeID: scopeID, path: path, flags: inferred,
-		detail: e.scope.detail,
+		detail: e.scope.detail, weight: weightOf(frameBytes),
 	}
+	t.setInfers(e, true)
 	if scopeID != e.scope.scopeID && len(e.scope.ownAttributes()) > 0 {
 		f.detail = &detail{threadName: t.nameIn(e.scope)} // a boundary has the attributes of its own scope
 	}
@@ -99,4 +103,11 @@ func (t *thread) infer(e *entry, at position, below *frame, scopeID string, path
 	}
 	f.push(below)
 	return f
+}
+
+// setInfers notes whether a boundary has made a frame, which it is charged for.
+func (t *thread) setInfers(e *entry, made bool) {
+	t.bytes -= e.charged()
+	e.set(infers, made)
+	t.bytes += e.charged()
 }

@@ -3,7 +3,7 @@
 
 package replay
 
-import "github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+import "github.com/phaseattr/phaseattr/internal/boundary"
 
 // ScopeInterval is a scope that is active from its start on. It does not say until when.
 type ScopeInterval struct {
@@ -15,6 +15,8 @@ type ScopeInterval struct {
 	// Start is the time at which the scope was entered, in nanoseconds since the Unix
 	// epoch.
 	Start int64
+	// Inferred is true when the enter was lost, so that Start is only a guess.
+	Inferred bool
 	// Sequence is the sequence number of the boundary that opened the scope.
 	Sequence int64
 	// Attributes are the scope's own and, for keys that it lacks, those of its nearest
@@ -22,6 +24,9 @@ type ScopeInterval struct {
 	Attributes []boundary.Attribute
 	// Extent is how much of an interval the scope stands for.
 	Extent Extent
+	// Outer is true when another active scope of the thread lies inside this one, whatever
+	// their paths: it answers only telemetry that names it.
+	Outer bool
 }
 
 // Later reports whether the scope was opened after another one: it has the larger

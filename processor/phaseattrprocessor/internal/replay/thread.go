@@ -7,7 +7,7 @@ import (
 	"iter"
 	"math"
 
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/internal/boundary"
 )
 
 // thread is the replay of one thread: its boundaries, each with the stack that it found.
@@ -26,8 +26,14 @@ type thread struct {
 	// late holds the boundaries that have been added behind the last entry and wait to be
 	// replayed at once, as their entries; nil when there are none. None is in entries.
 	late *timeline
+	// bytes is what the entries and the base take, beside the chunks.
+	bytes int
 	// setBack is the boundary by which the clock seems to have been set back.
 	setBack setBack
+	// outer is the ID of the scope that the outermost one of the stack was opened in; empty
+	// if there is none. orphaned is true when that has ended since the newest boundary.
+	outer    string
+	orphaned bool
 }
 
 // add puts a boundary on the timeline, or, when it is behind the last one, keeps it for
@@ -265,9 +271,10 @@ func (t *thread) drop(before position) {
 	if last == nil {
 		return
 	}
-	t.base = last.after()
+	base := last.after()
 	t.dropped = Dropped{Any: true, Time: last.time, Sequence: last.seq}
-	t.entries.cut(before)
+	t.entries.cut(before, t.release)
+	t.setBase(base)
 }
 
 // close closes a scope that was opened before the first entry, by an exit that comes too
@@ -278,7 +285,7 @@ func (t *thread) close(scopeID string) bool {
 		return false
 	}
 	was := t.base
-	t.base = scope.below
+	t.setBase(scope.below)
 	t.replay(position{}, was)
 	return true
 }

@@ -13,8 +13,8 @@ import (
 // one moves few others, and a search for a time reads few of them.
 type timeline struct {
 	chunks []chunk
-	// count is the number of entries.
-	count int
+	// count is the number of entries, allocated that for which there is memory.
+	count, allocated int
 }
 
 // chunk is consecutive entries, at least one. It repeats the times of its first and its
@@ -22,6 +22,8 @@ type timeline struct {
 type chunk struct {
 	first, last int64
 	entries     []entry
+	// allocated is the number of entries for which there is memory.
+	allocated int
 }
 
 // chunkLength is the largest number of entries of a chunk. With the eight bytes that Go
@@ -159,7 +161,12 @@ func (l *timeline) insert(p position, e entry) position {
 		p = l.split(p)
 	}
 	c := &l.chunks[p.chunk]
+	room := cap(c.entries)
 	c.entries = slices.Insert(c.entries, p.index, e)
+	if cap(c.entries) != room { // they have moved
+		l.allocated += cap(c.entries) - c.allocated
+		c.allocated = cap(c.entries)
+	}
 	c.first, c.last = c.entries[0].time, c.entries[len(c.entries)-1].time
 	return p
 }
@@ -169,7 +176,9 @@ func (l *timeline) insert(p position, e entry) position {
 func (l *timeline) append(e entry) position {
 	i := len(l.chunks) - 1
 	if i < 0 || len(l.chunks[i].entries) >= min(chunkLength, cap(l.chunks[i].entries)) {
-		l.chunks = append(l.chunks, chunk{first: e.time, entries: make([]entry, 0, min(l.count, chunkLength))})
+		n := min(l.count, chunkLength)
+		l.chunks = append(l.chunks, chunk{first: e.time, entries: make([]entry, 0, n), allocated: n})
+		l.allocated += n
 		i++
 	}
 	c := &l.chunks[i]
@@ -186,7 +195,8 @@ func (l *timeline) split(p position) position {
 	clear(c.entries[half:])
 	c.entries = c.entries[:half]
 	c.last = c.entries[half-1].time
-	l.chunks = slices.Insert(l.chunks, p.chunk+1, chunk{rest[0].time, rest[len(rest)-1].time, rest})
+	l.chunks = slices.Insert(l.chunks, p.chunk+1, chunk{rest[0].time, rest[len(rest)-1].time, rest, cap(rest)})
+	l.allocated += cap(rest)
 	if p.index > half {
 		return position{p.chunk + 1, p.index - half}
 	}
@@ -209,15 +219,23 @@ func (l *timeline) before(p position) position {
 	return position{p.chunk, p.index - 1}
 }
 
-// cut removes the entries before a position.
-func (l *timeline) cut(p position) {
-	for _, c := range l.chunks[:p.chunk] {
+// cut removes the entries before a position, with which it calls release.
+func (l *timeline) cut(p position, release func(*entry)) {
+	for i := range l.chunks[:p.chunk] {
+		c := &l.chunks[i]
+		for j := range c.entries {
+			release(&c.entries[j])
+		}
 		l.count -= len(c.entries)
+		l.allocated -= c.allocated
 	}
 	clear(l.chunks[:p.chunk]) // to free the entries
 	l.chunks = l.chunks[p.chunk:]
 	if p.index > 0 {
 		c := &l.chunks[0]
+		for j := range c.entries[:p.index] {
+			release(&c.entries[j])
+		}
 		clear(c.entries[:p.index])
 		c.entries = c.entries[p.index:]
 		c.first = c.entries[0].time
@@ -242,6 +260,9 @@ func (l *timeline) truncate(p position) {
 		c := &l.chunks[p.chunk]
 		c.last = c.entries[p.index-1].time
 		end++
+	}
+	for _, c := range l.chunks[end:] {
+		l.allocated -= c.allocated
 	}
 	clear(l.chunks[end:])
 	l.chunks = l.chunks[:end]

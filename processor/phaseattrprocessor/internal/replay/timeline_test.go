@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/internal/boundary"
 )
 
 // TestTimeline compares a timeline with a sorted list.
@@ -64,7 +64,7 @@ func TestTimeline(t *testing.T) {
 			},
 			"cut": func(t *rapid.T) {
 				index := rapid.IntRange(0, len(list)).Draw(t, "index")
-				line.cut(locate(index))
+				line.cut(locate(index), func(*entry) {})
 				list = list[index:]
 			},
 			"remove last": func(*rapid.T) {

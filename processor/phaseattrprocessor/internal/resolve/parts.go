@@ -60,9 +60,11 @@ func (r *Resolver) divide(result *Result, most int, equal func(x, y *policy.Attr
 			part.Reason = reasonOf(replay.Known, part.Found, &part.Attribution)
 			if s.Doubtful {
 				part.Reason = doubt(&part.Attribution, part.Found)
+			} else if s.Incomplete {
+				part.Reason = incomplete(part.Reason)
 			}
 			part.Attribution.Reason = part.Reason.String()
-			part.Limited = part.Found && r.limit(&part.Attribution)
+			part.Limited = part.Found && r.limit(lookup.Rank, &part.Attribution)
 			if n := len(r.parts); n > 0 {
 				last := &r.parts[n-1]
 				if last.Found == part.Found && (!part.Found || equal(&last.Attribution, &part.Attribution)) {

@@ -26,6 +26,8 @@ const (
 	SkippedCumulative
 	// Excluded: the metric is excluded by the configuration.
 	Excluded
+	// TooManyTenants: the telemetry is of a tenant beyond their number.
+	TooManyTenants
 	// OtherDevice: the rank that the telemetry leads to is known to have another device, pod
 	// or job than the telemetry names.
 	OtherDevice
@@ -68,6 +70,7 @@ func (r Reason) String() string {
 		NoTime:            "no_time",
 		SkippedCumulative: "skipped_cumulative",
 		Excluded:          "excluded",
+		TooManyTenants:    "metadata_cardinality_limit",
 		OtherDevice:       "other_device",
 		BeforeWindow:      "before_window",
 		BetweenPhases:     "between_phases",
@@ -102,11 +105,11 @@ func reasonOf(status replay.Status, found bool, answer *policy.Attribution) Reas
 		return Ended
 	case replay.Gone:
 		return Gone
-	case replay.Behind, replay.Lagging:
+	case replay.Behind, replay.Lagging, replay.Running:
 		return Behind
-	case replay.Several:
+	case replay.Several, replay.Peers:
 		return Processes
-	case replay.Doubtful:
+	case replay.Doubtful, replay.Incomplete:
 		return IncompletePath
 	case replay.Known:
 	}

@@ -6,7 +6,7 @@
 package resolve
 
 import (
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
+	"github.com/phaseattr/phaseattr/internal/boundary"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/policy"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/replay"
 )
@@ -36,16 +36,10 @@ type Result struct {
 
 	lookup Lookup
 	handle replay.Handle
-	// done is true when the result is set, parted when the resolver's parts are those of
-	// this lookup.
-	done, parted bool
+	// used is true when the place of the result has been used for the batch, done when the
+	// result is set, parted when the resolver's parts are those of this lookup.
+	used, done, parted bool
 }
-
-const (
-	// cacheBits is the number of bits of a position in the cache of results.
-	cacheBits = 7
-	cacheSize = 1 << cacheBits
-)
 
 // Resolver resolves the lookups of one batch at a time. It is for one goroutine, and
 // reuses its memory for the next batch.
@@ -60,15 +54,20 @@ type Resolver struct {
 	// byKey has the positions in ranks, recent those of the ranks that were seen last, plus
 	// one, by number.
 	byKey   map[rankKey]int32
-	recent  [cacheSize]int32
+	recent  [recentRanks]int32
 	origins []boundary.Origin
-	// presences has a place for each presence and interval, which another one may take.
-	presences [cacheSize]presence
-	// asked is true when any has been asked for.
-	asked bool
-	// results has a place for each lookup, which another one may take. The results of a
-	// scrape are few: all gauges are read at the same time.
-	results   [cacheSize]Result
+	// states and presences are what the index knows of the ranks and presences that were asked
+	// about last. The results of a scrape are few, too: all gauges are read at the same time.
+	states     [cacheSize]replay.State
+	stateOf    cache[stateKey]
+	presences  [cacheSize]bool
+	presenceOf cache[presenceKey]
+	results    [cacheSize]Result
+	resultOf   cache[Lookup]
+	// sets is the number of sets of the results that are used. Few moments of logs and spans are
+	// asked about twice, and those soon after each other.
+	sets uint64
+	// used are the results of the batch.
 	used      []*Result
 	intervals []replay.ScopeInterval
 	coverage  replay.Coverage
@@ -87,17 +86,28 @@ type rankKey struct {
 type rank struct {
 	rankKey
 	handle replay.Handle
-	// state is that of the interval from one moment to another, once asked.
-	state    replay.State
-	from, to int64
-	asked    bool
+	// settled is the state of most intervals.
+	settled replay.Settled
 }
 
-// presence is whether an occupant was present in an interval.
-type presence struct {
-	boundary.Occupant
+// recentRanks is the number of ranks that are found without a search for their keys.
+const recentRanks = 128
+
+// stateKey asks for the state of a rank in an interval, presenceKey whether an occupant was
+// present in it.
+type stateKey struct {
 	from, to int64
-	present  bool
+	rank     int32
+}
+
+type presenceKey struct {
+	from, to int64
+	boundary.Occupant
+}
+
+// sumOf sums up an interval and a number for a cache.
+func sumOf(from, to int64, number uint64) uint64 {
+	return (uint64(from)*31+uint64(to))*31 + number //nolint:gosec // any bits will do
 }
 
 // New returns a resolver on an index. truncatePaths is the number of elements that the
@@ -116,9 +126,9 @@ func New(index *replay.Index, threads policy.Threads, truncatePaths int, paths *
 // Begin begins a batch: of data points, whose paths become labels of series, or of
 // other telemetry.
 func (r *Resolver) Begin(dataPoints bool) {
-	r.policy = r.whole
+	r.policy, r.sets = r.whole, cacheSets/8
 	if dataPoints {
-		r.policy = r.truncated
+		r.policy, r.sets = r.truncated, cacheSets
 	}
 }
 
@@ -137,10 +147,8 @@ func (r *Resolver) End() {
 	clear(r.byKey)
 	clear(r.origins)
 	clear(r.recent[:])
-	if r.asked {
-		clear(r.presences[:])
-		r.asked = false
-	}
+	r.resultOf.clear()
+	r.Refresh()
 	r.ranks, r.origins, r.parted = r.ranks[:0], r.origins[:1], nil
 }
 
@@ -154,7 +162,7 @@ func (res *Result) settle() {
 
 // Rank returns the batch's number of a rank, or of one of its processes.
 func (r *Resolver) Rank(key *boundary.RankKey, process int32) int32 {
-	recent := &r.recent[(uint64(key.Rank)+uint64(process))%cacheSize] //nolint:gosec // any bits will do
+	recent := &r.recent[(uint64(key.Rank)+uint64(process))%recentRanks] //nolint:gosec // any bits will do
 	if *recent > 0 && r.ranks[*recent-1].process == process && r.ranks[*recent-1].RankKey == *key {
 		return *recent - 1
 	}
@@ -162,7 +170,8 @@ func (r *Resolver) Rank(key *boundary.RankKey, process int32) int32 {
 	number, ok := r.byKey[k]
 	if !ok {
 		number = int32(len(r.ranks)) //nolint:gosec // a batch has fewer ranks
-		r.ranks = append(r.ranks, rank{rankKey: k, handle: r.index.ProcessHandle(*key, process)})
+		handle := r.index.ProcessHandle(*key, process)
+		r.ranks = append(r.ranks, rank{rankKey: k, handle: handle, settled: handle.Settled()})
 		r.byKey[k] = number
 	}
 	*recent = number + 1
@@ -177,24 +186,39 @@ func (r *Resolver) Ranks() int { return len(r.ranks) }
 
 // State returns what the index knows of a rank in an interval.
 func (r *Resolver) State(number int32, from, to int64) replay.State {
-	k := &r.ranks[number]
-	if !k.asked || k.from != from || k.to != to {
-		k.state, k.from, k.to, k.asked = k.handle.At(from, to), from, to, true
+	of := &r.ranks[number]
+	if of.settled.Has(to) {
+		return of.settled.State
 	}
-	return k.state
+	key := stateKey{from, to, number}
+	place, known := r.stateOf.place(&key, cacheSets, sumOf(from, to, uint64(number))) //nolint:gosec // not negative
+	if !known {
+		r.states[place] = of.handle.At(from, to)
+	}
+	return r.states[place]
 }
 
 // GiveUp stops waiting for the samples of a rank that has not come as far as a time.
-func (r *Resolver) GiveUp(number int32, at int64) { r.ranks[number].handle.GiveUp(at) }
+func (r *Resolver) GiveUp(number int32, at int64) {
+	r.ranks[number].handle.GiveUp(at)
+	r.stateOf.clear()
+}
+
+// Refresh lets the index be asked again about the states and presences of ranks.
+func (r *Resolver) Refresh() {
+	r.stateOf.clear()
+	r.presenceOf.clear()
+}
 
 // Present reports whether a presence had begun, and its process can answer, in an interval.
 func (r *Resolver) Present(o *boundary.Occupant, from, to int64) bool {
-	p := &r.presences[uint64(o.Rank.Rank*31+int64(o.Process)*7+int64(o.Presence))%cacheSize] //nolint:gosec // any bits will do
-	if p.from != from || p.to != to || p.Occupant != *o {
-		r.asked = true
-		*p = presence{*o, from, to, r.index.Present(o, from, to)}
+	key := presenceKey{from, to, *o}
+	number := uint64(o.Rank.Rank*31 + int64(o.Process)*7 + int64(o.Presence)) //nolint:gosec // any bits will do
+	place, known := r.presenceOf.place(&key, cacheSets, sumOf(from, to, number))
+	if !known {
+		r.presences[place] = r.index.Present(o, from, to)
 	}
-	return p.present
+	return r.presences[place]
 }
 
 // Absence returns why a process that is known at a place does not answer at a time.
@@ -225,48 +249,66 @@ func (r *Resolver) Resolve(lookup Lookup) *Result {
 	if !result.done {
 		r.resolve(result)
 		result.done = true
-		result.Limited = result.Found && r.limit(&result.Attribution)
+		result.Limited = result.Found && r.limit(lookup.Rank, &result.Attribution)
 	}
 	return result
 }
 
-// result returns the place of a lookup in the cache.
+// result returns the result of a lookup, which may not be done.
 func (r *Resolver) result(lookup Lookup) *Result {
-	sum := (uint64(lookup.From)*31+uint64(lookup.To))*31 + uint64(lookup.Rank) //nolint:gosec // any bits will do
-	result := &r.results[sum*0x9e3779b97f4a7c15>>(64-cacheBits)]
+	place, known := r.resultOf.place(&lookup, r.sets, sumOf(lookup.From, lookup.To, uint64(lookup.Rank))) //nolint:gosec // not negative
+	result := &r.results[place]
 	switch {
-	case result.handle == replay.Handle{} && result.lookup == Lookup{}:
-		r.used = append(r.used, result)
-	case result.lookup == lookup:
+	case known:
 		return result
-	default:
+	case result.used:
 		result.settle()
+	default:
+		r.used = append(r.used, result)
 	}
 	result.lookup, result.handle = lookup, r.ranks[lookup.Rank].handle
-	result.done, result.parted, result.Annotated = false, false, 0
+	result.used, result.done, result.parted, result.Annotated = true, false, false, 0
 	return result
 }
 
-// limit replaces the paths of data points beyond the limit. It returns true when it did.
-func (r *Resolver) limit(answer *policy.Attribution) bool {
-	return r.policy == r.truncated && r.paths.Limit(answer)
+// limit replaces the paths of a rank's data points beyond the limit. It returns true when it
+// did.
+func (r *Resolver) limit(rank int32, answer *policy.Attribution) bool {
+	return r.policy == r.truncated && r.paths.Limit(&r.ranks[rank].RankKey, answer)
 }
 
 func (r *Resolver) resolve(result *Result) {
 	handle := result.handle
 	r.ask(result, handle)
-	if result.Status != replay.Several {
+	status := result.Status
+	if status != replay.Several && status != replay.Peers {
 		return
 	}
-	// Whichever process of the rank is meant, the answer is never unique.
+	// Whichever process of the rank is meant, the answer is not unique, except that of the only
+	// peer in a phase.
 	var merged *policy.Attribution
+	var only replay.Handle
+	found, unknown := 0, false
 	for _, process := range handle.Each(result.lookup.To) {
 		r.ask(result, process)
 		if result.Found {
-			merged = policy.Merge(merged, result.Attribution.Clone())
+			if merged == nil || !merged.Includes(&result.Attribution) {
+				merged = policy.Merge(merged, result.Attribution.Clone())
+			}
+			only = process
+			found++
+		} else {
+			unknown = unknown || result.Reason != BetweenPhases && result.Reason != Ended && result.Reason != Gone
 		}
 	}
-	result.Status, result.Found, result.Reason = replay.Several, merged != nil, Processes
+	switch {
+	case status == replay.Peers && found == 1 && !unknown:
+		r.ask(result, only)
+		return
+	case status == replay.Peers && found == 0:
+		return // as the last one
+	}
+	result.Status, result.Found, result.Reason = status, merged != nil, Processes
 	if result.Found {
 		result.Attribution = *merged.NotUnique()
 		result.Attribution.Reason = Processes.String()
@@ -286,9 +328,20 @@ func doubt(answer *policy.Attribution, found bool) Reason {
 	return IncompletePath
 }
 
+// incomplete returns the reason of an answer of which a part of the path has not come.
+func incomplete(reason Reason) Reason {
+	if reason == NoReason || reason == BetweenPhases {
+		return IncompletePath
+	}
+	return reason
+}
+
 // ask sets a result to the answer of a handle.
 func (r *Resolver) ask(result *Result, handle replay.Handle) {
 	lookup, origin := &result.lookup, r.origins[result.lookup.Origin]
+	if origin.Own {
+		handle = handle.Alone()
+	}
 	if lookup.From == lookup.To {
 		r.intervals, result.Status = handle.Active(r.intervals[:0], lookup.To, allScopes(origin))
 		r.attribute(result, origin)
@@ -296,7 +349,7 @@ func (r *Resolver) ask(result *Result, handle replay.Handle) {
 	}
 	if origin.ScopeID != "" {
 		r.intervals, result.Status = handle.ScopeOver(r.intervals[:0], origin.ScopeID, lookup.From, lookup.To)
-		if len(r.intervals) == 1 {
+		if len(r.intervals) == 1 || len(r.intervals) == 0 && result.Status == replay.Incomplete {
 			r.attribute(result, origin)
 			return
 		}
@@ -312,8 +365,11 @@ func allScopes(origin boundary.Origin) bool { return origin.ScopeID != "" }
 func (r *Resolver) attribute(result *Result, origin boundary.Origin) {
 	result.Found = r.policy.Attribute(&result.Attribution, r.intervals, origin)
 	result.Reason = reasonOf(result.Status, result.Found, &result.Attribution)
-	if result.Status == replay.Doubtful {
+	switch result.Status {
+	case replay.Doubtful:
 		result.Reason = doubt(&result.Attribution, result.Found)
+	case replay.Incomplete: // the known part of the path is certain
+		result.Reason = incomplete(result.Reason)
 	}
 	if result.Found {
 		result.Attribution.Reason = result.Reason.String()

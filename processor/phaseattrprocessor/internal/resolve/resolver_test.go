@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/phaseattr/phaseattr/internal/boundary"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/annotate"
-	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/boundary"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/policy"
 	"github.com/phaseattr/phaseattr/processor/phaseattrprocessor/internal/replay"
 )
@@ -61,7 +61,7 @@ func TestCachedResultsAreThoseOfALookupAlone(t *testing.T) {
 	x := filled(ranks, phases)
 	cached := newResolver(x, 0, 10_000)
 	rapid.Check(t, func(t *rapid.T) {
-		cached.Begin(true)
+		cached.Begin(rapid.Bool().Draw(t, "data points"))
 		defer cached.End()
 		for range rapid.IntRange(1, 300).Draw(t, "lookups") {
 			key := rankOf(rapid.IntRange(0, ranks).Draw(t, "rank")) // one more than there are
@@ -81,6 +81,7 @@ func TestCachedResultsAreThoseOfALookupAlone(t *testing.T) {
 			if want.Found {
 				require.Equal(t, want.Attribution, got.Attribution)
 			}
+			require.Equal(t, x.Handle(key).At(from, to), cached.State(cached.Rank(&key, boundary.MainProcess), from, to))
 		}
 	})
 }
@@ -133,6 +134,8 @@ func TestPartsOfAnInterval(t *testing.T) {
 
 	same, _ := r.Parts(Lookup{Rank: lookup.Rank, From: 0, To: 49}, 100, annotate.New([]string{"phase_rank"}).Equal)
 	assert.Len(t, same, 9, "neighbors that are written alike are one part")
+	_, tooMany = r.Parts(Lookup{Rank: lookup.Rank, From: 0, To: 49}, 9, annotate.New([]string{"phase_rank"}).Equal)
+	assert.False(t, tooMany)
 }
 
 func TestAnnotatedItemsAreToldToTheIndex(t *testing.T) {
@@ -147,4 +150,28 @@ func TestAnnotatedItemsAreToldToTheIndex(t *testing.T) {
 		Action: boundary.Enter, Time: 7, Sequence: 99, ScopeID: "late", ThreadID: 1, ThreadName: "main", Path: boundary.NewPath("late"),
 	})
 	assert.Equal(t, int64(7), in.Flush(), "a late boundary would have changed them")
+}
+
+// Scopes that are written alike are one part, but no more of them are visited than a bound.
+func TestFewBoundariesAreVisitedForParts(t *testing.T) {
+	const most = 3
+	for boundaries, want := range map[int]bool{most * boundariesPerPart: false, most*boundariesPerPart + 1: true} {
+		x := replay.New(replay.Options{})
+		in := x.Ingest()
+		for i := range int64(boundaries + 1) { // the first one opens what the others are in
+			b := boundary.Boundary{Time: i, Sequence: i, ScopeID: strconv.FormatInt(i, 10), ThreadID: 1, Path: boundary.NewPath("step")}
+			require.Equal(t, replay.Accepted, in.Add(&replay.Sender{Rank: rankOf(0)}, &b).Outcome)
+		}
+		in.Flush()
+		r := newResolver(x, 0, 10_000)
+		key := rankOf(0)
+		r.Begin(true)
+		always := func(*policy.Attribution, *policy.Attribution) bool { return true }
+		parts, tooMany := r.Parts(Lookup{Rank: r.Rank(&key, boundary.MainProcess), From: 0, To: int64(boundaries + 1)}, most, always)
+		assert.Equal(t, want, tooMany, "%d boundaries", boundaries)
+		if !want {
+			assert.Len(t, parts, 1)
+		}
+		r.End()
+	}
 }
