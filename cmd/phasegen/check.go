@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/phaseattr/phaseattr/cmd/phasegen/internal/truth"
 )
@@ -18,6 +19,7 @@ type checkOptions struct {
 	truth    string
 	got      []string
 	maxWrong float64
+	every    time.Duration
 }
 
 func parseCheck(args []string, diagnostics io.Writer) (*checkOptions, error) {
@@ -30,6 +32,7 @@ func parseCheck(args []string, diagnostics io.Writer) (*checkOptions, error) {
 		return nil
 	})
 	flags.Float64Var(&o.maxWrong, "max-wrong", 0, "fail if the `share` of data points with a wrong phase is larger, from 0 to 1")
+	flags.DurationVar(&o.every, "every", 0, "also print the shares of each `period` of the job; 0 means only those of all data points")
 	if err := parse(flags, args); err != nil {
 		return nil, err
 	}
@@ -41,6 +44,9 @@ func parseCheck(args []string, diagnostics io.Writer) (*checkOptions, error) {
 
 func (o *checkOptions) validate() error {
 	var errs []error
+	if o.every < 0 {
+		errs = append(errs, fmt.Errorf("every must be 0 or more (got %v)", o.every))
+	}
 	if o.truth == "" {
 		errs = append(errs, errors.New("truth must be set"))
 	}
@@ -77,14 +83,20 @@ func (o *checkOptions) run(out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.truth, err)
 	}
-	report := truth.Report{}
+	report, history := truth.Report{}, truth.History{Every: o.every}
 	for _, name := range o.got {
-		if err := checkFile(index, name, report); err != nil {
+		if err := checkFile(index, name, func(at int64, c truth.Count) {
+			report.Add(at, c)
+			history.Add(at, c)
+		}); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
 	if report.Total() == 0 {
 		return fmt.Errorf("no data points in %v", o.got)
+	}
+	if err := history.Write(out); err != nil {
+		return err
 	}
 	if err := report.Write(out); err != nil {
 		return err
@@ -95,11 +107,11 @@ func (o *checkOptions) run(out io.Writer) error {
 	return nil
 }
 
-func checkFile(index *truth.Index, name string, report truth.Report) error {
+func checkFile(index *truth.Index, name string, add func(at int64, c truth.Count)) error {
 	file, err := os.Open(name) //nolint:gosec // the user chooses the file
 	if err != nil {
 		return err
 	}
 	defer file.Close()
-	return index.Check(file, report)
+	return index.Check(file, add)
 }

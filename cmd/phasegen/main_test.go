@@ -87,6 +87,22 @@ func TestSeedDecidesTheFaults(t *testing.T) {
 	assert.NotContains(t, complete["truth.jsonl"], `"after":"lost boundary"`)
 }
 
+// With several destinations, each gets all telemetry of its nodes.
+func TestNodesAreDividedAmongTheDestinations(t *testing.T) {
+	one, first, second := t.TempDir(), t.TempDir(), t.TempDir()
+	command := "run -nodes 3 -gpus-per-node 1 -duration 3s -start 2026-11-01T00:00:00Z -speed 0 -to file:"
+	require.NoError(t, dispatch(t.Context(), strings.Fields(command+one), io.Discard, io.Discard))
+	require.NoError(t, dispatch(t.Context(), strings.Fields(command+first+" -to file:"+second), io.Discard, io.Discard))
+	for signal, all := range read(t, one) {
+		lines := strings.Count(all, "\n")
+		a, b := read(t, first)[signal], read(t, second)[signal]
+		assert.Equal(t, lines, strings.Count(a, "\n")+strings.Count(b, "\n"))
+		for node, in := range map[string]string{"gpu-node-0000": a, "gpu-node-0001": b, "gpu-node-0002": a} {
+			assert.Equal(t, strings.Count(all, node), strings.Count(in, node), "%s of %s", signal, node)
+		}
+	}
+}
+
 func TestErrorsNameTheFlagAndTheValue(t *testing.T) {
 	for args, want := range map[string]string{
 		"run":                                  "ranks must be positive unless nodes is (got 0)",
@@ -106,6 +122,7 @@ func TestErrorsNameTheFlagAndTheValue(t *testing.T) {
 		"check -truth x":                       "got must be set",
 		"check -truth x -got y -max-wrong 2":   "max-wrong must be between 0 and 1 (got 2)",
 		"check -truth missing -got y":          "missing",
+		"check -truth x -got y -every -1s":     "every must be 0 or more (got -1s)",
 	} {
 		err := dispatch(t.Context(), strings.Fields(args), io.Discard, io.Discard)
 		require.ErrorContains(t, err, want, args)
@@ -150,6 +167,14 @@ total    2
 	require.EqualError(t, dispatch(t.Context(), append(args, "0.4"), io.Discard, io.Discard),
 		"0.5000 of the data points have a wrong phase, more than max-wrong (0.4)")
 
+	out.Reset()
+	require.NoError(t, dispatch(t.Context(), append(args, "1", "-every", "100ns"), &out, io.Discard))
+	assert.Contains(t, out.String(), `   time  points     right  ambiguous    none     wrong  unknown
+     0s       1  100.000%     0.000%  0.000%    0.000%   0.000%
+  100ns       1    0.000%     0.000%  0.000%  100.000%   0.000%
+
+verdict  points`)
+
 	require.NoError(t, os.WriteFile(got, nil, 0o600))
 	require.ErrorContains(t, dispatch(t.Context(), append(args, "1"), io.Discard, io.Discard), "no data points")
 }
@@ -193,4 +218,12 @@ func TestServePages(t *testing.T) {
 	require.NoError(t, err)
 	defer response.Body.Close()
 	assert.Equal(t, http.StatusOK, response.StatusCode)
+}
+
+func TestNoEventIsDatedAheadOfItsArrivalByDefault(t *testing.T) {
+	now := time.Now()
+	for speed, want := range map[float64]time.Time{0: now.Add(-time.Hour), 0.5: now.Add(-time.Hour), 1: now, 10: now.Add(-time.Hour)} {
+		o := runOptions{job: job.Config{Duration: time.Hour}, speed: speed}
+		assert.Equal(t, want, o.begin(now), "speed %v", speed)
+	}
 }

@@ -58,7 +58,7 @@ type runOptions struct {
 	faults   fault.Config
 	format   string
 	metrics  string
-	to       string
+	to       []string
 	truth    string
 	interval time.Duration
 	speed    float64
@@ -74,13 +74,20 @@ func parseRun(args []string, diagnostics io.Writer) (*runOptions, error) {
 	o.faultFlags(flags)
 	flags.StringVar(&o.format, "format", "stormlog", "how the ranks report their phases: "+names(trainers()))
 	flags.StringVar(&o.metrics, "metrics", "dcgm", "the metrics of the GPUs or the processes: "+names(exporters()))
-	flags.StringVar(&o.to, "to", "grpc://localhost:4317", "the `destination`: "+transport.Schemes)
+	flags.Func("to", "the `destination`: "+transport.Schemes+"; default: grpc://localhost:4317; may be repeated, the nodes are divided among them",
+		func(to string) error {
+			o.to = append(o.to, to)
+			return nil
+		})
 	flags.StringVar(&o.truth, "truth", "", "write the phase of each process to this `file`, as JSON lines, for phasegen check")
 	flags.DurationVar(&o.interval, "batch", time.Second, "the time that each request of a node covers")
 	flags.StringVar(&o.dcgmListen, "dcgm-listen", "", "serve the metrics dcgm at http://`ADDRESS`/metrics, as dcgm-exporter does, instead of sending them")
 	flags.Float64Var(&o.speed, "speed", 1, "how much faster than real time the job is sent; 0 means as fast as possible")
 	if err := parse(flags, args); err != nil {
 		return nil, err
+	}
+	if len(o.to) == 0 {
+		o.to = []string{"grpc://localhost:4317"}
 	}
 	o.faults.Seed = o.job.Seed
 	if err := o.validate(); err != nil {
@@ -103,8 +110,8 @@ func (o *runOptions) jobFlags(flags *flag.FlagSet) {
 	flags.IntVar(&c.Stragglers, "stragglers", 0, "number of slow ranks")
 	flags.DurationVar(&c.ClockSkew, "clock-skew", 0, "how far the clock of a node is off, at most")
 	flags.Uint64Var(&c.Seed, "seed", 1, "selects one of the jobs that fit the other flags; the same seed gives the same job")
-	c.Start = time.Now()
-	flags.Func("start", "the `time` at which the job starts, in RFC 3339; default: now", func(text string) (err error) {
+	flags.Func("start", "the `time` at which the job starts, in RFC 3339; default: now, or so long ago that it ends now "+
+		"if it is sent faster than it runs", func(text string) (err error) {
 		c.Start, err = time.Parse(time.RFC3339, text)
 		return err
 	})
@@ -145,17 +152,22 @@ func (o *runOptions) validate() error {
 
 // run sends the job. An interrupted job ends early; its truth is complete.
 func (o *runOptions) run(ctx context.Context, diagnostics io.Writer) (err error) {
-	sink, err := transport.Open(o.to)
-	if err != nil {
-		return err
+	sinks := make([]transport.Sink, len(o.to))
+	for i, to := range o.to {
+		if sinks[i], err = transport.Open(to); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, sinks[i].Close()) }()
 	}
-	defer func() { err = errors.Join(err, sink.Close()) }()
 	truthFile, err := o.openTruth()
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, truthFile.Close()) }()
-	s := o.newSender(sink, truthFile)
+	if o.job.Start.IsZero() {
+		o.job.Start = o.begin(time.Now())
+	}
+	s := o.newSender(sinks, truthFile)
 	if o.dcgmListen != "" {
 		s.pages = format.NewPages(s.job)
 		var stop func()
@@ -172,19 +184,27 @@ func (o *runOptions) run(ctx context.Context, diagnostics io.Writer) (err error)
 	return err
 }
 
+// begin returns when the job starts by default. Nothing must be dated after it is sent.
+func (o *runOptions) begin(now time.Time) time.Time {
+	if o.speed != 1 {
+		return now.Add(-o.job.Duration)
+	}
+	return now
+}
+
 // openTruth returns the file for the truth, or something that ignores it.
 func (o *runOptions) openTruth() (io.WriteCloser, error) {
 	if o.truth == "" {
 		return ignore{io.Discard}, nil
 	}
-	return os.Create(o.truth) //nolint:gosec // the user chooses the file
+	return os.OpenFile(o.truth, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600) //nolint:gosec // the user chooses the file
 }
 
 type ignore struct{ io.Writer }
 
 func (ignore) Close() error { return nil }
 
-func (o *runOptions) newSender(sink transport.Sink, truthFile io.Writer) *sender {
+func (o *runOptions) newSender(sinks []transport.Sink, truthFile io.Writer) *sender {
 	reporter := trainers()[o.format]
 	o.job.Plan = reporter.plan()
 	j := job.New(o.job)
@@ -192,7 +212,7 @@ func (o *runOptions) newSender(sink transport.Sink, truthFile io.Writer) *sender
 		job:      j,
 		faults:   fault.New(o.faults),
 		formats:  []format.Format{reporter.new(j)},
-		sink:     sink,
+		sinks:    sinks,
 		truth:    truth.NewWriter(truthFile, j),
 		pace:     newPacer(o.job.Start, o.speed),
 		interval: int64(o.interval),

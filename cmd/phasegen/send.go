@@ -28,7 +28,7 @@ type sender struct {
 	faults   *fault.Faults
 	formats  []format.Format
 	pages    *format.Pages // nil if none are served
-	sink     transport.Sink
+	sinks    []transport.Sink
 	truth    *truth.Writer
 	pace     *pacer
 	interval int64
@@ -109,7 +109,8 @@ func (s *sender) sendNext(ctx context.Context) error {
 	for _, host := range hosts {
 		s.faults.Reorder(byHost[host])
 		batch := s.format(byHost[host])
-		sends.Go(func() error { return s.sink.Send(ctx, batch) })
+		node := byHost[host][0].Rank.Number / s.job.GPUsPerNode
+		sends.Go(func() error { return s.sinks[node%len(s.sinks)].Send(ctx, batch) })
 	}
 	return sends.Wait()
 }

@@ -132,6 +132,7 @@ func OTel(j *job.Job) Format {
 			attrs.PutStr("rank", strconv.Itoa(p.Number)) // the variable has strings only
 			attrs.PutStr("host.name", p.Host)
 			attrs.PutInt("process.pid", int64(p.PID))
+			attrs.PutStr("gpu.uuid", p.UUID)
 		},
 		styles: map[string]style{"": {scope: "trainer"}, "step": {"trainer", []attribute{{"step", stepNumber{}}}}},
 	}

@@ -54,7 +54,7 @@ func check(t *testing.T, index *truth.Index, batches ...pmetric.Metrics) truth.R
 		lines.Write(append(line, '\n'))
 	}
 	report := truth.Report{}
-	require.NoError(t, index.Check(&lines, report))
+	require.NoError(t, index.Check(&lines, report.Add))
 	return report
 }
 
@@ -120,9 +120,9 @@ func TestCheckSkipsTheRest(t *testing.T) {
 	assert.Equal(t, truth.Report{{truth.None, truth.Cumulative}: 1}, check(t, index, counter))
 
 	report := truth.Report{}
-	require.NoError(t, index.Check(strings.NewReader(`{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"timeUnixNano":"1"}]}]}]}`+"\n\n"), report))
+	require.NoError(t, index.Check(strings.NewReader(`{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"timeUnixNano":"1"}]}]}]}`+"\n\n"), report.Add))
 	assert.Empty(t, report)
-	require.ErrorContains(t, index.Check(strings.NewReader("\n{"), report), "line 2: ")
+	require.ErrorContains(t, index.Check(strings.NewReader("\n{"), report.Add), "line 2: ")
 }
 
 func TestReadReportsDamage(t *testing.T) {
