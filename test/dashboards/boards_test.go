@@ -53,6 +53,7 @@ type variable struct {
 	Name     string
 	Type     string
 	AllValue string
+	Regex    string
 	Query    json.RawMessage // a string for a data source, an object for a query
 	Current  struct{ Value any }
 }

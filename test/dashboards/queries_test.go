@@ -88,9 +88,16 @@ func (r prometheus) variables(t *testing.T, b board) map[string][]string {
 			continue
 		}
 		require.Equal(t, []any{all}, v.Current.Value, v.Name)
-		parts := regexp.MustCompile(`^label_values\((.+), (\w+)\)$`).FindStringSubmatch(v.promQL(t))
-		require.NotNil(t, parts, v.promQL(t))
-		values[v.Name] = r.labelValues(t, choose(b, nil)(parts[1], 0), parts[2])
+		if result := regexp.MustCompile(`^query_result\((.+)\)$`).FindStringSubmatch(v.promQL(t)); result != nil {
+			require.Equal(t, `/`+v.Name+`="([^"]+)"/`, v.Regex, v.Name)
+			for _, s := range r.Query(t, choose(b, nil)(result[1], r.length()), r.End) {
+				values[v.Name] = append(values[v.Name], s.Labels[v.Name])
+			}
+		} else {
+			parts := regexp.MustCompile(`^label_values\((.+), (\w+)\)$`).FindStringSubmatch(v.promQL(t))
+			require.NotNil(t, parts, v.promQL(t))
+			values[v.Name] = r.labelValues(t, choose(b, nil)(parts[1], 0), parts[2])
+		}
 		require.NotEmpty(t, values[v.Name], v.Name)
 		require.NotContains(t, values[v.Name], "", v.Name)
 	}

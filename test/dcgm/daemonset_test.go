@@ -28,7 +28,12 @@ type daemonSet struct {
 			Metadata struct{ Labels map[string]string }
 			Spec     struct {
 				ServiceAccountName string
+				SecurityContext    struct{ RunAsNonRoot bool }
 				Containers         []struct {
+					SecurityContext struct {
+						RunAsUser    *int
+						Capabilities struct{ Add []string }
+					}
 					Args []string
 					Env  []struct {
 						Name, Value string
@@ -92,9 +97,16 @@ func TestDaemonSetRunsTheExample(t *testing.T) {
 
 	assert.True(t, strings.HasPrefix(values["DCGM_ADDRESS"], name("Service")+":"), values["DCGM_ADDRESS"])
 	for _, port := range container.Ports {
-		addresses := []string{values["OTLP_ADDRESS"], values["EXPORTER_ADDRESS"], values["HEALTH_ADDRESS"], values["TELEMETRY_HOST"] + ":8888"}
+		addresses := []string{values["EXPORTER_ADDRESS"], values["HEALTH_ADDRESS"], values["TELEMETRY_HOST"] + ":8888"}
 		assert.Contains(t, addresses, "0.0.0.0:"+strconv.Itoa(port.ContainerPort), port.Name)
 	}
+	assert.NotContains(t, values, "OTLP_ADDRESS", "nobody else may send it telemetry")
+	policy := objects["NetworkPolicy"]
+	assert.Equal(t, map[string]any{"matchLabels": policy.Get("spec::podSelector::matchLabels")},
+		map[string]any{"matchLabels": objects["DaemonSet"].Get("spec::selector::matchLabels")})
+	assert.True(t, pod.SecurityContext.RunAsNonRoot)
+	assert.Nil(t, container.SecurityContext.RunAsUser)
+	assert.Empty(t, container.SecurityContext.Capabilities.Add)
 	mounts := map[string]string{}
 	for _, mount := range container.VolumeMounts {
 		mounts[mount.Name] = mount.MountPath

@@ -6,6 +6,7 @@
 package dcgm
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -23,9 +24,11 @@ import (
 func TestPrometheusShowsThePhases(t *testing.T) {
 	ranks := []*rank{loadRank(t, "rank0", 0, 40), loadRank(t, "rank1", 1, 40)}
 	r := start(t, setup{
-		shifts: [][]*rank{ranks},
-		onTop:  []string{"testdata/variants.yaml"},
-		jobs:   []string{"untimed", "timed", "unguarded", "truncated", "few", "annotated"},
+		shifts:    [][]*rank{ranks},
+		onTop:     []string{"testdata/variants.yaml"},
+		jobs:      []string{"untimed", "timed", "unguarded", "truncated", "few", "annotated", "lasting", "info"},
+		exporters: []string{"lasting", "written", "info", "untranslated"},
+		flags:     []string{"--feature-gates", "exporter.prometheusremotewritexporter.enableSendingRW2"},
 	})
 	run := finished{r, ranks, r.scrapes(t)}
 
@@ -35,11 +38,13 @@ func TestPrometheusShowsThePhases(t *testing.T) {
 	t.Run("energy by phase", run.checkEnergy)
 	t.Run("options bound the series", run.checkSeries)
 	t.Run("pushed gauges are better than scraped ones", run.checkScraped)
+	t.Run("series that end show the phase of now", run.checkInstants)
+	t.Run("a gauge to join with shows the phase of now", run.checkJoin)
 	t.Run("a counter with changing labels is wrong", run.checkAnnotated)
 }
 
 // TestDeviceIsShared runs two ranks on what looks like one device, as on two hosts with the
-// same name: while both are in a phase, the phase is ambiguous.
+// same name: while both are alive, the phase is ambiguous, also between the phases of one.
 func TestDeviceIsShared(t *testing.T) {
 	ranks := []*rank{loadRank(t, "rank0", 0, 10), loadRank(t, "rank1", 0, 10)}
 	r := start(t, setup{shifts: [][]*rank{ranks}})
@@ -67,13 +72,15 @@ func (r *Rig) checkShared(t *testing.T, ranks []*rank) map[labels]int {
 	used, unused := map[int64]map[labels]float64{}, map[int64]map[labels]float64{}
 	for _, s := range r.scrapes(t) {
 		var want labels
+		alive := 0
 		for _, rank := range ranks {
-			switch of := rank.labels(s.at); {
-			case want == labels{}:
-				want = of
-			case of != labels{}:
-				want = labels{resolution: "ambiguous"}
+			if rank.alive(s.at) {
+				alive++
 			}
+			want = cmp.Or(want, rank.labels(s.at))
+		}
+		if alive > 1 && want != (labels{}) {
+			want = labels{resolution: "ambiguous"}
 		}
 		counts[want]++
 		used[s.at.UnixMilli()] = map[labels]float64{want: gpuUtil.value(s.number, 0)}
@@ -301,7 +308,8 @@ func (r finished) checkSeries(t *testing.T) {
 	assert.Equal(t, series(gauges-1, whole)+len(r.ranks), chosen, "one for the clock of each GPU")
 	assert.Equal(t, series(gauges, twoElements), truncated)
 	paths := r.Query(t, `count by (phase_path) (last_over_time({__name__=~"DCGM_.*",job="few"}[1h]))`, r.End)
-	assert.Len(t, paths, 5, "three paths, other and none")
+	assert.GreaterOrEqual(t, len(paths), 5, "three paths, other and none")
+	assert.LessOrEqual(t, len(paths), 6, "one path may have made room for one of the other session")
 	assert.LessOrEqual(t, few, len(metrics())*len(r.ranks)*len(paths))
 
 	var shown table
@@ -313,8 +321,8 @@ func (r finished) checkSeries(t *testing.T) {
 	shown.log(t, "series of 6 metrics of 2 GPUs", "option", "series")
 }
 
-// checkScraped compares the routes of a gauge to Prometheus: pushed, and scraped with and
-// without the timestamps of its points.
+// checkScraped compares the samples of a gauge with the reference at their times: pushed, and
+// scraped with the timestamps of its points.
 func (r finished) checkScraped(t *testing.T) {
 	var shown table
 	for job, check := range map[string]func(wrong, right, points int){
@@ -322,7 +330,6 @@ func (r finished) checkScraped(t *testing.T) {
 		"timed": func(wrong, right, points int) {
 			assert.True(t, wrong == 0 && 0 < right && right <= points, "with timestamps")
 		},
-		"untimed": func(wrong, right, _ int) { assert.Greater(t, wrong, right, "without timestamps") },
 	} {
 		wrong, right := 0, 0
 		for _, rank := range r.ranks {
@@ -341,15 +348,6 @@ func (r finished) checkScraped(t *testing.T) {
 		shown.row(job, points, right, wrong)
 	}
 	shown.log(t, gpuUtil.name, "route", "points", "correct samples", "wrong samples")
-
-	// An instant query returns the last sample of a series, up to 5 minutes old. A short
-	// range shows the current phase.
-	last := r.scrapes[len(r.scrapes)-1].at
-	recent := `last_over_time(` + gpuUtil.name + `{job="dcgm"}` + window(2*Interval) + `)`
-	for _, rank := range r.ranks {
-		assert.Greater(t, len(r.byPath(t, gpuUtil.name+`{job="dcgm"}`, rank.gpu)), 5)
-	}
-	assert.Len(t, r.Query(t, recent, last), len(r.ranks), "one series per GPU")
 }
 
 // checkAnnotated shows that a counter whose labels change with the phase counts too much.

@@ -14,8 +14,14 @@ import (
 	"testing"
 )
 
-// host is the node in the pages and the events.
+// node is where a GPU is, as the pages name it.
+type node struct{ label, name string }
+
+// host is the node of the GPUs, unless a setup has others.
 const host = "gpu-node-1"
+
+// oneNode has both GPUs, as the pages of a dcgm-exporter do.
+func oneNode() [2]node { return [2]node{{"Hostname", host}, {"Hostname", host}} }
 
 // metric is a metric of dcgm-exporter, with type and help as in the exporter's
 // default-counters.csv and dcp-metrics-included.csv. The value is a function of the
@@ -63,27 +69,27 @@ type exporter struct {
 	scrapes atomic.Int64 // number of pages served
 }
 
-func startExporter(t *testing.T) *exporter {
+func startExporter(t *testing.T, nodes [2]node) *exporter {
 	t.Helper()
 	e := &exporter{}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		fmt.Fprint(w, page(int(e.scrapes.Add(1))))
+		fmt.Fprint(w, page(int(e.scrapes.Add(1)), nodes))
 	}))
 	t.Cleanup(server.Close)
 	e.address = server.Listener.Addr().String()
 	return e
 }
 
-// page returns the page of a node with two GPUs.
-func page(scrape int) string {
+// page returns the page of two GPUs.
+func page(scrape int, nodes [2]node) string {
 	var text strings.Builder
 	for _, m := range metrics() {
 		fmt.Fprintf(&text, "# HELP %s %s\n# TYPE %s %s\n", m.name, m.help, m.name, m.kind)
-		for gpu := range 2 {
+		for gpu, on := range nodes {
 			fmt.Fprintf(&text, `%s{gpu="%d",UUID="%s",pci_bus_id="00000000:%02X:00.0",device="nvidia%d",`+
-				`modelName="NVIDIA H100 80GB HBM3",Hostname="%s",DCGM_FI_DRIVER_VERSION="570.133.20"} %v`+"\n",
-				m.name, gpu, uuid(gpu), 0x18+gpu*0x12, gpu, host, m.value(scrape, gpu))
+				`modelName="NVIDIA H100 80GB HBM3",%s="%s",DCGM_FI_DRIVER_VERSION="570.133.20"} %v`+"\n",
+				m.name, gpu, uuid(gpu), 0x18+gpu*0x12, gpu, on.label, on.name, m.value(scrape, gpu))
 		}
 	}
 	return text.String()

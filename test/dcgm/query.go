@@ -71,7 +71,7 @@ func (r *Rig) request(t *testing.T, path string, values url.Values) []Series {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.URL+path+"?"+values.Encode(), http.NoBody)
 	require.NoError(t, err)
-	response, err := http.DefaultClient.Do(request)
+	response, err := r.client.Do(request)
 	require.NoError(t, err)
 	defer response.Body.Close()
 	var result struct {

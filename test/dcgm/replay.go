@@ -159,6 +159,11 @@ func (r *rank) replayed(at int64) int64 {
 func (r *rank) began() time.Time { return time.Unix(0, r.replayed(r.scopes[0].from)) }
 func (r *rank) ended() time.Time { return time.Unix(0, r.replayed(r.events[len(r.events)-1].at)) }
 
+// alive reports whether the run has begun and not ended.
+func (r *rank) alive(at time.Time) bool {
+	return !at.Before(time.Unix(0, r.known)) && !at.After(r.ended())
+}
+
 // announce writes the first event, which makes the rank known to the collector.
 func (r *rank) announce(dir string) error {
 	r.known = time.Now().UnixNano()

@@ -10,6 +10,7 @@ package dcgm
 import (
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -21,6 +22,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/phaseattr/phaseattr/test/loopback"
+	"github.com/phaseattr/phaseattr/test/program"
 )
 
 // Interval is how often the GPUs are scraped.
@@ -43,60 +45,93 @@ type Rig struct {
 	Start time.Time
 	// End is a time after everything was stored.
 	End time.Time
+
+	client *http.Client
 }
 
 // setup configures a run of the example.
 type setup struct {
 	// shifts are the ranks to run: those of a shift concurrently, the shifts in sequence.
 	shifts [][]*rank
+	// nodes are where the GPUs are, oneNode by default.
+	nodes [2]node
 	// onTop lists configuration files to merge into the example's. The environment
 	// variable JOB_ADDRESS has the address of a job.
 	onTop []string
 	// jobs lists further Prometheus jobs.
 	jobs []string
+	// exporters lists further exporters of the same GPUs. NAME_DCGM_ADDRESS has the address.
+	exporters []string
 	// env has further variables for the collector, as NAME=VALUE.
 	env []string
+	// flags are further flags of the collector.
+	flags []string
+	// tls is the directory of the certificates with which the collector and Prometheus talk to
+	// each other, if they do.
+	tls string
 }
 
 // Start starts the example, replays rank 0 on GPU 0 and rank 1 on GPU 1 in 40 s, and returns
-// when all points are in Prometheus. Everything keeps running until the test ends.
+// when all points are in Prometheus. Everything keeps running until the test ends. The GPUs
+// are on two nodes, in labels of which some exporters have one and some the other.
 func Start(t *testing.T) *Rig {
 	t.Helper()
-	return start(t, setup{shifts: [][]*rank{{loadRank(t, "rank0", 0, 40), loadRank(t, "rank1", 1, 40)}}})
+	nodes := [2]node{{"Hostname", host}, {"hostname", "gpu-node-2"}}
+	first, second := loadRank(t, "rank0", 0, 40), loadRank(t, "rank1", 1, 40)
+	second.host = nodes[1].name
+	return start(t, setup{shifts: [][]*rank{{first, second}}, nodes: nodes})
 }
 
 func start(t *testing.T, s setup) *Rig {
 	t.Helper()
+	if s.nodes == ([2]node{}) {
+		s.nodes = oneNode()
+	}
 	addresses, err := loopback.FreeAddresses(5 + len(s.jobs))
 	require.NoError(t, err)
 	server, health, otlp, telemetry, counters := addresses[0], addresses[1], addresses[2], addresses[3], addresses[4]
 	telemetryHost, telemetryPort, err := net.SplitHostPort(telemetry)
 	require.NoError(t, err)
 	logs := t.TempDir()
-	r := &Rig{URL: "http://" + server, Start: time.Now()}
-	exporter := startExporter(t)
+	r := &Rig{URL: "http://" + server, Start: time.Now(), client: http.DefaultClient}
+	scraped, web := counters, ""
+	if s.tls != "" {
+		r.URL, r.client = "https://"+named(t, server), secureClient(t, s.tls)
+		scraped, web = named(t, counters), secureServer(s.tls)
+		s.onTop = append(s.onTop, example("secure.yaml"))
+		s.env = append(s.env, "TLS_DIR="+s.tls)
+	}
+	exporter := startExporter(t, s.nodes)
 	env := []string{
 		"DCGM_ADDRESS=" + exporter.address, "SCRAPE_INTERVAL=" + Interval.String(),
 		"STORMLOG_DIR=" + logs, "STORAGE=" + t.TempDir(), "OTLP_ADDRESS=" + otlp, "HEALTH_ADDRESS=" + health,
 		"PROMETHEUS_URL=" + r.URL, "EXPORTER_ADDRESS=" + counters,
 		"TELEMETRY_HOST=" + telemetryHost, "TELEMETRY_PORT=" + telemetryPort,
 	}
-	config := []string{prometheusConfig(t, telemetry, counters)}
+	for _, name := range s.exporters {
+		env = append(env, strings.ToUpper(name)+"_DCGM_ADDRESS="+startExporter(t, s.nodes).address)
+	}
+	config := []string{prometheusConfig(t, telemetry, scraped)}
+	if s.tls != "" {
+		config = append(config, secureScrape(s.tls))
+	}
 	for i, job := range s.jobs {
 		env = append(env, strings.ToUpper(job)+"_ADDRESS="+addresses[5+i])
 		config = append(config, "  - {job_name: "+job+", static_configs: [{targets: ['"+addresses[5+i]+"']}]}\n")
 	}
-	file := filepath.Join(t.TempDir(), "prometheus.yml")
-	require.NoError(t, os.WriteFile(file, []byte(strings.Join(config, "")), 0o600))
+	directory := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(directory, "prometheus.yml"), []byte(strings.Join(config, "")), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(directory, "web.yml"), []byte(web), 0o600))
 
-	run(t, "PROMETHEUS", nil, "--config.file", file, "--storage.tsdb.path", t.TempDir(), "--web.listen-address", server,
-		"--web.enable-otlp-receiver", "--enable-feature", "created-timestamp-zero-ingestion")
-	eventually(t, "Prometheus is ready", func() bool { return get(t, r.URL+"/-/ready") != nil })
-	args := []string{"--config", example("collector.yaml")}
+	program.Run(t, "PROMETHEUS", nil, "--config.file", filepath.Join(directory, "prometheus.yml"), "--web.config.file", filepath.Join(directory, "web.yml"),
+		"--storage.tsdb.path", t.TempDir(), "--web.listen-address", server,
+		"--web.enable-otlp-receiver", "--web.enable-remote-write-receiver", "--enable-feature", "created-timestamp-zero-ingestion")
+	program.Eventually(t, "Prometheus is ready", func() bool { return program.GetBy(t, r.client, r.URL+"/-/ready") != nil })
+	args := append([]string{"--config", example("collector.yaml")}, s.flags...)
 	for _, file := range s.onTop {
 		args = append(args, "--config", file)
 	}
-	run(t, "OTELCOL_DCGM", append(env, s.env...), args...)
+	program.Run(t, "OTELCOL_DCGM", append(env, s.env...), args...)
 
 	r.await(t, around)
 	known := 0
@@ -107,8 +142,8 @@ func start(t *testing.T, s setup) *Rig {
 		known += len(shift)
 		ranks := regexp.MustCompile(fmt.Sprintf(
 			`(?m)^otelcol_processor_phase_attr_ranks\{(?:.*,)?processor="phase_attr"[^}]*\} %d$`, known))
-		eventually(t, "the ranks are known", func() bool {
-			return ranks.Match(get(t, "http://"+telemetry+"/metrics"))
+		program.Eventually(t, "the ranks are known", func() bool {
+			return ranks.Match(program.Get(t, "http://"+telemetry+"/metrics"))
 		})
 		base := time.Now().UnixNano()
 		replays, ctx := errgroup.WithContext(t.Context())
@@ -128,7 +163,7 @@ func start(t *testing.T, s setup) *Rig {
 // await waits until a number of scrapes are in Prometheus.
 func (r *Rig) await(t *testing.T, scrapes int) {
 	t.Helper()
-	eventually(t, "the scrapes are stored", func() bool {
+	program.Eventually(t, "the scrapes are stored", func() bool {
 		series := r.Query(t, `count_over_time(`+smClock.name+`{job="dcgm",gpu="0"}[1h])`, time.Now())
 		return len(series) == 1 && int(series[0].Points[0].Value) >= scrapes
 	})
@@ -137,15 +172,10 @@ func (r *Rig) await(t *testing.T, scrapes int) {
 // awaitEnergy waits until the energy of a number of scrapes is in Prometheus.
 func (r *Rig) awaitEnergy(t *testing.T, scrapes int) {
 	t.Helper()
-	eventually(t, "the energy is stored", func() bool {
+	program.Eventually(t, "the energy is stored", func() bool {
 		series := r.Query(t, `sum(last_over_time(`+energy.name+`_total{job="dcgm",gpu="0"}[1h]))`, time.Now())
 		return len(series) == 1 && series[0].Points[0].Value >= energy.value(scrapes, 0)-energy.value(1, 0)-1
 	})
-}
-
-func eventually(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	require.Eventually(t, condition, waitTimeout, pollInterval, what)
 }
 
 func example(file string) string {
@@ -153,7 +183,7 @@ func example(file string) string {
 }
 
 // prometheusConfig returns the example's configuration with other addresses and a shorter
-// interval. It ends with the jobs.
+// interval. It ends with the job of the counters.
 func prometheusConfig(t *testing.T, telemetry, counters string) string {
 	t.Helper()
 	content, err := os.ReadFile(example("prometheus.yml"))

@@ -88,7 +88,7 @@ func newEmitter(id, seed int) *emitter {
 	return &emitter{
 		id: id, seed: uint64(seed), steps: stepsPerSession, step: stepDuration, sampling: samplingPeriod,
 		lost: lostShare, early: earlyMetrics, perRequest: maxRecordsPerRequest,
-		start:  time.Unix(1_800_000_000, 0),
+		start:  time.Unix(1_700_000_000, 0),
 		random: rand.New(rand.NewPCG(uint64(seed), uint64(id)+1)), known: map[string]annotation{},
 	}
 }

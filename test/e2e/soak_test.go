@@ -29,7 +29,7 @@ import (
 const (
 	soakEmitters = 6
 	// soakSessions is the number of sessions per emitter. It determines the duration.
-	soakSessions = 500
+	soakSessions = 450
 	soakReloads  = 2
 	// soakFloor is the required share of correct annotations if 0.1% of the boundaries are
 	// lost.

@@ -3,7 +3,8 @@
 
 //go:build e2e
 
-package dcgm
+// Package program runs the programs that end-to-end tests consist of.
+package program
 
 import (
 	"io"
@@ -20,18 +21,18 @@ import (
 )
 
 const (
-	// waitTimeout is how long the rig waits for an expected event.
+	// waitTimeout is how long a test waits for an expected event.
 	waitTimeout = time.Minute
 	// pollInterval is how often it checks.
 	pollInterval = 50 * time.Millisecond
 )
 
-// run starts the program in an environment variable and stops it at the end of the test.
+// Run starts the program in an environment variable and stops it at the end of the test.
 // The program must exit without an error on SIGTERM.
-func run(t *testing.T, variable string, env []string, args ...string) {
+func Run(t *testing.T, variable string, env []string, args ...string) {
 	t.Helper()
 	binary := os.Getenv(variable)
-	require.NotEmpty(t, binary, "%s must be the path of a program; make e2e-dcgm sets it", variable)
+	require.NotEmpty(t, binary, "%s must be the path of a program; the make target sets it", variable)
 	printed, err := os.Create(filepath.Join(t.TempDir(), "log"))
 	require.NoError(t, err)
 
@@ -58,12 +59,18 @@ func run(t *testing.T, variable string, env []string, args ...string) {
 	})
 }
 
-// get returns the body of a page, or nil if it is not available.
-func get(t *testing.T, url string) []byte {
+// Get returns the body of a page, or nil if it is not available.
+func Get(t *testing.T, url string) []byte {
+	t.Helper()
+	return GetBy(t, http.DefaultClient, url)
+}
+
+// GetBy is Get by a client.
+func GetBy(t *testing.T, client *http.Client, url string) []byte {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
 	require.NoError(t, err)
-	response, err := http.DefaultClient.Do(request)
+	response, err := client.Do(request)
 	if err != nil {
 		return nil
 	}
@@ -73,4 +80,10 @@ func get(t *testing.T, url string) []byte {
 		return nil
 	}
 	return body
+}
+
+// Eventually waits for a condition.
+func Eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	require.Eventually(t, condition, waitTimeout, pollInterval, what)
 }
