@@ -70,8 +70,10 @@ func main() {
 // run runs the processes until the job or one of them ends or ctx is done, and waits for
 // all of them.
 func run(ctx context.Context, o *options) error {
+	// Only the user can read the files of the processes, which inherit the mask.
+	defer syscall.Umask(syscall.Umask(0o077))
 	data := filepath.Join(o.out, "data")
-	if err := errors.Join(os.RemoveAll(data), os.MkdirAll(data, 0o750)); err != nil {
+	if err := errors.Join(os.RemoveAll(data), os.MkdirAll(data, 0o700)); err != nil {
 		return err
 	}
 	processes, ctx := errgroup.WithContext(ctx)

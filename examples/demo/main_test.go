@@ -55,6 +55,14 @@ func TestEndsWithTheJob(t *testing.T) {
 	o, stopped := programs(t, map[string]string{"prometheus": endless, "otelcol-phaseattr": endless, "phasegen": "sleep 0.3"})
 	require.NoError(t, run(t.Context(), o))
 	assert.Equal(t, 2, lines(t, stopped))
+	for _, file := range []string{stopped, filepath.Join(o.out, "phasegen.log")} {
+		info, err := os.Stat(file)
+		require.NoError(t, err)
+		assert.Equal(t, os.FileMode(0o600), info.Mode().Perm(), file)
+	}
+	info, err := os.Stat(filepath.Join(o.out, "data"))
+	require.NoError(t, err)
+	assert.Equal(t, os.FileMode(0o700), info.Mode().Perm())
 }
 
 // An error of a process ends the demo and says where its log is.

@@ -76,6 +76,7 @@ func run(o *options) error {
 	if err != nil {
 		return err
 	}
+	syscall.Umask(privateFiles) // the collector inherits it
 	c, err := startCollector(ctx, o)
 	if err != nil {
 		return err
@@ -111,6 +112,9 @@ func cancelWithParent(ctx context.Context, cancel context.CancelFunc) {
 	}
 	cancel()
 }
+
+// privateFiles is the umask with which only the user can read the files of a run.
+const privateFiles = 0o077
 
 // amounts are the sizes of a complete run.
 type amounts struct {
