@@ -1,13 +1,15 @@
 # Copyright The phaseattr Authors
 # SPDX-License-Identifier: Apache-2.0
 
-MODULE    := github.com/phaseattr/phaseattr
-COMPONENT := processor/phaseattrprocessor
-COLLECTOR := bin/otelcol-phaseattr
-DCGM      := bin/otelcol-dcgm
-PHASEGEN  := bin/phasegen
-TYPES     := bin/grafana-types
-MEASURED  := bin/otelcol-bench
+MODULE     := github.com/phaseattr/phaseattr
+COMPONENTS := processor/phaseattrprocessor connector/phasespansconnector
+COLLECTOR  := bin/otelcol-phaseattr
+DCGM       := bin/otelcol-dcgm
+GATEWAY    := bin/otelcol-gateway
+TRACED     := bin/otelcol-jaeger
+PHASEGEN   := bin/phasegen
+TYPES      := bin/grafana-types
+MEASURED   := bin/otelcol-bench
 
 GO        ?= go
 FUZZTIME  ?= 1m
@@ -15,23 +17,36 @@ BENCH     ?= .
 BENCHTIME ?= 1s
 KILLS     ?= 120
 ROUNDS    ?= 64
+SOAK      ?= 30m
+CLUSTERS  ?= 400
+SEED      ?= 0
 PEERS     ?=
 BASE      ?=
 RUNS      ?= 5
+VERSION   ?= 0.1.0
+NAME      ?=
+IMAGE     ?=
+COMPAT    ?=
+ARCHITECTURES ?= amd64 arm64
 
 # Tools are built from source at the versions pinned in their go.mod; nothing is installed.
 TOOL    := $(GO) tool -modfile=tools/go.mod
 BUILDER := $(GO) tool -modfile=tools/builder/go.mod builder
 LINTER  := $(GO) tool -modfile=tools/golangci-lint/go.mod golangci-lint
+CHLOG   := $(TOOL) chloggen
 
 # Runs a benchmark and writes its output to docs/performance.md.
 RECORD := $(GO) run ./record
 
 # The sources of the collector.
-SOURCES := $(shell find processor -name '*.go' ! -name '*_test.go' 2>/dev/null)
+SOURCES := $(shell find connector internal processor -name '*.go' ! -name '*_test.go' 2>/dev/null)
 
-# The modules beside the main one that users import, and their tests.
-MODULES := recorder recorder/internal/sdktest test/recorder
+# The modules beside the main one that have tests. Published ones need no newer Go than the
+# main one; what tests and builds them does.
+PUBLISHED := recorder recorder/internal/sdktest
+MODULES   := $(PUBLISHED) test/recorder tools/image
+# The modules that are only linted: their tests need what other targets build.
+LINTED := test/gateway
 
 .DEFAULT_GOAL := help
 
@@ -61,8 +76,14 @@ demo: build $(PHASEGEN) bin/prometheus ## Run a job on paper, the collector and 
 .PHONY: test
 test: ## Run the tests with the race detector, in random order
 	@echo "==> testing"
+	$(GO) test -race -shuffle=on -timeout 30m ./...
+	@for mod in $(MODULES); do (cd $$mod && $(GO) test -race -shuffle=on -timeout 30m ./...) || exit 1; done
+
+.PHONY: test-published
+test-published: ## Run the tests of the modules that others import, with the oldest Go that they support
+	@echo "==> testing the main module, $(PUBLISHED)"
 	$(GO) test -race -shuffle=on ./...
-	@for mod in $(MODULES); do (cd $$mod && $(GO) test -race -shuffle=on ./...) || exit 1; done
+	@for mod in $(PUBLISHED); do (cd $$mod && $(GO) test -race -shuffle=on ./...) || exit 1; done
 
 .PHONY: build
 build: $(COLLECTOR) ## Build bin/otelcol-phaseattr; takes minutes the first time
@@ -78,6 +99,16 @@ $(COLLECTOR): builder-config.yaml go.mod go.sum tools/builder/go.mod $(SOURCES)
 e2e: build ## Test the built collector from outside
 	@echo "==> testing $(COLLECTOR) end to end"
 	OTELCOL_PHASEATTR="$(CURDIR)/$(COLLECTOR)" $(GO) test -tags e2e -count=1 -v -timeout 30m ./test/e2e/...
+	$(GO) test -tags e2e -count=1 -v -run TestSoakUnderAttack ./processor/phaseattrprocessor
+
+.PHONY: e2e-soak
+e2e-soak: ## Run the processor for SOAK under attack, with wrong clocks, restarts and a storage that hangs
+	@echo "==> soaking for $(SOAK)"
+	SOAK=$(SOAK) $(GO) test -tags e2e -count=1 -v -timeout 0 -run TestSoakUnderAttack ./processor/phaseattrprocessor
+
+.PHONY: clusters
+clusters: ## Generate CLUSTERS clusters from SEED on, and look for wrong phases
+	CLUSTERS=$(CLUSTERS) SEED=$(SEED) $(GO) test -count=1 -v -timeout 0 -run '^TestClusters' ./processor/phaseattrprocessor
 
 .PHONY: e2e-crash
 e2e-crash: build ## Kill the built collector KILLS times and damage its storage ROUNDS times
@@ -95,15 +126,70 @@ $(DCGM): examples/dcgm/builder-config.yaml go.mod go.sum tools/builder/go.mod $(
 	$(BUILDER) --config $<
 	@mv bin/.build-dcgm/$(@F) $@
 
+# With the builder's flags, packages that a collector has, too, are compiled once.
+STATIC = CGO_ENABLED=0 $(GO) build -trimpath
+
 bin/prometheus: tools/prometheus/go.mod
 	@echo "==> building $@"
 	@mkdir -p $(@D)
-	$(GO) build -modfile=$< -tags remove_all_sd -o $@ github.com/prometheus/prometheus/cmd/prometheus
+	$(STATIC) -modfile=$< -tags remove_all_sd -o $@ github.com/prometheus/prometheus/cmd/prometheus
 
 .PHONY: e2e-dcgm
 e2e-dcgm: build-dcgm bin/prometheus ## Run examples/dcgm into a real Prometheus
 	@echo "==> testing examples/dcgm end to end"
 	OTELCOL_DCGM="$(CURDIR)/$(DCGM)" PROMETHEUS="$(CURDIR)/bin/prometheus" $(GO) test -tags e2e -count=1 -v ./test/dcgm/...
+
+.PHONY: build-gateway
+build-gateway: $(GATEWAY) ## Build bin/otelcol-gateway, the collector of examples/gateway
+	@echo "==> $(GATEWAY) is up to date"
+
+$(GATEWAY): examples/gateway/builder-config.yaml go.mod go.sum tools/builder/go.mod $(SOURCES)
+	@echo "==> building $@ from $<"
+	@mkdir -p $(@D)
+	$(BUILDER) --config $<
+	@mv bin/.build-gateway/$(@F) $@
+
+.PHONY: e2e-gateway
+e2e-gateway: build-gateway $(PHASEGEN) ## Run examples/gateway: agents, gateways that come and go, Kafka
+	@echo "==> testing examples/gateway end to end"
+	OTELCOL_GATEWAY="$(CURDIR)/$(GATEWAY)" PHASEGEN="$(CURDIR)/$(PHASEGEN)" \
+	  sh -c "cd test/gateway && $(GO) test -tags e2e -count=1 -v -timeout 30m ./..."
+
+.PHONY: e2e-examples
+e2e-examples: build-dcgm $(PHASEGEN) ## Run examples/megatron, torchtitan and opentelemetry on jobs on paper, in real time
+	@echo "==> testing the examples of other formats end to end"
+	OTELCOL_DCGM="$(CURDIR)/$(DCGM)" PHASEGEN="$(CURDIR)/$(PHASEGEN)" $(GO) test -tags e2e -count=1 -v ./test/examples/...
+
+.PHONY: build-jaeger
+build-jaeger: $(TRACED) ## Build bin/otelcol-jaeger, the collector of examples/jaeger
+	@echo "==> $(TRACED) is up to date"
+
+$(TRACED): examples/jaeger/builder-config.yaml go.mod go.sum tools/builder/go.mod $(SOURCES)
+	@echo "==> building $@ from $<"
+	@mkdir -p $(@D)
+	$(BUILDER) --config $<
+	@mv bin/.build-jaeger/$(@F) $@
+
+bin/jaeger: tools/jaeger/go.mod
+	@echo "==> building $@; takes minutes the first time"
+	@mkdir -p $(@D)
+	$(STATIC) -modfile=$< -o $@ github.com/jaegertracing/jaeger/cmd/jaeger
+
+.PHONY: e2e-jaeger
+e2e-jaeger: build-jaeger bin/jaeger ## Run examples/jaeger into a real Jaeger
+	@echo "==> testing examples/jaeger end to end"
+	OTELCOL_JAEGER="$(CURDIR)/$(TRACED)" JAEGER="$(CURDIR)/bin/jaeger" $(GO) test -tags e2e -count=1 -v ./test/jaeger/...
+
+bin/promtool: tools/prometheus/go.mod
+	@echo "==> building $@"
+	@mkdir -p $(@D)
+	$(STATIC) -modfile=$< -tags remove_all_sd -o $@ github.com/prometheus/prometheus/cmd/promtool
+
+.PHONY: alerts-test
+alerts-test: bin/promtool ## Check and test the alerts and recording rules with promtool
+	@echo "==> testing deploy/prometheus"
+	bin/promtool check rules --lint=all --lint-fatal deploy/prometheus/phase_attr.rules.yml
+	bin/promtool test rules deploy/prometheus/phase_attr.rules_test.yml
 
 # npm is the only tool that is not built from source: if missing, it is installed from Debian.
 $(TYPES): test/dashboards/package-lock.json
@@ -125,17 +211,17 @@ lint: ## Run golangci-lint; compiles it the first time
 	@echo "==> linting"
 	$(LINTER) run ./...
 	cd benchmarks && $(GO) tool -modfile=../tools/golangci-lint/go.mod golangci-lint run -c ../.golangci.yaml ./...
-	@for mod in $(MODULES); do (cd $$mod && \
+	@for mod in $(MODULES) $(LINTED); do (cd $$mod && \
 	  $(GO) tool -modfile=$(CURDIR)/tools/golangci-lint/go.mod golangci-lint run -c $(CURDIR)/.golangci.yaml ./...) || exit 1; done
 
 .PHONY: generate
 generate: ## Update the generated files and format the code
-	@echo "==> generating the component's code and documentation"
+	@echo "==> generating the components' code and documentation"
 	$(GO) generate ./...
-	@echo "==> generating the configuration's schema"
-	$(TOOL) schemagen -o $(COMPONENT) $(COMPONENT)
+	@echo "==> generating the schemas of the configurations"
+	@for component in processor/phaseattrprocessor/internal/source $(COMPONENTS); do $(TOOL) schemagen -o $$component $$component || exit 1; done
 	@echo "==> formatting"
-	@chmod -R u+rwX,go+rX $(COMPONENT)
+	@chmod -R u+rwX,go+rX $(COMPONENTS)
 	@find . -path ./bin -prune -o -name '*.go' -print0 | xargs -0 $(TOOL) goimports -w -local $(MODULE)
 	@find . -path ./bin -prune -o -name '*.go' -print0 | xargs -0 $(TOOL) gofumpt -w -extra=group_params,clothe_returns
 
@@ -154,6 +240,70 @@ tidy-check: ## Fail if a go.mod or go.sum is not tidy
 	@find . -path ./bin -prune -o -name go.mod -print | sort | while read -r mod; do \
 	  echo "$$mod"; (cd "$$(dirname "$$mod")" && $(GO) mod tidy -diff) || exit 1; done
 
+# Custom resources have no schema of their own: it comes with the operators, from the module proxy.
+PROMETHEUS_OPERATOR := github.com/prometheus-operator/prometheus-operator@v0.85.0
+COLLECTOR_OPERATOR  := github.com/open-telemetry/opentelemetry-operator@v0.148.0
+MODULE_DIR = $$($(GO) mod download -json $(1) | sed -n 's/.*"Dir": "\(.*\)",*/\1/p')
+
+.PHONY: manifests-check
+manifests-check: ## Validate the Kubernetes manifests; compiles kubectl-validate the first time
+	@echo "==> validating the manifests"
+	@$(GO) tool -modfile=tools/manifests/go.mod kubectl-validate --version 1.30 \
+	  --local-crds "$(call MODULE_DIR,$(PROMETHEUS_OPERATOR))/example/prometheus-operator-crd" \
+	  --local-crds "$(call MODULE_DIR,$(COLLECTOR_OPERATOR))/config/crd/bases" \
+	  deploy/kubernetes deploy/operator examples/dcgm/kubernetes
+
+.PHONY: workflows-check
+workflows-check: ## Lint the workflows of GitHub Actions
+	@echo "==> linting the workflows"
+	@$(TOOL) actionlint -no-color .github/workflows/*.yaml
+	@grep -ohE '(make|target:) \[?[a-z][a-z0-9-]*(,? [a-z][a-z0-9-]*)*' .github/workflows/*.yaml | tr ' [,' '\n' | grep -vE '^(make|target:|)$$' | sort -u | \
+	  while read -r target; do grep -q "^$$target:" Makefile || { echo "a workflow calls make $$target, which does not exist" >&2; exit 1; }; done
+
+.PHONY: changelog-new
+changelog-new: ## Add an entry to the changelog: NAME=short-name
+	@$(CHLOG) new --config .chloggen/config.yaml --filename "$(NAME)"
+
+.PHONY: changelog-check
+changelog-check: ## Validate the entries of the changelog
+	@echo "==> checking the changelog"
+	@$(CHLOG) validate --config .chloggen/config.yaml
+
+.PHONY: changelog
+changelog: ## Preview the changelog of the next version
+	@$(CHLOG) update --dry --config .chloggen/config.yaml
+
+.PHONY: cross
+cross: ## Compile everything for arm64
+	@echo "==> compiling for arm64"
+	GOARCH=arm64 $(GO) vet ./...
+	@for mod in $(MODULES); do (cd $$mod && GOARCH=arm64 $(GO) vet ./...) || exit 1; done
+
+.PHONY: vulncheck
+vulncheck: ## Look for known vulnerabilities; needs vuln.go.dev
+	@echo "==> looking for known vulnerabilities"
+	$(GO) run golang.org/x/vuln/cmd/govulncheck@v1.1.4 ./...
+
+.PHONY: compat
+compat: ## Build and test the components with Collector v0.158 and with the newest; takes minutes
+	@echo "==> testing with the oldest and the newest Collector"
+	GO="$(GO)" tools/compat.sh $(COMPAT)
+
+.PHONY: image
+image: ## Write bin/otelcol-gateway.tar, an OCI image from scratch for amd64 and arm64
+	@echo "==> building bin/otelcol-gateway.tar"
+	GO="$(GO)" tools/dist.sh build $(VERSION) examples/gateway/builder-config.yaml bin/image $(ARCHITECTURES)
+	cd tools/image && $(GO) run . -version $(VERSION) -out ../../bin/otelcol-gateway.tar ../../bin/image
+
+.PHONY: image-push
+image-push: ## Push bin/otelcol-gateway.tar to IMAGE, with the login of Docker
+	cd tools/image && $(GO) run . -push $(IMAGE):$(VERSION) -out ../../bin/otelcol-gateway.tar
+
+.PHONY: release
+release: ## Write binaries, SBOMs and checksums for amd64 and arm64 to bin/release
+	@echo "==> building bin/release"
+	GO="$(GO)" tools/dist.sh release $(VERSION) $(ARCHITECTURES)
+
 .PHONY: fuzz
 fuzz: ## Run every fuzz test for FUZZTIME (default 1m)
 	@echo "==> fuzzing, $(FUZZTIME) each"
@@ -165,13 +315,15 @@ fuzz: ## Run every fuzz test for FUZZTIME (default 1m)
 .PHONY: bench
 bench: ## Run the benchmarks (BENCH=pattern, BENCHTIME=1s)
 	@echo "==> benchmarking"
-	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem ./processor/...
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem -timeout 0 ./processor/... ./connector/...
 	@cd recorder && $(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem ./...
 
 .PHONY: bench-peers
 bench-peers: ## Compare the processor to its peers and to two bare calls; takes minutes
 	@echo "==> measuring the peers"
 	@cd benchmarks && $(RECORD) -section peers $(GO) run ./peers $(PEERS)
+	@echo "==> measuring the sources"
+	@cd benchmarks && $(RECORD) -section sources $(GO) run ./sources
 
 # The base is measured by the benchmarks of this tree, which use nothing of it but its factory,
 # on the jobs of this tree's phasegen.
