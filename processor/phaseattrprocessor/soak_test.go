@@ -305,6 +305,7 @@ heap after each period, MiB: %s`,
 	assert.Equal(t, s.in.Load(), s.out.Load()+s.lost.Load(), "items")
 	assert.Zero(t, s.wrong.Load(), "wrong phases")
 	assert.GreaterOrEqual(t, float64(s.right.Load()), soakFloor*float64(answered), "right phases of live ranks")
+	// What waits at the moment of measuring may differ by all that the buffer holds.
 	most := max(s.heap[1], s.heap[2])
-	assert.LessOrEqual(t, s.heap[soakPeriods-1], most+most/4, "the memory is flat")
+	assert.LessOrEqual(t, s.heap[soakPeriods-1], most+most/4+uint64(s.config.Grace.MaxBytes), "the memory is flat")
 }
