@@ -78,27 +78,76 @@ func TestTheBoundariesOfTheWindowsAreBounded(t *testing.T) {
 	assert.Greater(t, p.held(t, "window_boundaries"), int64(all/2))
 }
 
+// leftovers send what may stay in the index, each many records of a session.
+var leftovers = map[string]func(t *testing.T, p *pipelines, session string){
+	"pairs": func(t *testing.T, p *pipelines, session string) { p.passLogs(t, longTexts(t, session, 500, 10)) },
+	"scopes that stay open": func(t *testing.T, p *pipelines, session string) {
+		flood(t, p, session, func(_ *program, w *worker, i int) object {
+			w.open = nil // it would be too deep
+			return w.enter(10, longName(i))
+		})
+	},
+	"threads": func(t *testing.T, p *pipelines, session string) {
+		flood(t, p, session, func(r *program, _ *worker, i int) object { return r.worker(int64(i)).enter(10, longName(i)) })
+	},
+	"processes": func(t *testing.T, p *pipelines, session string) {
+		flood(t, p, session, func(_ *program, w *worker, i int) object { return with(w.enter(10, longName(i)), on("node", int64(i), 0)) })
+	},
+	"pending spans": func(t *testing.T, p *pipelines, session string) {
+		td, spans := trainerSpans()
+		td.ResourceSpans().At(0).Resource().Attributes().PutStr("session_id", session)
+		for i := range 500 {
+			span := addSpan(spans, uint64(i+1), uint64(i+1001), longName(i), 10, 10)
+			span.Attributes().PutStr("logfire.span_type", "pending_span")
+			span.Attributes().PutStr("logfire.pending_parent_id", "0000000000000000")
+		}
+		p.passTraces(t, td)
+	},
+}
+
+func longName(i int) string { return fmt.Sprint(strings.Repeat("n", 230), i) }
+
+// flood sends what each of many events of a session is.
+func flood(t *testing.T, p *pipelines, session string, event func(*program, *worker, int) object) {
+	t.Helper()
+	run := &program{session: session}
+	main := run.worker(1)
+	var events []object
+	for i := range 500 {
+		events = append(events, event(run, main, i))
+	}
+	p.passLogs(t, records(t, events...))
+}
+
 // While memory_limiter refuses everything, nothing arrives that could advance the window of
 // what a flood has left.
 func TestWhatAFloodLeftGoesWhileAllIsRefused(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		const window = time.Minute
-		p := startPipelines(t, func(cfg *Config) { cfg.Window, cfg.SessionTimeout = window, 15*time.Minute })
-		quiet := (&program{session: "quiet"}).worker(1)
-		p.passLogs(t, records(t, quiet.enter(1, "train")))
-		before := p.indexBytes(t)
-		for i := range 20 {
-			p.passLogs(t, longTexts(t, fmt.Sprint("flood-", i), 500, 10))
-		}
-		flooded := p.indexBytes(t)
-		time.Sleep(window + window/sweepsPerTimeout + time.Second) // nothing arrives
-		synctest.Wait()
-		after := p.indexBytes(t)
-		t.Logf("bytes of the index: %d; after a flood: %d; a window later: %d", before, flooded, after)
-		assert.Greater(t, flooded, 20*before)
-		assert.Less(t, after, flooded/20)
-		p.shutdown(t)
-	})
+	for name, send := range leftovers {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const window = time.Minute
+				p := startPipelines(t, withSources(t, "[{preset: stormlog}, {preset: otel}]"), func(cfg *Config) {
+					cfg.Window, cfg.SessionTimeout = window, 15*time.Minute
+				})
+				quiet := &program{session: "quiet"}
+				p.passLogs(t, records(t, quiet.worker(1).enter(1, "train")))
+				before := p.indexBytes(t)
+				for i := range 20 {
+					send(t, p, fmt.Sprint("flood-", i))
+				}
+				flooded := p.indexBytes(t)
+				time.Sleep(window + window/sweepsPerTimeout + time.Second) // nothing arrives
+				synctest.Wait()
+				after := p.indexBytes(t)
+				t.Logf("bytes of the index: %d; after a flood: %d; a window later: %d", before, flooded, after)
+				assert.Greater(t, flooded, 20*before)
+				assert.Less(t, after, flooded/10)
+				got := attributesOfMetrics(p.passMetrics(t, quiet.gauge(2)))[0]
+				assert.Equal(t, "train", got["phase_path"], "a rank that takes little")
+				p.shutdown(t)
+			})
+		})
+	}
 }
 
 func TestBoundariesBeyondTheLimitsAreRefused(t *testing.T) {

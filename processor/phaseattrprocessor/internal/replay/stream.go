@@ -233,6 +233,10 @@ func (s *stream) flush(again bool) (outdated int64) {
 	return outdated
 }
 
+// maxSilentBytes is what a rank may take of which nothing has arrived for a window: far more
+// than a program with dozens of processes has open at a time.
+const maxSilentBytes = 32 << 10
+
 // sweep reports whether the rank has been silent for so long that it is forgotten. What
 // is waited for has not come within the session timeout, and is no longer waited for.
 func (x *Index) sweep(s *stream, now time.Duration) (silent, over bool) {
@@ -253,10 +257,13 @@ func (x *Index) sweep(s *stream, now time.Duration) (silent, over bool) {
 	if window <= 0 || quiet < window {
 		return silent, false
 	}
-	if over = ended || s.standing == visitor; over {
-		s.clear()
-	} else {
+	over = ended || s.standing == visitor
+	if !over {
 		s.expire()
+		over = s.bytes > maxSilentBytes
+	}
+	if over {
+		s.clear()
 	}
 	return silent, over
 }
