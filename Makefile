@@ -99,7 +99,7 @@ $(COLLECTOR): builder-config.yaml go.mod go.sum tools/builder/go.mod $(SOURCES)
 e2e: build ## Test the built collector from outside
 	@echo "==> testing $(COLLECTOR) end to end"
 	OTELCOL_PHASEATTR="$(CURDIR)/$(COLLECTOR)" $(GO) test -tags e2e -count=1 -v -timeout 30m ./test/e2e/...
-	$(GO) test -tags e2e -count=1 -v -run TestSoakUnderAttack ./processor/phaseattrprocessor
+	$(GO) test -tags e2e -count=1 -v -run 'TestSoakUnderAttack|TestAHostileTenantAtFullSize' ./processor/phaseattrprocessor
 
 .PHONY: e2e-soak
 e2e-soak: ## Run the processor for SOAK under attack, with wrong clocks, restarts and a storage that hangs

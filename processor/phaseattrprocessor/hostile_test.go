@@ -29,10 +29,21 @@ type hostile struct {
 	// sessions and place are what the others name.
 	session string
 	place   object
-	// scale is how much it sends at a time.
-	scale int
+	// sizes is how much it sends at a time.
+	sizes hostileSizes
 	round int
 }
+
+// hostileSizes is how many threads, paths, page views, long texts, sessions on a device, scopes
+// at one moment and waiting data points a hostile sender sends at a time.
+type hostileSizes struct{ threads, paths, views, texts, crowd, scopes, waiting int }
+
+var (
+	// fewHostile fit into small limits, and fill them.
+	fewHostile = hostileSizes{threads: 80, paths: 20, views: 200, texts: 20, crowd: 20, scopes: 60, waiting: 20}
+	// manyHostile fill the limits by default.
+	manyHostile = hostileSizes{threads: 32_000, paths: 1000, views: 20_000, texts: 5000, crowd: 16_000, scopes: 64_000, waiting: 10_000}
+)
 
 // attacks are the ways in which a sender can do harm. Each returns what it sends.
 func (h *hostile) attacks() []func() (plog.Logs, pmetric.Metrics) {
@@ -67,37 +78,42 @@ func (h *hostile) attacks() []func() (plog.Logs, pmetric.Metrics) {
 		},
 		func() (plog.Logs, pmetric.Metrics) { return logs(at(run(0).event("sample", minutes(9)))) },
 		func() (plog.Logs, pmetric.Metrics) { // threads that are never left
-			return many(4*h.scale, func(i int) object { return at(run(0).worker(int64(1000+h.round*h.scale+i)).enter(now, "hostile")) })
+			return many(h.sizes.threads, func(i int) object { return at(run(0).worker(int64(1000+h.round*h.sizes.threads+i)).enter(now, "hostile")) })
 		},
 		func() (plog.Logs, pmetric.Metrics) { // path names
-			ld, md := many(h.scale, func(i int) object { return made("paths", i).worker(1).enter(now, fmt.Sprint("path ", h.round, i)) })
-			for i := range h.scale {
+			ld, md := many(h.sizes.paths, func(i int) object { return made("paths", i).worker(1).enter(now, fmt.Sprint("path ", h.round, i)) })
+			for i := range h.sizes.paths {
 				made("paths", i).gauge(now).ResourceMetrics().MoveAndAppendTo(md.ResourceMetrics())
 			}
 			return ld, md
 		},
 		func() (plog.Logs, pmetric.Metrics) { // page views
-			return many(10*h.scale, func(i int) object { return made("view", i).event("page_view", now) })
+			return many(h.sizes.views, func(i int) object { return made("view", i).event("page_view", now) })
 		},
 		func() (plog.Logs, pmetric.Metrics) { // long texts
-			return many(h.scale, func(i int) object {
+			return many(h.sizes.texts, func(i int) object {
 				return made(strings.Repeat("s", 200), i).worker(1).enter(now, strings.Repeat("n", 240))
 			})
 		},
 		func() (plog.Logs, pmetric.Metrics) { // sessions on one device, and its metrics
-			ld, _ := many(h.scale, func(i int) object { return at(made("crowd", i).worker(1).enter(now, "hostile")) })
+			ld, _ := many(h.sizes.crowd, func(i int) object { return at(made("crowd", i).worker(1).enter(now, "hostile")) })
 			return ld, gpu("node", "0", now)
 		},
 		func() (plog.Logs, pmetric.Metrics) { // scopes upon scopes, at one moment
 			w := run(1).worker(1)
-			return many(3*h.scale, func(int) object { return at(w.enter(now, "hostile")) })
+			return many(h.sizes.scopes, func(i int) object {
+				if i%60 == 0 {
+					w.open = nil // deeper ones would be refused
+				}
+				return at(w.enter(now, "hostile"))
+			})
 		},
 		func() (plog.Logs, pmetric.Metrics) { // a point to split over them
 			return plog.NewLogs(), metricTypes(pmetric.AggregationTemporalityDelta)[0].point(timestamp(minutes(-5)), timestamp(now))
 		},
 		func() (plog.Logs, pmetric.Metrics) { // what waits for a session that is silent
 			md := pmetric.NewMetrics()
-			for i := range h.scale {
+			for i := range h.sizes.waiting {
 				run(2).gauge(now+float64(i)/1000, minutes(1)).ResourceMetrics().MoveAndAppendTo(md.ResourceMetrics())
 			}
 			return records(h.t, at(run(2).worker(1).enter(now, "hostile"))), md
@@ -156,36 +172,41 @@ func (v *victim) step(t *testing.T, ctx context.Context, p *pipelines, i int) { 
 // A tenant that does all the harm it can changes no answer of another one, nor does it delay
 // one: they are those of a Collector that has only the other one.
 func TestAHostileTenantChangesNoAnswerOfAnother(t *testing.T) {
-	const steps = 60
-	small := func(cfg *Config) {
-		cfg.MetadataKeys = []string{orgHeader}
-		cfg.Attributes = append(cfg.Attributes, "phase_reason")
-		cfg.Split.Enabled = true
+	attackATenant(t, fewHostile, 200*time.Millisecond, func(cfg *Config) {
 		cfg.Grace.Period, cfg.Grace.MaxBytes, cfg.Grace.MaxBatches = 2*time.Second, 1<<20, 100
 		cfg.Limits.MaxRanks, cfg.Limits.MaxPaths = 100, 20
 		cfg.Limits.MaxBoundariesPerRank, cfg.Limits.MaxBoundaries = 1000, 2000
-	}
+	})
+}
+
+// attackATenant compares the answers of a tenant that is alone with those that it has while
+// another one strikes once an interval, twice at a time.
+func attackATenant(t *testing.T, sizes hostileSizes, interval time.Duration, limit func(*Config)) {
+	t.Helper()
+	const steps = 60
 	answers := map[bool][]string{}
 	for _, attacked := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
-			p := startPipelines(t, small)
+			p := startPipelines(t, func(cfg *Config) {
+				cfg.MetadataKeys = []string{orgHeader}
+				cfg.Attributes = append(cfg.Attributes, "phase_reason")
+				cfg.Split.Enabled = true
+			}, limit)
 			ctx, cancel := context.WithCancel(t.Context())
 			place := on("node", 10, 0)
 			var attackers sync.WaitGroup
 			if attacked {
 				for i := range 2 {
-					h := &hostile{t: t, session: "run", place: place, scale: 20, round: 1000 * i}
+					h := &hostile{t: t, session: "run", place: place, sizes: sizes, round: 1000 * i}
 					attackers.Go(func() {
 						for ctx.Err() == nil {
 							h.strike(withOrg(ctx, "hostile"), p)
-							time.Sleep(200 * time.Millisecond)
+							time.Sleep(interval)
 						}
 					})
 				}
-				time.Sleep(5 * time.Second)
-			} else {
-				time.Sleep(5 * time.Second)
 			}
+			time.Sleep(5 * time.Second)
 			v := &victim{run: &program{session: "run"}, place: place}
 			v.main = v.run.worker(1)
 			for i := range steps {

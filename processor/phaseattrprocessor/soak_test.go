@@ -199,7 +199,7 @@ func (s *soak) live(ctx context.Context, t *testing.T, number int) {
 
 // attack is a hostile tenant, and sends what others without metadata send as well.
 func (s *soak) attack(ctx context.Context, t *testing.T, number int) {
-	h := &hostile{t: t, session: fmt.Sprintf("live-%d-0", number), place: on(fmt.Sprint("node", number), int64(10+number), 0), scale: 20, round: 1_000_000 * number}
+	h := &hostile{t: t, session: fmt.Sprintf("live-%d-0", number), place: on(fmt.Sprint("node", number), int64(10+number), 0), sizes: fewHostile, round: 1_000_000 * number}
 	for ctx.Err() == nil {
 		attacks := h.attacks()
 		ld, md := attacks[h.round%len(attacks)]()
