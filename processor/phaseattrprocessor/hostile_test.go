@@ -78,7 +78,9 @@ func (h *hostile) attacks() []func() (plog.Logs, pmetric.Metrics) {
 		},
 		func() (plog.Logs, pmetric.Metrics) { return logs(at(run(0).event("sample", minutes(9)))) },
 		func() (plog.Logs, pmetric.Metrics) { // threads that are never left
-			return many(h.sizes.threads, func(i int) object { return at(run(0).worker(int64(1000+h.round*h.sizes.threads+i)).enter(now, "hostile")) })
+			return many(h.sizes.threads, func(i int) object {
+				return at(run(0).worker(int64(1000+h.round*h.sizes.threads+i)).enter(now, "hostile"))
+			})
 		},
 		func() (plog.Logs, pmetric.Metrics) { // path names
 			ld, md := many(h.sizes.paths, func(i int) object { return made("paths", i).worker(1).enter(now, fmt.Sprint("path ", h.round, i)) })

@@ -91,7 +91,9 @@ var leftovers = map[string]func(t *testing.T, p *pipelines, session string){
 		flood(t, p, session, func(r *program, _ *worker, i int) object { return r.worker(int64(i)).enter(10, longName(i)) })
 	},
 	"processes": func(t *testing.T, p *pipelines, session string) {
-		flood(t, p, session, func(_ *program, w *worker, i int) object { return with(w.enter(10, longName(i)), on("node", int64(i), 0)) })
+		flood(t, p, session, func(_ *program, w *worker, i int) object {
+			return with(w.enter(10, longName(i)), on("node", int64(i), 0))
+		})
 	},
 	"pending spans": func(t *testing.T, p *pipelines, session string) {
 		td, spans := trainerSpans()
