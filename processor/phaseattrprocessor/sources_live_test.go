@@ -5,6 +5,7 @@ package phaseattrprocessor
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -27,6 +28,10 @@ type liveCase struct {
 	label func(path []string) string
 	// delay is how long a process waits before it writes what has happened.
 	delay time.Duration
+	// lost is the share of what is written of boundaries that is lost.
+	lost float64
+	// reading is how often a GPU is read.
+	reading time.Duration
 }
 
 func liveCases() []liveCase {
@@ -61,10 +66,11 @@ func liveCases() []liveCase {
 // compares the answers to the points of their GPUs, which come at once, with the truth.
 func TestGPUsOfLiveJobsAreAnswered(t *testing.T) {
 	for _, c := range liveCases() {
+		c.reading = time.Second
 		for _, c.delay = range []time.Duration{500 * time.Millisecond, 5 * time.Second} {
 			t.Run(fmt.Sprint(c.name, " ", c.delay), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					shares := c.run(t)
+					shares, _ := c.run(t)
 					t.Log(shares)
 					assert.GreaterOrEqual(t, shares.of("right"), 0.97)
 					assert.LessOrEqual(t, shares.of("wrong"), 0.005)
@@ -96,13 +102,14 @@ type gpuReading struct {
 	at   int64
 }
 
-// run runs the job.
-func (c *liveCase) run(t *testing.T) liveShares {
+// run runs the job. It returns what its points are answered while it runs, and what they would be
+// after all has come.
+func (c *liveCase) run(t *testing.T) (live, later liveShares) {
 	t.Helper()
 	p := startPipelines(t, withGrace, withSources(t, c.sources))
 	j := job.New(job.Config{
 		Ranks: 8, Nodes: 1, GPUsPerNode: 8, Step: 800 * time.Millisecond, Start: time.Now(), Duration: time.Minute,
-		Sample: time.Second, Reading: time.Second, Seed: 1, Plan: c.plan,
+		Sample: time.Second, Reading: c.reading, Seed: 1, Plan: c.plan,
 	})
 	trainer := c.format(j)
 	waiting := map[*job.Process][]*job.Event{} // what the processes have not written
@@ -110,6 +117,7 @@ func (c *liveCase) run(t *testing.T) liveShares {
 	now := map[string][]string{} // the phases of each GPU
 	truth := map[gpuReading]string{}
 	last := map[string]time.Time{} // until when a GPU's process has written
+	random, read := rand.New(rand.NewPCG(7, 7)), format.NewBatch()
 	for e := range j.Events() {
 		c.write(t, p, trainer, waiting, due, time.Unix(0, e.At))
 		time.Sleep(time.Until(time.Unix(0, e.At)))
@@ -117,6 +125,7 @@ func (c *liveCase) run(t *testing.T) liveShares {
 		case job.DeviceReading:
 			truth[gpuReading{e.Rank.UUID, e.At}] = c.truth(now[e.Rank.UUID])
 			require.NoError(t, p.metrics.ConsumeMetrics(t.Context(), format.NewBatch().Append(format.DCGM{}, e).Metrics))
+			read.Append(format.DCGM{}, e)
 			continue
 		case job.ProcessReading:
 			continue
@@ -126,6 +135,9 @@ func (c *liveCase) run(t *testing.T) liveShares {
 			now[e.Rank.UUID] = e.Scope.Path[:len(e.Scope.Path)-1]
 			last[e.Rank.UUID] = time.Unix(0, e.At)
 		}
+		if e.Kind.Boundary() && random.Float64() < c.lost {
+			continue
+		}
 		if len(waiting[e.Process]) == 0 {
 			due[e.Process] = time.Unix(0, e.At).Add(c.delay)
 		}
@@ -133,7 +145,11 @@ func (c *liveCase) run(t *testing.T) liveShares {
 	}
 	c.write(t, p, trainer, waiting, due, time.Now().Add(time.Hour))
 	time.Sleep(time.Minute)
-	return c.judge(p, truth, last)
+	live = c.judge(p, truth, last)
+	p.metricsSink.Reset()
+	require.NoError(t, p.metrics.ConsumeMetrics(t.Context(), read.Metrics))
+	time.Sleep(time.Minute)
+	return live, c.judge(p, truth, last)
 }
 
 func (c *liveCase) truth(path []string) string {

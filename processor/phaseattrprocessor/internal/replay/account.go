@@ -26,7 +26,10 @@ const (
 	detailBytes   = 48
 	spanBytes     = 192
 	laneBytes     = 80
+	pairingBytes  = 144
 	markBytes     = 80
+	doubtBytes    = 16
+	leftBytes     = 16
 	runBytes      = 40
 	gapBytes      = 32
 	valueBytes    = 48
@@ -146,7 +149,7 @@ func (p *process) heap() int {
 		n += p.spans.bytes + laneBytes*len(p.spans.lanes) + spanBytes*len(p.spans.free) + 8*(cap(p.spans.free)+cap(p.spans.tree.recent)) + p.spans.byID.heap() +
 			p.spans.numbers.heap()
 		for _, pairs := range p.spans.pairings {
-			n += laneBytes + markBytes*cap(pairs.marks) + 8*cap(pairs.open)
+			n += pairingBytes + markBytes*cap(pairs.marks) + 8*cap(pairs.open) + doubtBytes*cap(pairs.doubts) + leftBytes*cap(pairs.left)
 		}
 	}
 	return n

@@ -260,7 +260,7 @@ func (s *spans) appendActive(dst []ScopeInterval, rank boundary.RankKey, at int6
 	switch {
 	case of != Known:
 		return dst, of
-	case len(s.numbers.gaps) > 0 && a.isUncertain():
+	case a.isUncertain():
 		return dst, Doubtful
 	case found && s.hidesAny(at):
 		return dst, Doubtful
@@ -272,6 +272,12 @@ func (s *spans) appendActive(dst []ScopeInterval, rank boundary.RankKey, at int6
 
 // isUncertain reports whether a boundary of a lane of pairs may be missing around the moment.
 func (a *activity) isUncertain() bool {
+	if slices.ContainsFunc(a.pairings, func(p *pairing) bool { return p.doubts.has(a.at) }) {
+		return true
+	}
+	if len(a.numbers.gaps) == 0 {
+		return false
+	}
 	for _, p := range a.pairings {
 		var active []*span
 		for i := range a.all {
@@ -286,13 +292,12 @@ func (a *activity) isUncertain() bool {
 	return false
 }
 
-// doubts reports whether what was active at one of the ends of an interval is doubtful.
+// doubts reports whether what was active at one of the ends of an interval is doubtful, or in half
+// of it.
 func (s *spans) doubts(from, to int64) bool {
-	if s.hidesAny(to) {
+	in := stretch{from: from, to: to}
+	if s.hidesAny(to) || slices.ContainsFunc(s.pairings, func(p *pairing) bool { return in.isHalf(p.doubts.within(from, to)) }) {
 		return true
-	}
-	if len(s.numbers.gaps) == 0 {
-		return false
 	}
 	return slices.ContainsFunc([]int64{from, to}, func(at int64) bool {
 		var a activity

@@ -292,16 +292,25 @@ func (s *spans) scopeOver(scopeID string, in *stretch) *span {
 	return sp
 }
 
-// changes appends the times between two others at which spans start or end. It reports false
-// when there are more than most.
+// changes appends the times between two others at which spans start or end, or doubts do. It
+// reports false when there are more than most.
 func (s *spans) changes(times []int64, from, to int64, most int) ([]int64, bool) {
-	listed := s.tree.overlapping(to-1, from, func(sp *span) bool {
-		for _, at := range [...]int64{sp.start, sp.end} {
+	add := func(changes ...int64) bool {
+		for _, at := range changes {
 			if from < at && at < to {
 				times = append(times, at)
 			}
 		}
 		return len(times) <= most
-	})
+	}
+	listed := s.tree.overlapping(to-1, from, func(sp *span) bool { return add(sp.start, sp.end) })
+	for _, p := range s.pairings {
+		for _, d := range p.doubts.after(from) {
+			if !listed || d.from >= to {
+				break
+			}
+			listed = add(d.from, d.to)
+		}
+	}
 	return times, listed
 }

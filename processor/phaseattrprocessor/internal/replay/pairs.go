@@ -52,6 +52,12 @@ type pairing struct {
 	late bool
 	// longest is the longest time between an enter and its exit.
 	longest uint64
+	// doubts are the times of which marks without numbers show that what was open is not known,
+	// in order.
+	doubts doubts
+	// left has names, and since when an exit that leaves nothing may have been inside the
+	// last scope of its name.
+	left []leftName
 }
 
 // placeMark makes a boundary without a path a mark.
@@ -139,7 +145,7 @@ func (p *pairing) find(m *mark) (at int, known bool) {
 func (s *spans) pair(p *pairing, at int) {
 	m := &p.marks[at]
 	if at > 0 && s.process.beganIn(p.marks[at-1].time, m.time) {
-		p.open = nil
+		p.open, p.left = nil, nil
 	}
 	if !m.exit {
 		if from, to := s.lostBefore(p, m); from < to {
@@ -159,6 +165,7 @@ func (s *spans) pair(p *pairing, at int) {
 	}
 	s.lose(p, i+1, len(p.open), m.seq, m.time)
 	p.open[i].marks++
+	p.leave(p.open[i], m)
 	s.close(p.open[i], m.time)
 	p.longest = max(p.longest, distance(p.open[i].start, m.time))
 	p.open = p.open[:i]
@@ -172,7 +179,7 @@ func (s *spans) lostBefore(p *pairing, m *mark) (from, to int) {
 	switch {
 	case from < 0:
 		return 0, 0
-	case p.open[from].start < s.numbers.since():
+	case m.seq == boundary.Unnumbered, p.open[from].start < s.numbers.since():
 		return from, len(p.open)
 	case !s.lacksBetween(p.open[from], m.seq, m.time):
 		return 0, 0
@@ -194,16 +201,19 @@ func (s *spans) lacksBetween(sp *span, number, at int64) bool {
 // enter: the two may be read from a clock each.
 const maxExitSkew = int64(100 * time.Millisecond)
 
-// isExitOf reports whether an exit leaves an open span. Where boundaries are missing between
+// isExitOf reports whether an exit leaves an open span. Where boundaries may be missing between
 // the two, it may be that of a later one.
 func (s *spans) isExitOf(m *mark, sp *span) bool {
-	return sp.name == m.name &&
-		(m.began == 0 || m.began-sp.start <= maxExitSkew || !s.lacksBetween(sp, m.seq, m.time))
+	return sp.name == m.name && (m.began == 0 || m.began-sp.start <= maxExitSkew ||
+		m.seq != boundary.Unnumbered && !s.lacksBetween(sp, m.seq, m.time))
 }
 
 // closeUnopened pairs an exit whose enter has been lost.
 func (s *spans) closeUnopened(p *pairing, m *mark) {
 	if m.began == 0 || m.began >= m.time {
+		if m.seq == boundary.Unnumbered {
+			p.doubts.add(p.unenteredSince(m.name), m.time)
+		}
 		return
 	}
 	if from, to := s.lostBefore(p, m); from < to {
@@ -228,6 +238,9 @@ func (s *spans) closeUnopened(p *pairing, m *mark) {
 func (s *spans) lose(p *pairing, from, to int, seq, at int64) {
 	if to < len(p.open) {
 		seq, at = p.open[to].seq, p.open[to].start
+	}
+	if from < to && seq == boundary.Unnumbered {
+		p.doubts.add(p.open[from].start, at)
 	}
 	for _, sp := range p.open[from:to] {
 		end := at
@@ -302,7 +315,7 @@ func (s *spans) pairAll(p *pairing) {
 	}
 	repairs := s.process.repairs
 	p.open, p.late, p.longest = p.open[:0], false, 0
-	p.stale = 0
+	p.stale, p.doubts, p.left = 0, nil, nil
 	for i := range p.marks {
 		s.pair(p, i)
 	}
@@ -323,6 +336,7 @@ func (s *spans) forgetMarks(floor int64) {
 func (p *pairing) forget(floor int64) {
 	p.marks = slices.DeleteFunc(p.marks, func(m mark) bool { return m.time < floor && (m.span == nil || m.span.end <= floor) })
 	p.stale, p.kept = 0, len(p.marks)
+	p.doubts.forget(floor)
 }
 
 // pairedPath is the path of a paired span: the names of those around it, and its own.
@@ -376,6 +390,50 @@ func (s *spans) isUncertain(p *pairing, active []*span, at int64) bool {
 		}
 	}
 	return false
+}
+
+// leftName is the name of a scope that has been left.
+type leftName struct {
+	name  boundary.Path
+	since int64
+}
+
+// maxLeft bounds the names of a lane that are remembered. Programs have few.
+const maxLeft = 64
+
+// leave notes that a span is left. One that is inside another one of its name is taken for its
+// successor, until the exit of the outer one comes, too.
+func (p *pairing) leave(sp *span, m *mark) {
+	if m.seq != boundary.Unnumbered {
+		return
+	}
+	left := leftName{m.name, m.time}
+	if d := p.doubts.endingAt(sp.start); d != nil {
+		left.since = d.from
+	}
+	i := slices.IndexFunc(p.left, func(l leftName) bool { return l.name == m.name })
+	switch {
+	case i >= 0:
+		p.left[i] = left
+	case len(p.left) < maxLeft:
+		p.left = append(p.left, left)
+	default:
+		copy(p.left, p.left[1:])
+		p.left[maxLeft-1] = left
+	}
+}
+
+// unenteredSince returns since when a scope may have been open whose exit comes without its enter:
+// since what is around it was entered, and the last one of its name was left.
+func (p *pairing) unenteredSince(name boundary.Path) int64 {
+	since := int64(never)
+	if len(p.open) > 0 {
+		since = p.open[len(p.open)-1].start
+	}
+	if i := slices.IndexFunc(p.left, func(l leftName) bool { return l.name == name }); i >= 0 {
+		since = max(since, p.left[i].since)
+	}
+	return since
 }
 
 // snapshot returns the lane as a thread of boundaries.

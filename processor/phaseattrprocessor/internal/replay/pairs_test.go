@@ -392,3 +392,131 @@ func TestNamesOfRestartsInAnyOrderGiveTheSameAnswers(t *testing.T) {
 		}
 	})
 }
+
+// unnumbered are boundaries of sources that do not number them, without the durations of the exits.
+func unnumbered(all []boundary.Boundary) []boundary.Boundary {
+	for i := range all {
+		all[i].Sequence, all[i].Began = boundary.Unnumbered, 0
+	}
+	return all
+}
+
+// What shows that a boundary without a number has been lost puts in doubt what may have changed until
+// then, and nothing else.
+func TestALostBoundaryWithoutANumberLeavesOnlyWhatIsAroundItInDoubt(t *testing.T) {
+	const step, forward, forwardLeft, stepLeft = 12, 13, 14, 17 // of the third step
+	for name, tc := range map[string]struct {
+		lost     []int
+		from, to int64
+	}{
+		"nothing":                          {nil, 0, 0},
+		"an end, and the parent ends":      {[]int{forwardLeft}, 205, 295},
+		"an end, and the name comes again": {[]int{stepLeft}, 200, 300},
+		"a start":                          {[]int{forward}, 200, 260},
+		"an outermost start":               {[]int{step}, 195, 295},
+		"a start and another one's end":    {[]int{forward, stepLeft}, 200, 300},
+	} {
+		t.Run(name, func(t *testing.T) {
+			x := newSpanIndex(t, Options{})
+			for i, b := range unnumbered(namedSteps(6)) {
+				if !slices.Contains(tc.lost, i) {
+					x.named(b)
+				}
+			}
+			check := func(x spanIndex) {
+				for at := range int64(595) {
+					got, status := x.at(at)
+					doubtful := tc.from <= at && at < tc.to
+					require.Equal(t, doubtful, status == Doubtful, at)
+					if !doubtful {
+						require.Equal(t, stepAt(at), strings.Join(got, " | "), at)
+					}
+				}
+			}
+			check(x)
+			snapshot, _ := x.Snapshot(spanSender.Rank)
+			restored := newSpanIndex(t, Options{})
+			require.True(t, restored.Restore(&snapshot))
+			check(restored)
+		})
+	}
+}
+
+// An interval is in doubt with its ends, or with half of it; what lists the moments of one knows
+// where doubts begin and end.
+func TestTimesWithADoubtfulBoundaryWithoutANumber(t *testing.T) {
+	x := newSpanIndex(t, Options{})
+	for i, b := range unnumbered(namedSteps(6)) {
+		if i != 13 { // the start of a forward part: 200 to 260 is in doubt
+			x.named(b)
+		}
+	}
+	for interval, want := range map[[2]int64]Status{
+		{100, 190}: Known, {100, 210}: Doubtful, {250, 290}: Doubtful, {190, 270}: Doubtful, {100, 290}: Known, {265, 285}: Known,
+	} {
+		var c Coverage
+		_, status := x.Handle(spanSender.Rank).Over(nil, &c, interval[0], interval[1])
+		require.Equal(t, want, status, interval)
+	}
+	doubtful := map[[2]int64]bool{}
+	_, listed := x.Handle(spanSender.Rank).Segments(150, 280, false, 100, func(s Segment) bool {
+		doubtful[[2]int64{s.From, s.To}] = s.Doubtful
+		return true
+	})
+	require.True(t, listed)
+	require.Equal(t, map[[2]int64]bool{
+		{150, 160}: false, {160, 190}: false, {190, 195}: false, {195, 200}: false, {200, 260}: true, {260, 280}: false,
+	}, doubtful)
+}
+
+// A phase inside one of its own name is taken for the next one until both have been left. Nobody
+// can say then which of the two was the case.
+func TestAPhaseWithoutANumberInsideOneOfItsNameIsInDoubt(t *testing.T) {
+	x := newSpanIndex(t, Options{})
+	x.named(unnumbered([]boundary.Boundary{
+		enterNamed(0, 10, "run"), enterNamed(0, 20, "layer"), enterNamed(0, 30, "layer"), exitNamed(0, 40, "layer"),
+		exitNamed(0, 50, "layer"), enterNamed(0, 60, "layer"), exitNamed(0, 70, "layer"),
+	})...)
+	for at, want := range map[int64]bool{15: false, 20: true, 35: true, 45: true, 50: false, 65: false} {
+		_, status := x.at(at)
+		require.Equal(t, want, status == Doubtful, at)
+	}
+}
+
+func TestALostBoundaryWithoutANumberIsNoWrongAnswerLater(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		all, truth := drawNamedRun(t)
+		withDurations := rapid.Bool().Draw(t, "durations")
+		for i := range all {
+			all[i].Sequence = boundary.Unnumbered
+			if !withDurations {
+				all[i].Began = 0
+			}
+		}
+		lost := rapid.IntRange(0, len(all)-2).Draw(t, "lost")
+		known := slices.Delete(slices.Clone(all), lost, lost+1)
+		x := New(Options{Repair: true, MaxDepth: 64, MaxThreads: 64})
+		in := x.Ingest()
+		for _, i := range rapid.Permutation(indices(len(known))).Draw(t, "order") {
+			require.Equal(t, Accepted, in.Add(&spanSender, pointer(known[i])).Outcome)
+		}
+		in.Flush()
+		unsure := 0
+		for at, want := range truth {
+			scopes, status := x.Handle(spanSender.Rank).Active(nil, int64(at)*1e9, false)
+			if status == Doubtful {
+				unsure++
+			} else if len(scopes) > 0 {
+				require.Equal(t, want, scopes[0].Path.Label(), "at %d, without %+v of %+v", at, all[lost], all)
+			}
+		}
+		require.Less(t, unsure, len(truth), "what is known goes on being known")
+	})
+}
+
+func indices(n int) (all []int) {
+	for i := range n {
+		all = append(all, i)
+	}
+	return all
+}
