@@ -119,7 +119,7 @@ func (a *annotator) begin(ctx context.Context, dataPoints bool) {
 	a.finder.SetTenant(tenant)
 	a.resolver.Begin(dataPoints)
 	if !dataPoints {
-		a.phases = a.sources.Reader()
+		a.phases = a.sources.Reader(tenant)
 	}
 }
 

@@ -78,7 +78,7 @@ func (in *ingestion) addPartial(ctx context.Context, spans ptrace.Traces, reason
 	}
 	// The records that follow are of the scope of this one, not of that of the spans.
 	phases, fields, defaults := in.phases, in.fields, in.defaults
-	in.phases = in.sources.Reader()
+	in.phases = in.sources.Reader(in.tenant)
 	in.phases.Open()
 	added = in.spans(ctx, spans, heartbeat)
 	in.sources.Done(in.phases)
@@ -99,7 +99,6 @@ func (in *ingestion) addPhase(ctx context.Context, phase *source.Phase) bool {
 		return false
 	}
 	in.kept++
-	phase.Rank.Tenant = in.tenant
 	said := in.senders.Read(&in.fields)
 	from := replay.Sender{Rank: phase.Rank, Process: said.Process, Print: said.Print, Feed: phase.Feed, Aside: phase.Aside}
 	from.Process.Aside = phase.Aside

@@ -167,7 +167,7 @@ func BenchmarkIngestSpans(b *testing.B) {
 			}
 			b.StartTimer()
 			begun := processorTime(b)
-			phases := engine.sources.Reader()
+			phases := engine.sources.Reader("")
 			engine.ingestSpans(b.Context(), td, phases)
 			engine.sources.Done(phases)
 			used += processorTime(b) - begun

@@ -137,3 +137,24 @@ func TestHeartbeatsShowHowLongASpanGoesOn(t *testing.T) {
 		})
 	}
 }
+
+// Span IDs are the tenants' own: the anchor of one has no child in the spans of another one.
+func TestAnAnchorIsThatOfItsTenantOnly(t *testing.T) {
+	p := startPipelines(t, withTenants, withSources(t, anchoredSource))
+	for tenant, add := range map[string]func(ptrace.SpanSlice){
+		"red": func(s ptrace.SpanSlice) { addSpan(s, 1, 0, "cycle_start", 10, 10) },
+		"blue": func(s ptrace.SpanSlice) {
+			addSpan(s, 1, 0, "job", 5, 30)
+			addSpan(s, 3, 1, "cycle", 10, 20)
+		},
+	} {
+		for range 2 { // whichever comes first
+			td, spans := trainerSpans()
+			add(spans)
+			require.NoError(t, p.traces.ConsumeTraces(from(t, tenant), td))
+		}
+	}
+	for tenant, want := range map[string]string{"red": "cycle", "blue": "job / cycle"} {
+		assert.Equal(t, want, p.answersTo(t, from(t, tenant), (&program{session: "run"}).gauge(15))["phase_path"], tenant)
+	}
+}

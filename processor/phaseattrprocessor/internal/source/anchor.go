@@ -40,7 +40,7 @@ func (a *anchors) add(key anchorKey, value anchor) {
 	if _, ok := a.known[key]; ok {
 		return
 	}
-	key.rank.Session, value.name = strings.Clone(key.rank.Session), strings.Clone(value.name)
+	key.rank.Tenant, key.rank.Session, value.name = strings.Clone(key.rank.Tenant), strings.Clone(key.rank.Session), strings.Clone(value.name)
 	if len(a.order) < maxAnchors {
 		a.order = append(a.order, key)
 	} else {
@@ -59,9 +59,9 @@ func (a *anchors) get(key anchorKey) (anchor, bool) {
 }
 
 // readAnchor reads an interval that is an anchor, or the phase that one has begun.
-func (s *spanSource) readAnchor(iv *boundary.Interval, w *whose, name string) {
+func (s *spanSource) readAnchor(iv *boundary.Interval, rank boundary.RankKey, name string) {
 	if phase, ok := strings.CutSuffix(name, s.anchor); ok && iv.Start == iv.End {
-		s.anchors.add(anchorKey{w.rank, iv.ScopeID}, anchor{phase, iv.ParentScopeID})
+		s.anchors.add(anchorKey{rank, iv.ScopeID}, anchor{phase, iv.ParentScopeID})
 		iv.Open = true
 		if !s.fromName {
 			iv.Name = phase
@@ -71,7 +71,7 @@ func (s *spanSource) readAnchor(iv *boundary.Interval, w *whose, name string) {
 	if iv.ParentScopeID == "" || iv.Start == iv.End {
 		return
 	}
-	a, ok := s.anchors.get(anchorKey{w.rank, iv.ParentScopeID})
+	a, ok := s.anchors.get(anchorKey{rank, iv.ParentScopeID})
 	if ok && a.name == name {
 		iv.ScopeID, iv.ParentScopeID = iv.ParentScopeID, a.parent
 	}

@@ -38,7 +38,7 @@ func TestNamesThatAreRememberedAreBounded(t *testing.T) {
 	set, err := New([]Options{{Spans: &Spans{Include: []string{"step*"}}}}, boundary.Limits{Depth: 10, LabelBytes: 100, TextBytes: 100}, nil,
 		componenttest.NewNopTelemetrySettings())
 	require.NoError(t, err)
-	r := set.Reader()
+	r := set.Reader("")
 	defer set.Done(r)
 	for range 2 {
 		for i := range 2 * cachedNames {

@@ -161,6 +161,7 @@ func (r *Reader) holdsFor(s *logSource, record plog.LogRecord) bool {
 func (r *Reader) readRecord(s *logSource, w *whose, name string, action boundary.Action, record plog.LogRecord) {
 	r.phase = Phase{Feed: &s.feed, Rank: w.rank, Aside: w.aside, LocalRankIsGPU: s.localGPU, Reason: w.reason, IsBoundary: !s.ofWhole}
 	p := &r.phase
+	p.Rank.Tenant = r.tenant
 	at, ok := s.timeOf(&r.fields, record)
 	p.Time = at
 	switch {
@@ -200,6 +201,7 @@ func (r *Reader) readRecord(s *logSource, w *whose, name string, action boundary
 // one of those of its process.
 func (r *Reader) readEvent(s *logSource, w *whose, record plog.LogRecord) {
 	r.phase = Phase{Feed: &s.feed, Rank: w.rank, Aside: w.aside, LocalRankIsGPU: s.localGPU, Event: true, Reason: w.reason}
+	r.phase.Rank.Tenant = r.tenant
 	at, ok := s.timeOf(&r.fields, record)
 	r.phase.Time = at
 	sequence, isNumber := r.fields.Integer(s.sequence)

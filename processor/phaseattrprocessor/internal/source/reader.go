@@ -48,7 +48,8 @@ func (p *Phase) IsPhase() bool {
 // Reader reads the phases of a batch. It is for one goroutine, and reuses its memory for the
 // next batch.
 type Reader struct {
-	set *Set
+	set    *Set
+	tenant string
 	// names are those of each of the set's spans.
 	names  []map[string]*named
 	fields boundary.Fields
@@ -78,8 +79,12 @@ type Reader struct {
 	json   ptrace.JSONUnmarshaler
 }
 
-// Reader returns a reader, which Done takes back.
-func (s *Set) Reader() *Reader { return s.readers.Get().(*Reader) }
+// Reader returns a reader of a batch of a tenant, which Done takes back.
+func (s *Set) Reader(tenant string) *Reader {
+	r := s.readers.Get().(*Reader)
+	r.tenant = tenant
+	return r
+}
 
 // Done takes a reader back, after its batch.
 func (s *Set) Done(r *Reader) {
@@ -88,7 +93,7 @@ func (s *Set) Done(r *Reader) {
 	r.spanClaims.forget()
 	r.logClaims.forget()
 	r.fields.Clear()
-	r.spans, r.logs, r.own, r.phase, r.open = r.spans[:0], r.logs[:0], whose{}, Phase{}, false
+	r.spans, r.logs, r.own, r.phase, r.open, r.tenant = r.spans[:0], r.logs[:0], whose{}, Phase{}, false, ""
 	r.resourceSpans, r.scopeSpans = ptrace.ResourceSpans{}, ptrace.ScopeSpans{}
 	r.resourceLogs, r.scopeLogs = plog.ResourceLogs{}, plog.ScopeLogs{}
 	s.readers.Put(r)

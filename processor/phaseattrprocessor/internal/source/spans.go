@@ -143,6 +143,7 @@ func (r *Reader) holds(s *spanSource, span ptrace.Span) bool {
 func (r *Reader) readSpan(s *spanSource, w *whose, verdict *named, span ptrace.Span) {
 	p, iv := &r.phase, &r.phase.Interval
 	p.Feed, p.Rank, p.Aside, p.LocalRankIsGPU, p.Reason = &s.feed, w.rank, w.aside, s.localGPU, w.reason
+	p.Rank.Tenant = r.tenant
 	p.IsBoundary, p.Event, p.Link, p.Heartbeat = false, false, verdict.link, 0 // the rest of it is large
 	start, end := span.StartTimestamp(), span.EndTimestamp()
 	*iv = boundary.Interval{Start: int64(start), End: int64(end), Lane: w.lane, Path: verdict.path} //nolint:gosec // checked below
@@ -168,7 +169,7 @@ func (r *Reader) readSpan(s *spanSource, w *whose, verdict *named, span ptrace.S
 	case end < start, marks && isTrue(&r.fields, s.inverted):
 		*reason = boundary.Inverted
 	case s.anchor != "":
-		s.readAnchor(iv, w, span.Name())
+		s.readAnchor(iv, p.Rank, span.Name())
 	}
 	if verdict.root {
 		iv.ParentScopeID = ""
