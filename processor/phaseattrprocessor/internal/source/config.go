@@ -35,7 +35,7 @@ type Spans struct {
 	Group []string `mapstructure:"group"`
 
 	// Lane lists the attributes that name the thread of a span; the values of those that it
-	// has are joined. Default: none, so that spans that overlap without one lying in the
+	// has are joined by slashes, those in them as in a URL. Default: none, so that spans that overlap without one lying in the
 	// other are in different threads.
 	Lane []string `mapstructure:"lane"`
 

@@ -180,19 +180,32 @@ func (id *identity) read(f *boundary.Fields, limits *boundary.Limits) whose {
 	return w
 }
 
-// joined returns the values of keys, each after a slash, behind a text that may be empty.
+// joined returns the values of keys behind a text that may be empty, with slashes between them.
+// Those of which there may be several have none in them, and one that is missing between two others
+// leaves its place empty, so that different values are different texts.
 func joined(text string, keys boundary.Keys, f *boundary.Fields) string {
-	for _, key := range keys.List() {
+	list, missing := keys.List(), ""
+	several := text != "" || len(list) > 1
+	for _, key := range list {
 		part, ok := textOf(f, boundary.KeysOf(key))
+		if ok && several {
+			part = withoutSlash(part)
+		}
 		switch {
 		case !ok:
+			missing += "/"
 		case text == "":
-			text = part
+			text, missing = part, ""
 		default:
-			text = text + "/" + part
+			text, missing = text+missing+"/"+part, ""
 		}
 	}
 	return text
+}
+
+// withoutSlash returns a text as a part of a path, as it is written in a URL.
+func withoutSlash(text string) string {
+	return strings.ReplaceAll(strings.ReplaceAll(text, "%", "%25"), "/", "%2F")
 }
 
 // isAside reports whether an item is of a helper.
