@@ -514,6 +514,7 @@ func (s *spans) evicted(sp *span) {
 		if p := s.pairingOf(sp.lane.id); p != nil {
 			p.open = slices.DeleteFunc(p.open, func(open *span) bool { return open == sp })
 			p.stale += int(sp.marks)
+			sp.marks = 0
 		}
 		return
 	}

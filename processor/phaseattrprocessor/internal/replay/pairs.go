@@ -25,7 +25,8 @@ type mark struct {
 	began      int64
 	name       boundary.Path
 	attributes []boundary.Attribute
-	// span is what an enter has begun.
+	// span is what an enter has begun, or an exit ended; nil for an exit that ended nothing, and
+	// for what is still to be paired.
 	span *span
 	exit bool
 }
@@ -144,6 +145,7 @@ func (p *pairing) find(m *mark) (at int, known bool) {
 // pair lets a mark, before which all have been paired, open or close a span.
 func (s *spans) pair(p *pairing, at int) {
 	m := &p.marks[at]
+	m.span = nil
 	if at > 0 && s.process.beganIn(p.marks[at-1].time, m.time) {
 		p.open, p.left = nil, nil
 	}
@@ -164,7 +166,8 @@ func (s *spans) pair(p *pairing, at int) {
 		return
 	}
 	s.lose(p, i+1, len(p.open), m.seq, m.time)
-	p.open[i].marks++
+	m.span = p.open[i]
+	m.span.marks++
 	p.leave(p.open[i], m)
 	s.close(p.open[i], m.time)
 	p.longest = max(p.longest, distance(p.open[i].start, m.time))
@@ -226,7 +229,7 @@ func (s *spans) closeUnopened(p *pairing, m *mark) {
 	}
 	s.lose(p, i, len(p.open), m.seq, m.time)
 	s.cut(p, m.began, m.time)
-	s.begin(p, m, m.began, m.time)
+	m.span = s.begin(p, m, m.began, m.time)
 	p.longest = max(p.longest, distance(m.began, m.time))
 	s.process.repairs++
 }
@@ -313,9 +316,10 @@ func (s *spans) pairAll(p *pairing) {
 	for _, sp := range all {
 		s.detach(sp)
 	}
+	p.forget(s.process.floor()) // or they would come to life again
 	repairs := s.process.repairs
 	p.open, p.late, p.longest = p.open[:0], false, 0
-	p.stale, p.doubts, p.left = 0, nil, nil
+	p.doubts, p.left = nil, nil
 	for i := range p.marks {
 		s.pair(p, i)
 	}
@@ -333,8 +337,11 @@ func (s *spans) forgetMarks(floor int64) {
 	s.pairings = slices.DeleteFunc(s.pairings, func(p *pairing) bool { return len(p.marks) == 0 && p.lane.spans == 0 })
 }
 
+// forget drops the marks of spans that have been evicted, and those before the window.
 func (p *pairing) forget(floor int64) {
-	p.marks = slices.DeleteFunc(p.marks, func(m mark) bool { return m.time < floor && (m.span == nil || m.span.end <= floor) })
+	p.marks = slices.DeleteFunc(p.marks, func(m mark) bool {
+		return m.span != nil && m.span.marks == 0 || m.time < floor && (m.span == nil || m.span.end <= floor)
+	})
 	p.stale, p.kept = 0, len(p.marks)
 	p.doubts.forget(floor)
 }
@@ -354,7 +361,7 @@ func (s *spans) pairedPath(sp *span) (path boundary.Path) {
 // pairs: the numbers say so, and nothing that came later shows that what was open then went
 // on, and that nothing else was.
 func (s *spans) isUncertain(p *pairing, active []*span, at int64) bool {
-	if !s.numbers.isComplete() {
+	if !s.numbers.isComplete() || len(p.marks) == 0 {
 		return false
 	}
 	for i := range s.numbers.gaps {

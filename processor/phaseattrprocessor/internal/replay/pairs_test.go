@@ -229,6 +229,49 @@ func TestNamesAreBounded(t *testing.T) {
 	require.Equal(t, Accepted, in.Add(&spanSender, pointer(enterNamed(5001, 13_000, "step"))).Outcome, "there is room again")
 }
 
+// The boundaries of a span that has been evicted go with it, whatever their times: they neither
+// count again nor make the span anew.
+func TestBoundariesOfEvictedSpansGo(t *testing.T) {
+	x := newSpanIndex(t, Options{})
+	x.named(enterNamed(1, 10, "a"), exitNamed(2, 20, "a"), enterNamed(3, 30, "b"), exitNamed(4, 40, "b"))
+	in := x.stream(spanSender.Rank).processes[0].spans
+	in.tree.each(func(sp *span) {
+		if sp.name.Label() == "b" {
+			in.evict(sp)
+		}
+	})
+	require.Equal(t, 2, in.size())
+	in.pairings[0].forget(0)
+	require.Equal(t, 2, in.size())
+	in.pairAll(in.pairings[0])
+	require.Equal(t, 2, in.size())
+	require.Equal(t, 1, in.count)
+}
+
+// Of a lane whose boundaries have all gone, nothing more is known, which lookups survive.
+func TestALaneWithoutBoundariesAnswersNothing(t *testing.T) {
+	x := newSpanIndex(t, Options{})
+	x.named(enterNamed(1, 10, "a"), enterNamed(4, 40, "b"))
+	s := x.stream(spanSender.Rank)
+	empty := func(lane *pairing) {
+		for _, sp := range slices.Clone(lane.open) {
+			s.processes[0].spans.evict(sp)
+		}
+		lane.forget(0)
+	}
+	empty(s.processes[0].spans.pairings[0])
+	scopes, _ := x.Handle(spanSender.Rank).Active(nil, 50, false)
+	require.Empty(t, scopes)
+
+	snapshot, ok := x.Snapshot(spanSender.Rank) // with the numbers of what has gone
+	require.True(t, ok)
+	y := New(x.options)
+	require.True(t, y.Restore(&snapshot))
+	var c Coverage
+	scopes, _ = y.Handle(spanSender.Rank).Over(nil, &c, 10, 50)
+	require.Empty(t, scopes)
+}
+
 // A boundary that comes late pairs its lane anew, but takes nothing from the answers that came
 // there whole.
 func TestALateBoundaryKeepsTheIntervalsOfItsLane(t *testing.T) {

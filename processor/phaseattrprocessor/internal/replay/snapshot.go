@@ -57,7 +57,8 @@ type Thread struct {
 
 // isLane reports whether the thread is a lane of spans.
 func (t *Thread) isLane() bool {
-	return len(t.Intervals) > 0 || len(t.Boundaries) > 0 && t.Boundaries[0].Path == boundary.Path{}
+	return len(t.Intervals) > 0 || len(t.Boundaries) > 0 && t.Boundaries[0].Path == boundary.Path{} ||
+		len(t.Open) > 0 && t.Open[0].Path == boundary.Path{}
 }
 
 // Dropped is what is still known of a boundary that has left the window.
