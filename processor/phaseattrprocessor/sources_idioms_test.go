@@ -158,3 +158,10 @@ func TestAnAnchorIsThatOfItsTenantOnly(t *testing.T) {
 		assert.Equal(t, want, p.answersTo(t, from(t, tenant), (&program{session: "run"}).gauge(15))["phase_path"], tenant)
 	}
 }
+
+// What an excluded anchor begins connects others, as the span that ends it does.
+func TestAnExcludedAnchorIsNoPhase(t *testing.T) {
+	p := startPipelines(t, withSources(t, `[{spans: {session: [session_id], rank: [rank], exclude: [cycle, cycle_start], anchor: {suffix: _start}}}]`))
+	p.passTraces(t, anchoredSpans(0)[0])
+	assert.Equal(t, "-", p.answerAt(t, object{"session_id": "run", "rank": 0}, 10.5))
+}

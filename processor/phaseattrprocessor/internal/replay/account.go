@@ -24,7 +24,7 @@ const (
 	chunkBytes    = 64
 	frameBytes    = 80
 	detailBytes   = 48
-	spanBytes     = 192
+	spanBytes     = 208
 	laneBytes     = 80
 	pairingBytes  = 144
 	markBytes     = 80

@@ -61,11 +61,15 @@ func (s *spans) isActive(sp *span, at int64) bool {
 	return !sp.is(isLink) && s.isPlausible(sp.end)
 }
 
-// lastPossibleEnd is when the first of the parents of an open span ended.
+// lastPossibleEnd is when the first of the parents of an open span ended. It and they end, too, when
+// the next one of their name starts, unless such ones have overlapped.
 func (sp *span) lastPossibleEnd() int64 {
 	end := int64(forever)
-	for p, n := sp.parent, 0; p != nil && !p.is(isMissing) && n < maxChain; p, n = p.parent, n+1 {
+	for p, n := sp, 0; p != nil && !p.is(isMissing) && n < maxChain; p, n = p.parent, n+1 {
 		end = min(end, p.end)
+		if p.is(isOpen) && !p.lane.concurrent {
+			end = min(end, p.successor)
+		}
 	}
 	return end
 }
@@ -233,7 +237,7 @@ func (a *activity) appendTo(dst []ScopeInterval, rank boundary.RankKey, whole bo
 		if scope.Outer = x.outer; !x.outer {
 			scope.ThreadID = a.lane(i)
 			switch {
-			case a.isDoubtful(x.span):
+			case a.isDoubtful(x.span, a.at):
 				status = Doubtful
 			case !isWhole && status == Known:
 				status = Incomplete
@@ -316,12 +320,15 @@ func (s *spans) isBehind(at int64) bool {
 	return !idle
 }
 
-// isDoubtful reports whether the end of a span may have been lost: only its start has come,
-// and its parent has had another child since.
-func (s *spans) isDoubtful(sp *span) bool {
+// isDoubtful reports whether a span may have ended by a moment, and its end been lost: only its
+// start has come, and what it was in has ended, or had another child, since it was last seen to
+// go on.
+func (s *spans) isDoubtful(sp *span, at int64) bool {
 	switch {
-	case !sp.is(isOpen), sp.is(isPaired):
+	case !sp.is(isOpen), sp.is(isPaired), at <= max(sp.start, sp.newestChild):
 		return false
+	case sp.lastPossibleEnd() != forever:
+		return true
 	case sp.parent != nil:
 		return sp.parent.newestChild > sp.start
 	}

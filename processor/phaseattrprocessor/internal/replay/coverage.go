@@ -33,7 +33,10 @@ func (s *spans) over(dst []ScopeInterval, rank boundary.RankKey, in stretch) (_ 
 		var spans bool
 		dst, spans = c.appendScopes(dst, rank, r.id)
 		spanned = spanned || spans
-		if c.incomplete {
+		switch {
+		case c.doubtful:
+			status = Doubtful
+		case c.incomplete && status == Known:
 			status = Incomplete
 		}
 	}
@@ -112,8 +115,9 @@ type rowCoverage struct {
 	paths []rowPath
 	// spanning is the innermost span that is active throughout.
 	spanning *span
-	// incomplete is true when the path of one that counts is not whole.
-	incomplete bool
+	// incomplete is true when the path of one that counts is not whole, doubtful when its end may be
+	// lost.
+	incomplete, doubtful bool
 }
 
 // rowPath is a path of a row's spans, or one that such a path begins with.
@@ -209,7 +213,7 @@ func (c *rowCoverage) path(path boundary.Path) *rowPath {
 func (c *rowCoverage) appendScopes(dst []ScopeInterval, rank boundary.RankKey, id int64) (_ []ScopeInterval, spans bool) {
 	if c.spanning != nil {
 		path, whole := c.pathOf(c.spanning, c.in.to)
-		c.incomplete = !whole
+		c.incomplete, c.doubtful = !whole, c.isDoubtful(c.spanning, c.in.to)
 		if path == (boundary.Path{}) {
 			return dst, true
 		}
@@ -232,6 +236,7 @@ func (c *rowCoverage) appendScopes(dst []ScopeInterval, rank boundary.RankKey, i
 	}
 	for _, p := range chosen {
 		c.incomplete = c.incomplete || p.latest != nil && !p.whole
+		c.doubtful = c.doubtful || c.isDoubtful(p.inside, c.in.to)
 		scope := c.scopeOf(p.inside, rank, p.path, id)
 		if p.latest == nil {
 			scope.ScopeID, scope.Attributes = "", nil

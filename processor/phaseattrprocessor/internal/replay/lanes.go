@@ -54,6 +54,8 @@ type lane struct {
 	longest   uint64
 	// unannounced is how many came at their end only.
 	unannounced int
+	// concurrent is true when one has gone on after the next one of its name and parent started.
+	concurrent bool
 }
 
 // boundariesPerSpan is how many boundaries a span counts as: its two ends.
@@ -280,6 +282,7 @@ func (s *spans) add(known, owner *span, l *lane, id string, iv *boundary.Interva
 		sp.set(isMissing, false)
 		s.byID.set(sp)
 	default:
+		sp.lane.concurrent = sp.lane.concurrent || iv.End > sp.successor
 		s.detach(sp)
 		sp.set(wasAnnounced, true)
 	}
@@ -327,12 +330,51 @@ func (s *spans) attach(sp *span, parentID string) {
 		s.related = true
 		s.adopt(sp, parentID)
 	}
+	s.succeed(sp)
 	s.tree.insert(sp)
 	if sp.setPath(s.process.options) {
 		sp.wake(s.process.options)
 	} else if sp.parent != nil {
 		sp.wait()
 	}
+}
+
+// succeed notes that a span follows open ones of its name, and what follows it if it is open.
+func (s *spans) succeed(sp *span) {
+	sp.successor = forever
+	if s.open == 0 || sp.is(isPaired) {
+		return
+	}
+	s.tree.overlapping(sp.start-1, forever-1, func(open *span) bool {
+		if open.precedes(sp) {
+			open.successor = min(open.successor, sp.start)
+		}
+		return true
+	})
+	if sp.is(isOpen) && s.newestStart() > sp.start {
+		visited := 0
+		s.tree.overlapping(forever, sp.start, func(next *span) bool {
+			if sp.precedes(next) {
+				sp.successor = next.start
+			}
+			visited++
+			return sp.successor == forever && visited < maxSwept
+		})
+	}
+}
+
+// newestStart is when the newest span started, never without any.
+func (s *spans) newestStart() int64 {
+	if newest := s.tree.newest(); newest != nil {
+		return newest.start
+	}
+	return never
+}
+
+// precedes reports whether another span can be the next one of the same name.
+func (sp *span) precedes(next *span) bool {
+	return sp.start < next.start && sp.lane == next.lane && sp.parent == next.parent && !sp.is(isLink) && !next.is(isLink) &&
+		sp.is(isOutermost) == next.is(isOutermost) && sp.name == next.name && (sp.name != boundary.Path{} || sp.path == next.path)
 }
 
 // note notes the end of a span.

@@ -48,6 +48,8 @@ type span struct {
 	waiting, next, previous *span
 	// newestChild is the latest start of a child.
 	newestChild int64
+	// successor is when the next one of its name and its parent started in its lane, if it is open.
+	successor int64
 }
 
 // forever is the end of a span that has none yet.

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -237,15 +238,77 @@ func TestAnOpenIntervalEndsWithItsParent(t *testing.T) {
 	require.Empty(t, got)
 }
 
-func TestAnOpenIntervalWithALaterSiblingIsDoubtful(t *testing.T) {
+// opened is an interval of which only the start has come.
+func opened(id, parent, name string, start int64) boundary.Interval {
+	return boundary.Interval{Start: start, Open: true, ScopeID: id, ParentScopeID: parent, Name: name}
+}
+
+// An open interval whose end has been lost is in doubt from when it was last seen to go on until
+// what shows that: the end of what it is in, or the next one of its name. The next one of another
+// name may be beside it.
+func TestAnOpenIntervalIsDoubtfulUntilWhatShowsThatItsEndIsLost(t *testing.T) {
+	for name, tc := range map[string]struct {
+		after []boundary.Interval
+		want  map[int64]string
+	}{
+		"nothing": {nil, map[int64]string{11: "step", 27: "step / forward", 45: "step / forward"}},
+		"the parent ends": {
+			[]boundary.Interval{child("step", "", "step", 10, 40)},
+			map[int64]string{11: "step", 20: "step / forward", 24: "step / forward", 26: "?", 39: "?", 40: "", 90: ""},
+		},
+		"the next one of the name": {
+			[]boundary.Interval{opened("again", "step", "forward", 40)},
+			map[int64]string{24: "step / forward", 26: "?", 39: "?", 40: "step / forward", 90: "step / forward"},
+		},
+		"the next one of another name": {[]boundary.Interval{opened("other", "step", "backward", 40)}, map[int64]string{24: "step / forward", 26: "?", 90: "?"}},
+		"the next one of the parent's name": {
+			[]boundary.Interval{opened("step 2", "", "step", 40), child("step 2", "", "step", 40, 60)},
+			map[int64]string{24: "step / forward", 26: "?", 39: "?", 40: "step", 60: ""},
+		},
+	} {
+		intervals := append([]boundary.Interval{
+			opened("step", "", "step", 10), opened("forward", "step", "forward", 20),
+			opened("layer", "forward", "layer", 25), child("layer", "forward", "layer", 25, 26),
+		}, tc.after...)
+		for range 2 { // the start of what shows it may come first
+			x := newSpanIndex(t, Options{})
+			x.add(Accepted, &spanSender, intervals...)
+			for at, want := range tc.want {
+				got, status := x.at(at)
+				if want == "?" {
+					require.Equal(t, Doubtful, status, "%s, at %d", name, at)
+					continue
+				}
+				require.Equal(t, want, strings.Join(got, " | "), "%s, at %d", name, at)
+				require.NotEqual(t, Doubtful, status, "%s, at %d", name, at)
+			}
+			if len(tc.after) == 1 && tc.after[0].Open {
+				intervals = append(tc.after, intervals[:4]...)
+			}
+		}
+	}
+}
+
+func TestAnIntervalWithADoubtfulEndIsDoubtful(t *testing.T) {
 	x := newSpanIndex(t, Options{})
-	x.add(Accepted, &spanSender, boundary.Interval{Start: 10, Open: true, ScopeID: "a", Name: "step"})
-	_, status := x.at(10)
-	require.Equal(t, Known, status)
-	x.add(Accepted, &spanSender, boundary.Interval{Start: 20, Open: true, ScopeID: "b", Name: "step"}, child("b", "", "step", 20, 30))
-	got, status := x.at(30)
-	require.Equal(t, []string{"step"}, got)
-	require.Equal(t, Doubtful, status, "the end of the first one may have been lost")
+	x.add(Accepted, &spanSender, opened("step", "", "step", 10), opened("forward", "step", "forward", 20), child("step", "", "step", 10, 40))
+	for interval, want := range map[[2]int64]Status{{21, 35}: Doubtful, {15, 35}: Known, {11, 20}: Known} {
+		var c Coverage
+		_, status := x.Handle(spanSender.Rank).Over(nil, &c, interval[0], interval[1])
+		require.Equal(t, want, status, interval)
+	}
+}
+
+// Phases of one name that are open at once, and one of which has ended after the next one started,
+// are not taken for ended any longer.
+func TestOpenIntervalsOfOneNameThatOverlapAreAllActive(t *testing.T) {
+	x := newSpanIndex(t, Options{})
+	x.add(Accepted, &spanSender, opened("a", "", "rollout", 10), opened("b", "", "rollout", 20),
+		opened("reward", "a", "reward", 12), child("reward", "a", "reward", 12, 13), child("a", "", "rollout", 10, 30))
+	x.add(Accepted, &spanSender, opened("c", "", "rollout", 40))
+	got, status := x.at(45)
+	require.Equal(t, []string{"rollout", "rollout"}, got)
+	require.Equal(t, Doubtful, status)
 }
 
 func TestAProcessAsideAnswersOnlyForItself(t *testing.T) {

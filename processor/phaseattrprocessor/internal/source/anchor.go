@@ -63,7 +63,7 @@ func (s *spanSource) readAnchor(iv *boundary.Interval, rank boundary.RankKey, na
 	if phase, ok := strings.CutSuffix(name, s.anchor); ok && iv.Start == iv.End {
 		s.anchors.add(anchorKey{rank, iv.ScopeID}, anchor{phase, iv.ParentScopeID})
 		iv.Open = true
-		if !s.fromName {
+		if iv.Name != "" { // neither a link nor one whose path is its name
 			iv.Name = phase
 		}
 		return
