@@ -35,8 +35,8 @@ type Spans struct {
 	Group []string `mapstructure:"group"`
 
 	// Lane lists the attributes that name the thread of a span; the values of those that it
-	// has are joined by slashes, those in them as in a URL. Default: none, so that spans that overlap without one lying in the
-	// other are in different threads.
+	// has are joined by slashes, with those in them escaped as in a URL. Default: none, so
+	// that spans that overlap without one lying in the other are in different threads.
 	Lane []string `mapstructure:"lane"`
 
 	// Main tells the processes that answer for their rank, and its device, from helpers.
