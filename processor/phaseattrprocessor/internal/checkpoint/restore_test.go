@@ -238,7 +238,7 @@ func TestAFullStorageIsReadAndCaughtUpLater(t *testing.T) {
 
 	left.setFails(false)
 	c.store.wakeUp()
-	require.Eventually(t, func() bool { return !c.store.degraded.Load() }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return !c.store.down.Load() }, 10*time.Second, time.Millisecond)
 	next := started(t, left.left())
 	assert.Equal(t, []string{"train"}, next.paths(a, 2))
 	assert.Equal(t, []string{"late"}, next.paths(a, 6))
