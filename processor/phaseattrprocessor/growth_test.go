@@ -161,6 +161,25 @@ var growths = []growth{
 		}
 		return p, func() { require.NoError(b, p.traces.ConsumeTraces(b.Context(), td)) }
 	}},
+	{"spans that stay open, and points", 32_000, func(b *testing.B, n int) (*pipelines, func()) {
+		p := startPipelines(b, withSources(b, "[{preset: otel, spans: {lane: [lane]}}]"))
+		td, spans := trainerSpans()
+		md := pmetric.NewMetrics()
+		run := &program{session: "run"}
+		for i := range n {
+			span := addSpan(spans, uint64(n+i), uint64(i+1), fmt.Sprint("step", i%100), float64(i)/1000, float64(i)/1000)
+			span.Attributes().PutInt("lane", int64(i%200))
+			span.Attributes().PutStr("logfire.span_type", "pending_span")
+			span.Attributes().PutStr("logfire.pending_parent_id", "0000000000000000")
+			if i%10 == 0 {
+				run.gauge(float64(i) / 1000).ResourceMetrics().MoveAndAppendTo(md.ResourceMetrics())
+			}
+		}
+		return p, func() {
+			require.NoError(b, p.traces.ConsumeTraces(b.Context(), td))
+			require.NoError(b, p.metrics.ConsumeMetrics(b.Context(), md))
+		}
+	}},
 }
 
 // oneAnswers lets the smallest rank on a device answer for all.

@@ -24,7 +24,7 @@ type activity struct {
 	// their lane. The others are each in a lane of its own.
 	all   []activeSpan
 	inner int
-	// crowded is true when there are more than maxActive.
+	// crowded is true when there are more than maxActive, or more in progress that may be.
 	crowded bool
 	buffer  [8]activeSpan
 }
@@ -39,12 +39,13 @@ type activeSpan struct {
 // find finds what is active at a moment.
 func (a *activity) find(s *spans, at int64) {
 	a.spans, a.at, a.all = s, at, a.buffer[:0]
+	visited := 0
 	a.crowded = !s.tree.overlapping(at, at, func(sp *span) bool {
-		if !s.isActive(sp, at) {
-			return true
+		if s.isActive(sp, at) {
+			a.all = append(a.all, activeSpan{span: sp})
 		}
-		a.all = append(a.all, activeSpan{span: sp})
-		return len(a.all) <= maxActive
+		visited++
+		return len(a.all) <= maxActive && visited <= maxVisited
 	})
 	a.inner = len(a.all)
 	if len(a.all) > 1 && !a.crowded {

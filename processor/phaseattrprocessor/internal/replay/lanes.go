@@ -339,26 +339,32 @@ func (s *spans) attach(sp *span, parentID string) {
 	}
 }
 
+// maxVisited bounds the spans that are looked at when one comes, or for a moment. Programs have
+// fewer in progress. Past it, one that is over may go on being doubted.
+const maxVisited = 1024
+
 // succeed notes that a span follows open ones of its name, and what follows it if it is open.
 func (s *spans) succeed(sp *span) {
 	sp.successor = forever
 	if s.open == 0 || sp.is(isPaired) {
 		return
 	}
+	visited := 0
 	s.tree.overlapping(sp.start-1, forever-1, func(open *span) bool {
 		if open.precedes(sp) {
 			open.successor = min(open.successor, sp.start)
 		}
-		return true
+		visited++
+		return visited < maxVisited
 	})
 	if sp.is(isOpen) && s.newestStart() > sp.start {
-		visited := 0
+		visited = 0
 		s.tree.overlapping(forever, sp.start, func(next *span) bool {
 			if sp.precedes(next) {
 				sp.successor = next.start
 			}
 			visited++
-			return sp.successor == forever && visited < maxSwept
+			return sp.successor == forever && visited < maxVisited
 		})
 	}
 }
