@@ -224,7 +224,14 @@ func (o *outcome) round(t *testing.T, directory, recreate string, programs []*pr
 	o.rounds++
 	c := o.start(t, directory, recreate, mayNeedOperator)
 	for _, p := range programs {
-		p.send(t, c)
+		p.since = p.sent
+	}
+	for _, p := range programs {
+		if !p.send(t, c) { // as a page that is damaged is written
+			o.deaths++
+			o.check(t, c, programs)
+			return false
+		}
 	}
 	failed := c.counts(t, failures, "operation")
 	for operation, times := range failed {
@@ -259,8 +266,7 @@ func (o *outcome) start(t *testing.T, directory, recreate string, mayNeedOperato
 			c.quit()
 		}
 		printed = string(c.printed(t))
-		require.Contains(t, printed, "go.etcd.io/bbolt.", "where the collector exited or hung")
-		c.killed = true
+		c.requireStorageExit(t)
 	}
 	require.True(t, mayNeedOperator, "no collector starts; output of the last one:\n%s", printed)
 	o.operator++
@@ -355,10 +361,10 @@ type program struct {
 	sent, since int
 }
 
-// send sends the next requests. A session that is already in progress has been damaged.
-func (p *program) send(t *testing.T, c *collector) {
+// send sends the next requests. A session that is already in progress has been damaged. It
+// reports false if the collector has exited in file_storage; the request at hand is sent again then.
+func (p *program) send(t *testing.T, c *collector) bool {
 	t.Helper()
-	p.since = p.sent
 	if p.session != nil {
 		p.session.cut = true
 	}
@@ -380,9 +386,22 @@ func (p *program) send(t *testing.T, c *collector) {
 				}
 			}
 		}
-		c.send(t, r.batch())
+		if err := c.export(t.Context(), r.batch()); err != nil {
+			require.True(t, c.await(openTimeout, func() bool { return !c.running() }), err)
+			c.requireStorageExit(t)
+			p.next = append([]*request{r}, p.next...)
+			return false
+		}
 		p.sent++
 	}
+	return true
+}
+
+// requireStorageExit requires that a collector has exited, or hung, in file_storage.
+func (c *collector) requireStorageExit(t *testing.T) {
+	t.Helper()
+	require.Contains(t, string(c.printed(t)), "go.etcd.io/bbolt.", "where the collector exited or hung")
+	c.killed = true
 }
 
 // paths returns the paths in an annotation.
