@@ -13,6 +13,7 @@ MEASURED   := bin/otelcol-bench
 
 GO        ?= go
 FUZZTIME  ?= 1m
+CHECKS    ?= 10000
 BENCH     ?= .
 BENCHTIME ?= 1s
 KILLS     ?= 120
@@ -311,6 +312,12 @@ fuzz: ## Run every fuzz test for FUZZTIME (default 1m)
 	while IFS=: read -r file func; do \
 	  name=$${func#func }; echo "$$name in $$(dirname "$$file")"; \
 	  (cd "$$(dirname "$$file")" && $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x .) </dev/null || exit 1; done
+
+.PHONY: properties
+properties: ## Run every property test CHECKS times (default 10000), not 100
+	@echo "==> checking properties, $(CHECKS) times each"
+	@grep -rl pgregory.net/rapid --include='*_test.go' cmd connector internal processor | xargs -n 1 dirname | sort -u | while read -r dir; do \
+	  $(GO) test "./$$dir" -count=1 -timeout 0 -rapid.checks=$(CHECKS) </dev/null || exit 1; done
 
 .PHONY: bench
 bench: ## Run the benchmarks (BENCH=pattern, BENCHTIME=1s)
