@@ -167,10 +167,8 @@ var growths = []growth{
 		md := pmetric.NewMetrics()
 		run := &program{session: "run"}
 		for i := range n {
-			span := addSpan(spans, uint64(n+i), uint64(i+1), fmt.Sprint("step", i%100), float64(i)/1000, float64(i)/1000)
+			span := addPending(spans, uint64(n+i), uint64(i+1), fmt.Sprint("step", i%100), float64(i)/1000)
 			span.Attributes().PutInt("lane", int64(i%200))
-			span.Attributes().PutStr("logfire.span_type", "pending_span")
-			span.Attributes().PutStr("logfire.pending_parent_id", "0000000000000000")
 			if i%10 == 0 {
 				run.gauge(float64(i) / 1000).ResourceMetrics().MoveAndAppendTo(md.ResourceMetrics())
 			}

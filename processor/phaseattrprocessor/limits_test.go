@@ -99,9 +99,7 @@ var leftovers = map[string]func(t *testing.T, p *pipelines, session string){
 		td, spans := trainerSpans()
 		td.ResourceSpans().At(0).Resource().Attributes().PutStr("session_id", session)
 		for i := range 500 {
-			span := addSpan(spans, uint64(i+1), uint64(i+1001), longName(i), 10, 10)
-			span.Attributes().PutStr("logfire.span_type", "pending_span")
-			span.Attributes().PutStr("logfire.pending_parent_id", "0000000000000000")
+			addPending(spans, uint64(i+1), uint64(i+1001), longName(i), 10)
 		}
 		p.passTraces(t, td)
 	},

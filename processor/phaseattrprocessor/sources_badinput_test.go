@@ -45,6 +45,14 @@ func addSpan(spans ptrace.SpanSlice, id, parent uint64, name string, from, to fl
 	return span
 }
 
+// addPending adds a pending span, which announces one that has an ID and no parent.
+func addPending(spans ptrace.SpanSlice, id, announced uint64, name string, at float64) ptrace.Span {
+	span := addSpan(spans, id, announced, name, at, at)
+	span.Attributes().PutStr("logfire.span_type", "pending_span")
+	span.Attributes().PutStr("logfire.pending_parent_id", "0000000000000000")
+	return span
+}
+
 // rejections returns how many boundaries a source has rejected, by reason.
 func (p *pipelines) rejections(t *testing.T, source string) map[string]int64 {
 	t.Helper()

@@ -265,8 +265,7 @@ func (o *outcome) start(t *testing.T, directory, recreate string, mayNeedOperato
 			o.hung++
 			c.quit()
 		}
-		printed = string(c.printed(t))
-		c.requireStorageExit(t)
+		printed = c.requireStorageExit(t)
 	}
 	require.True(t, mayNeedOperator, "no collector starts; output of the last one:\n%s", printed)
 	o.operator++
@@ -397,11 +396,14 @@ func (p *program) send(t *testing.T, c *collector) bool {
 	return true
 }
 
-// requireStorageExit requires that a collector has exited, or hung, in file_storage.
-func (c *collector) requireStorageExit(t *testing.T) {
+// requireStorageExit requires that a collector has exited, or hung, in file_storage, and returns
+// what it has printed.
+func (c *collector) requireStorageExit(t *testing.T) string {
 	t.Helper()
-	require.Contains(t, string(c.printed(t)), "go.etcd.io/bbolt.", "where the collector exited or hung")
+	printed := string(c.printed(t))
+	require.Contains(t, printed, "go.etcd.io/bbolt.", "where the collector exited or hung")
 	c.killed = true
+	return printed
 }
 
 // paths returns the paths in an annotation.
